@@ -1,0 +1,1 @@
+"""Training: the data made here, and the recipes of what we ship."""

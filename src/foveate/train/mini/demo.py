@@ -1,0 +1,56 @@
+"""Pictures, clip and questions of `foveate demo`: the first of the test split, right or wrong."""
+
+import json
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from foveate.train.scenes import make
+from foveate.train.scenes.sample import Question, Sample
+
+PICTURES = {"reasoning": 3, "ocr": 3}
+CLIP_FRAMES = 8
+FRAME_MS = 500
+QUESTIONS_EACH = {"reasoning": 1, "ocr": 1, "video": 4}
+
+
+def write_demo(folder: Path) -> None:
+    """Write PNG pictures, one animated WebP without loss, and `questions.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for task, number in PICTURES.items():
+        for index in range(number):
+            sample = make(task, "test", index)
+            file = f"{task}-{index}.png"
+            sample.images()[0].save(folder / file, optimize=True)
+            rows += _rows(file, sample)
+    clip = _first_moving_clip()
+    file = f"video-{clip.index}.webp"
+    first, *rest = clip.images()
+    first.save(folder / file, save_all=True, append_images=rest, duration=FRAME_MS, lossless=True)
+    rows += _rows(file, clip)
+    (folder / "questions.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _first_moving_clip() -> Sample:
+    """The first clip of which no two neighbouring frames are alike: WebP would join those."""
+    for index in count():
+        clip = make("video", "test", index, length=CLIP_FRAMES)
+        frames = clip.frames()
+        if (frames[1:] != frames[:-1]).any(axis=(1, 2, 3)).all():
+            return clip
+
+
+def _rows(file: str, sample: Sample) -> list[dict[str, str]]:
+    return [
+        {"file": file, "question": asked.text, "answer": asked.answer, "task": sample.task}
+        for asked in _chosen(sample)
+    ]
+
+
+def _chosen(sample: Sample) -> list[Question]:
+    """One question a family in a fixed random order, as many as the task shows."""
+    asked = sample.ask(np.random.default_rng(sample.index))
+    by_family = {question.family: question for question in asked}
+    return list(by_family.values())[: QUESTIONS_EACH[sample.task]]

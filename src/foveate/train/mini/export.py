@@ -1,0 +1,32 @@
+"""Write a trained model, in bfloat16, as a folder that stock transformers loads."""
+
+import copy
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import (
+    GenerationConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionProcessor,
+)
+
+
+def export(
+    model: LlavaOnevisionForConditionalGeneration, processor: LlavaOnevisionProcessor, folder: Path
+) -> None:
+    """Save to `folder`, file by file as a whole; a README.md there is kept."""
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    saved = copy.deepcopy(model).to(torch.bfloat16)
+    end = processor.tokenizer.eos_token_id
+    saved.generation_config = GenerationConfig(
+        eos_token_id=end, pad_token_id=end, do_sample=False, max_new_tokens=16
+    )
+    saved.save_pretrained(unfinished)
+    processor.save_pretrained(unfinished)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in unfinished.iterdir():
+        os.replace(file, folder / file.name)
+    unfinished.rmdir()

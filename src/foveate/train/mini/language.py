@@ -1,0 +1,216 @@
+"""Stage B: teach the projector and the language model to answer, on the frozen tower's features.
+
+Two savings make a step cheap, and the model fit for fewer visual tokens later: in most steps a
+random share of the visual tokens is left out from the start (as FLIP and PatchDropout do), and in
+half of the steps the rest leave after one of the later layers (as PyramidDrop trains). Neither is
+the reduction that this library measures; the last steps see everything.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from foveate.train.mini import checkpoint
+from foveate.train.mini.packing import (
+    Packer,
+    answer_loss,
+    forward,
+    keep_some,
+    turn_hits,
+    visual_tokens,
+)
+from foveate.train.mini.progress import Progress
+from foveate.train.mini.schedule import adamw, learning_rate, set_learning_rate
+from foveate.train.mini.tower import features_of, pixels_of
+from foveate.train.scenes import make
+from foveate.train.scenes.sample import Question, Sample
+
+# Tasks of twenty steps in a row; a step has one task, so that its shapes are equal.
+ROTA = tuple("rorvrvorvrvrorvrovrv")
+TASK = {"r": "reasoning", "o": "ocr", "v": "video"}
+LENGTHS, LENGTH_SHARES = (4, 5, 6, 7, 8, 12, 16), (0.25, 0.15, 0.2, 0.1, 0.2, 0.06, 0.04)
+# A share lower than this would often hide the answer itself: a letter covers two patches, a needle
+# one frame.
+LOWEST_KEEP = {"reasoning": 0.3, "ocr": 0.5, "video": 0.5}
+ENCODE_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class LanguageRecipe:
+    """How stage B trains.
+
+    Attributes:
+        batch: pictures a step.
+        turns: questions a picture, at most.
+        whole_from: share of the steps after which all visual tokens are kept, most of the time.
+    """
+
+    steps: int = 5000
+    batch: int = 16
+    turns: int = 8
+    peak: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 0.02
+    whole_from: float = 0.8
+    save_every: int = 100
+    report_every: int = 50
+    check_every: int = 400
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one step does, drawn from its number alone.
+
+    Attributes:
+        length: frames of its clips; None for pictures.
+        keep: share of visual tokens that stay.
+        drop_after: layer after which the visual tokens leave; None = never.
+    """
+
+    task: str
+    length: int | None
+    keep: float
+    drop_after: int | None
+
+
+def plan_step(step: int, recipe: LanguageRecipe, layers: int) -> StepPlan:
+    """The plan of `step`."""
+    rng = np.random.default_rng([recipe.seed, step, 2])
+    task = TASK[ROTA[step % len(ROTA)]]
+    length = int(rng.choice(LENGTHS, p=LENGTH_SHARES)) if task == "video" else None
+    reduced = 0.25 if step >= recipe.whole_from * recipe.steps else 0.8
+    keep = float(rng.uniform(LOWEST_KEEP[task], 1.0)) if rng.random() < reduced else 1.0
+    leaves = int(rng.integers(layers // 2, layers)) if rng.random() < 0.5 else None
+    return StepPlan(task, length, keep, leaves)
+
+
+def samples_of(plan: StepPlan, step: int, recipe: LanguageRecipe) -> list[Sample]:
+    """The training samples of `step`."""
+    indices = range(step * recipe.batch, (step + 1) * recipe.batch)
+    return [make(plan.task, "train", i, seed=recipe.seed, length=plan.length) for i in indices]
+
+
+def ask(samples: list[Sample], limit: int, seed: int) -> list[list[Question]]:
+    """At most `limit` questions of each sample, in random order."""
+    asked = []
+    for sample in samples:
+        rng = np.random.default_rng([seed, sample.index, 3])
+        questions = sample.ask(rng)
+        asked.append([questions[place] for place in rng.permutation(len(questions))[:limit]])
+    return asked
+
+
+def encode(model: LlavaOnevisionForConditionalGeneration, samples: list[Sample]) -> Tensor:
+    """Tower features of every frame of every sample, (frames, N, D)."""
+    pixels = pixels_of(np.concatenate([sample.frames() for sample in samples]))
+    tower = model.model.vision_tower
+    return torch.cat([features_of(tower, part) for part in pixels.split(ENCODE_AT_ONCE)])
+
+
+def step_loss(
+    model: LlavaOnevisionForConditionalGeneration,
+    packer: Packer,
+    step: int,
+    recipe: LanguageRecipe,
+) -> tuple[Tensor, StepPlan]:
+    """The loss of one step, and what the step did."""
+    plan = plan_step(step, recipe, len(model.model.language_model.layers))
+    samples = samples_of(plan, step, recipe)
+    turns = packer.pack(ask(samples, recipe.turns, recipe.seed))
+    with torch.no_grad():
+        features = encode(model, samples)
+    visual = visual_tokens(model, features, len(samples), is_video=plan.task == "video")
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    visual = keep_some(visual, plan.keep, generator)
+    states = forward(model, packer.header, visual, turns, plan.drop_after)
+    return answer_loss(model, states, turns)[0], plan
+
+
+@torch.no_grad()
+def accuracy(
+    model: LlavaOnevisionForConditionalGeneration,
+    packer: Packer,
+    size: int = 48,
+    drop_after: int | None = None,
+) -> dict[str, float]:
+    """Exact match a family on validation samples, each answer token after the right ones."""
+    hits: dict[str, list[bool]] = defaultdict(list)
+    for task in TASK.values():
+        for first in range(0, size, 24):
+            length = (4, 8, 16)[first // 24 % 3] if task == "video" else None
+            samples = [make(task, "val", first + i, length=length) for i in range(24)]
+            asked = ask(samples, 8, seed=0)
+            turns = packer.pack(asked)
+            visual = visual_tokens(
+                model, encode(model, samples), len(samples), is_video=task == "video"
+            )
+            states = forward(model, packer.header, visual, turns, drop_after)
+            right = turn_hits(turns, answer_loss(model, states, turns)[1])
+            for questions, row in zip(asked, right, strict=True):
+                for question, hit in zip(questions, row, strict=True):
+                    hits[f"{task}/{question.family}"].append(hit)
+                    hits[task].append(hit)
+    return {name: round(float(np.mean(values)), 3) for name, values in sorted(hits.items())}
+
+
+def train(
+    model: LlavaOnevisionForConditionalGeneration,
+    packer: Packer,
+    recipe: LanguageRecipe,
+    folder: Path,
+    after_check: Callable[[int], None] = lambda step: None,
+) -> float:
+    """Train projector and language model in place; picks up where a killed run in `folder` stopped.
+
+    Args:
+        model: the whole model; its tower stays as it is.
+        packer: of the model's tokenizer.
+        recipe: how to train.
+        folder: where checkpoint and log are.
+        after_check: called with the step after each validation, e.g. to export.
+
+    Returns:
+        seconds of training, over all processes that worked on it.
+    """
+    path = folder / "language.pt"
+    trained = [p for n, p in model.named_parameters() if "vision_tower" not in n]
+    optimizer = adamw(trained, recipe.weight_decay)
+    first_step, seconds_before = 0, 0.0
+    if (state := checkpoint.load(path)) is not None:
+        model.load_state_dict(state["weights"])
+        optimizer.load_state_dict(state["optimizer"])
+        first_step, seconds_before = state["step"], state["seconds"]
+    progress = Progress("language", folder / "log.jsonl", first_step, recipe.steps, seconds_before)
+    losses: dict[str, list[float]] = defaultdict(list)
+    for step in range(first_step, recipe.steps):
+        set_learning_rate(optimizer, learning_rate(step, recipe.steps, recipe.peak, recipe.warmup))
+        loss, plan = step_loss(model, packer, step, recipe)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        losses[plan.task].append(loss.item())
+        done = step + 1
+        if done % recipe.report_every == 0:
+            means = {task: round(float(np.mean(values)), 3) for task, values in losses.items()}
+            progress.report(done, **means)
+            losses.clear()
+        if done % recipe.save_every == 0 or done == recipe.steps:
+            state = {
+                "weights": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": done,
+                "seconds": progress.seconds,
+            }
+            checkpoint.save(path, state)
+        if done % recipe.check_every == 0 or done == recipe.steps:
+            progress.report(done, val=accuracy(model, packer))
+            after_check(done)
+    return progress.seconds if first_step < recipe.steps else seconds_before

@@ -1,0 +1,84 @@
+"""The shape of foveate-mini: a stock LLaVA-OneVision, made small.
+
+Everything is transformers' own `LlavaOnevisionForConditionalGeneration`: a SigLIP tower, a
+two-layer projector, a Qwen2 language model. Only the sizes are ours.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import (
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+
+from foveate.train.scenes.sample import PATCH, SIZE
+
+
+@dataclass(frozen=True)
+class MiniShape:
+    """Sizes of the model; the defaults are foveate-mini's.
+
+    Attributes:
+        width: features of the tower and of the language model.
+        head: features of one attention head of the language model.
+    """
+
+    width: int = 128
+    tower_layers: int = 4
+    tower_heads: int = 4
+    layers: int = 8
+    head: int = 32
+    key_value_heads: int = 2
+
+
+def build(
+    shape: MiniShape, tokens: dict[str, int], seed: int
+) -> LlavaOnevisionForConditionalGeneration:
+    """A freshly initialised model, in float32.
+
+    Args:
+        shape: its sizes.
+        tokens: `vocabulary` (how many tokens there are) and the ids of `image`, `video`, `start`
+            and `end`.
+        seed: seed of the random weights.
+    """
+    vision = SiglipVisionConfig(
+        hidden_size=shape.width,
+        intermediate_size=4 * shape.width,
+        num_hidden_layers=shape.tower_layers,
+        num_attention_heads=shape.tower_heads,
+        image_size=SIZE,
+        patch_size=PATCH,
+        vision_use_head=False,
+    )
+    text = Qwen2Config(
+        vocab_size=tokens["vocabulary"],
+        hidden_size=shape.width,
+        intermediate_size=3 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.width // shape.head,
+        num_key_value_heads=shape.key_value_heads,
+        max_position_embeddings=2048,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+        tie_word_embeddings=True,
+        bos_token_id=tokens["start"],
+        eos_token_id=tokens["end"],
+        pad_token_id=tokens["end"],
+    )
+    config = LlavaOnevisionConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=tokens["image"],
+        video_token_id=tokens["video"],
+        projector_hidden_act="gelu",
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+        vision_aspect_ratio="anyres_max_9",
+        image_grid_pinpoints=[[SIZE, SIZE]],
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    return LlavaOnevisionForConditionalGeneration(config).float()

@@ -1,0 +1,173 @@
+"""Many questions about one picture in one sequence, each as if it were the only one.
+
+A sequence is the chat header, the picture's visual tokens, then one turn after another. Every turn
+attends to header, picture and itself, never to another turn, and its positions start right after
+the picture. So each turn computes exactly what the stock model computes for a first turn, and the
+picture is computed once.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
+
+from foveate.train.mini.tokens import END, HEADER, turn
+from foveate.train.scenes.sample import GRID, Question
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The text of a batch: turns one after another, padded at the end.
+
+    Attributes:
+        ids: tokens of all turns of each picture.
+        offset: place of each token in its own turn.
+        segment: number of the turn from 1; 0 = padding.
+        target: the token to be predicted after this one, IGNORED unless it belongs to an answer.
+    """
+
+    ids: Int[Tensor, "B T"]
+    offset: Int[Tensor, "B T"]
+    segment: Int[Tensor, "B T"]
+    target: Int[Tensor, "B T"]
+
+
+class Packer:
+    """Tokenizes turns; remembers every turn it has seen, for there are only so many questions."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._ids = lru_cache(maxsize=100_000)(
+            lambda text: tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+        )
+        self.header = torch.tensor(self._ids(HEADER))
+
+    def pack(self, asked: list[list[Question]]) -> Turns:
+        """The questions of each picture, with their answers, as one batch."""
+        rows = [self._row(questions) for questions in asked]
+        length = max(len(row[0]) for row in rows)
+        fill = (0, 0, 0, IGNORED)
+        columns = [
+            [row[kind] + [fill[kind]] * (length - len(row[kind])) for row in rows]
+            for kind in range(4)
+        ]
+        return Turns(*(torch.tensor(column) for column in columns))
+
+    def _row(self, questions: list[Question]) -> tuple[list[int], ...]:
+        ids, offset, segment, target = [], [], [], []
+        for number, question in enumerate(questions, start=1):
+            prompt, answer = self._ids(turn(question.text)), self._ids(question.answer + END)
+            whole = prompt + answer
+            ids += whole
+            offset += range(len(whole))
+            segment += [number] * len(whole)
+            target += [IGNORED] * (len(prompt) - 1) + list(answer) + [IGNORED]
+        return ids, offset, segment, target
+
+
+def visual_tokens(
+    model: LlavaOnevisionForConditionalGeneration,
+    features: Float[Tensor, "frames N D"],
+    clips: int,
+    *,
+    is_video: bool,
+) -> Float[Tensor, "B V D"]:
+    """Tower features as the stock model hands them to its language model.
+
+    A picture is the base view and one tile; both are the same 144x144 pixels, so they are encoded
+    once and laid out twice, the tile's rows each closed by a newline. A clip's frames are pooled
+    two by two, with one newline at the end.
+
+    Args:
+        model: the model whose projector and newline are used.
+        features: of every frame of every clip, clip by clip.
+        clips: how many pictures or clips, B.
+        is_video: whether they are clips.
+    """
+    projected = model.model.multi_modal_projector(features)
+    newline = model.model.image_newline
+    if is_video:
+        pooled = model.model.apply_pooling(projected).reshape(clips, -1, projected.shape[-1])
+        return torch.cat([pooled, newline.expand(clips, 1, -1)], dim=1)
+    rows = projected.unflatten(1, (GRID, GRID))
+    tile = torch.cat([rows, newline.expand(clips, GRID, 1, -1)], dim=2).flatten(1, 2)
+    return torch.cat([projected, tile], dim=1)
+
+
+def keep_some(
+    visual: Float[Tensor, "B V D"], keep: float, generator: torch.Generator
+) -> Float[Tensor, "B K D"]:
+    """A random share `keep` of each picture's visual tokens, in their order."""
+    count = visual.shape[1]
+    kept = max(1, round(keep * count))
+    if kept >= count:
+        return visual
+    lottery = torch.rand(visual.shape[:2], generator=generator)
+    index = lottery.topk(kept, dim=1).indices.sort(dim=1).values
+    return visual.gather(1, index[..., None].expand(-1, -1, visual.shape[-1]))
+
+
+def attention_mask(prefix: int, segment: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 N N"]:
+    """Who may attend to whom: causal, and turns do not see one another. N = `prefix` + T."""
+    shared = torch.full((segment.shape[0], prefix), -1)
+    whose = torch.cat([shared, segment], dim=1)
+    visible = (whose[:, None, :] == -1) | (whose[:, None, :] == whose[:, :, None])
+    return (visible & torch.ones(visible.shape[-2:], dtype=torch.bool).tril())[:, None]
+
+
+def forward(
+    model: LlavaOnevisionForConditionalGeneration,
+    header: Int[Tensor, "H"],
+    visual: Float[Tensor, "B V D"],
+    turns: Turns,
+    drop_after: int | None = None,
+) -> Float[Tensor, "B T D"]:
+    """Final hidden states of the turns, by the stock decoder layers.
+
+    Args:
+        model: the model whose decoder layers run.
+        header: tokens before the picture.
+        visual: the picture's tokens, all or some of them; positions are consecutive.
+        turns: the questions and answers about each picture.
+        drop_after: the layer after which all visual tokens leave the sequence; None = they stay.
+    """
+    language = model.model.language_model
+    embed, batch = language.embed_tokens, visual.shape[0]
+    first, prefix = len(header), len(header) + visual.shape[1]
+    states = torch.cat([embed(header).expand(batch, -1, -1), visual, embed(turns.ids)], dim=1)
+    positions = torch.cat([torch.arange(prefix).expand(batch, -1), prefix + turns.offset], dim=1)
+    cos, sin = language.rotary_emb(states, positions)
+    mask = attention_mask(prefix, turns.segment)
+    for number, layer in enumerate(language.layers):
+        states = layer(states, attention_mask=mask, position_embeddings=(cos, sin))
+        if number == drop_after:
+            states, cos, sin = (
+                torch.cat([part[:, :first], part[:, prefix:]], dim=1) for part in (states, cos, sin)
+            )
+            mask = attention_mask(first, turns.segment)
+            prefix = first
+    return language.norm(states[:, prefix:])
+
+
+def answer_loss(
+    model: LlavaOnevisionForConditionalGeneration, states: Float[Tensor, "B T D"], turns: Turns
+) -> tuple[Float[Tensor, ""], Bool[Tensor, "answers"]]:
+    """Cross entropy over answer tokens, and which of them were predicted right."""
+    asked = turns.target != IGNORED
+    logits, target = model.lm_head(states[asked]), turns.target[asked]
+    return nn.functional.cross_entropy(logits, target), logits.argmax(-1) == target
+
+
+def turn_hits(turns: Turns, right: Bool[Tensor, "answers"]) -> list[list[bool]]:
+    """Whether every token of an answer was right, for each turn of each picture."""
+    asked = turns.target != IGNORED
+    hit = torch.ones_like(asked)
+    hit[asked] = right
+    return [
+        [bool(row_hit[row == number].all()) for number in range(1, int(row.max()) + 1)]
+        for row, row_hit in zip(turns.segment, hit, strict=True)
+    ]

@@ -1,0 +1,131 @@
+"""Packed training computes what the stock model computes."""
+
+import numpy as np
+import pytest
+import torch
+
+from foveate.train.mini.language import ask, encode
+from foveate.train.mini.packing import (
+    IGNORED,
+    Packer,
+    Turns,
+    attention_mask,
+    forward,
+    keep_some,
+    turn_hits,
+    visual_tokens,
+)
+from foveate.train.mini.tokens import END
+from foveate.train.scenes import TASKS, make
+
+
+@pytest.fixture(scope="module")
+def packer(processor):
+    return Packer(processor.tokenizer)
+
+
+def stock_logits(model, processor, sample, question):
+    """Logits after the prompt and inside the answer, by `model(**processor(...))`."""
+    kind = "video" if sample.is_video else "image"
+    content = [{"type": kind}, {"type": "text", "text": question.text}]
+    chat = [{"role": "user", "content": content}]
+    text = processor.apply_chat_template(chat, add_generation_prompt=True) + question.answer + END
+    frames = sample.frames()
+    visual = {"videos": [frames]} if sample.is_video else {"images": [sample.images()[0]]}
+    inputs = processor(text=text, **visual, return_tensors="pt")
+    answer = processor.tokenizer(question.answer + END, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        logits = model(**inputs).logits[0]
+    return logits[-len(answer) - 1 : -1], inputs
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_packed_turn_is_what_stock_computes(model, processor, packer, task):
+    samples = [make(task, "val", index, length=5 if task == "video" else None) for index in (1, 2)]
+    asked = ask(samples, limit=4, seed=0)
+    turns = packer.pack(asked)
+    with torch.no_grad():
+        visual = visual_tokens(model, encode(model, samples), 2, is_video=task == "video")
+        logits = model.lm_head(forward(model, packer.header, visual, turns))
+    for row, (sample, questions) in enumerate(zip(samples, asked, strict=True)):
+        for number, question in enumerate(questions, start=1):
+            mine = (turns.segment[row] == number) & (turns.target[row] != IGNORED)
+            expected, _ = stock_logits(model, processor, sample, question)
+            torch.testing.assert_close(logits[row, mine], expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_visual_tokens_are_what_stock_puts_in(model, processor, task):
+    sample = make(task, "val", 0)
+    question = sample.ask(np.random.default_rng(0))[0]
+    _, inputs = stock_logits(model, processor, sample, question)
+    with torch.no_grad():
+        visual = visual_tokens(model, encode(model, [sample]), 1, is_video=sample.is_video)[0]
+        if sample.is_video:
+            expected = model.get_video_features(inputs["pixel_values_videos"]).pooler_output[0]
+        else:
+            expected = model.get_image_features(
+                inputs["pixel_values"], image_sizes=inputs["image_sizes"]
+            ).pooler_output[0]
+    assert len(visual) == (36 * len(sample.marks) + 1 if sample.is_video else 300)
+    torch.testing.assert_close(visual, expected, rtol=0, atol=1e-5)
+
+
+def naive_mask(prefix, segments):
+    """Row i may look at column j: three plain rules."""
+    whose = [None] * prefix + segments
+    return [
+        [j <= i and (whose[j] is None or whose[j] == whose[i]) for j in range(len(whose))]
+        for i in range(len(whose))
+    ]
+
+
+@pytest.mark.parametrize("prefix", [1, 4])
+def test_mask_is_the_naive_one(prefix):
+    segment = torch.tensor([[1, 1, 2, 2, 2, 0], [1, 2, 3, 3, 0, 0]])
+    expected = [naive_mask(prefix, row.tolist()) for row in segment]
+    assert attention_mask(prefix, segment)[:, 0].tolist() == expected
+
+
+def test_dropped_tokens_are_gone(model, packer):
+    """From the next layer on the sequence is shorter by every visual token."""
+    sample = make("reasoning", "val", 0)
+    turns = packer.pack(ask([sample], 2, seed=0))
+    with torch.no_grad():
+        visual = visual_tokens(model, encode(model, [sample]), 1, is_video=False)
+        layers = len(model.model.language_model.layers)
+        whole = forward(model, packer.header, visual, turns)
+        assert torch.equal(forward(model, packer.header, visual, turns, layers - 1), whole)
+        lengths = []
+        hooks = [
+            layer.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+            for layer in model.model.language_model.layers
+        ]
+        early = forward(model, packer.header, visual, turns, 0)
+        for hook in hooks:
+            hook.remove()
+    text = len(packer.header) + turns.ids.shape[1]
+    assert lengths == [text + 300] + [text] * (layers - 1)
+    assert not torch.allclose(early, whole)
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.5, 1.0])
+def test_kept_tokens_stay_in_order(keep):
+    visual = torch.arange(26.0).reshape(2, 13, 1)
+    kept = keep_some(visual, keep, torch.Generator().manual_seed(0))[..., 0]
+    assert kept.shape == (2, round(13 * keep))
+    assert (kept.diff() > 0).all()
+    assert all(
+        set(row.tolist()) <= set(whole.tolist())
+        for row, whole in zip(kept, visual[..., 0], strict=True)
+    )
+
+
+def test_a_turn_is_right_only_if_every_token_is():
+    turns = Turns(
+        ids=torch.zeros(1, 5, dtype=torch.long),
+        offset=torch.zeros(1, 5, dtype=torch.long),
+        segment=torch.tensor([[1, 1, 2, 2, 0]]),
+        target=torch.tensor([[5, 6, IGNORED, 7, IGNORED]]),
+    )
+    assert turn_hits(turns, torch.tensor([True, False, True])) == [[False, True]]
