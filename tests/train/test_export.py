@@ -4,7 +4,7 @@ import json
 
 import torch
 from PIL import Image
-from tests.train.twin import answer_by_looking
+from scene_twin import answer_by_looking
 from transformers import AutoProcessor, LlavaOnevisionForConditionalGeneration
 
 from foveate.train.mini.demo import write_demo

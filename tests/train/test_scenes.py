@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.train.twin import answer_by_looking
+from scene_twin import answer_by_looking
 
 from foveate.errors import InputError
 from foveate.train.scenes import TASKS, make, one_question, questions

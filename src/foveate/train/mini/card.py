@@ -46,12 +46,14 @@ distinct, questions come in two wordings each.
 float32 on {threads} CPU cores (torch {torch}, transformers {transformers}).
 
 1. The tower learns to name what every patch shows (character, colour, rank from the left and from
-the top); those heads are thrown away. 2. Projector and language model learn to answer, the tower
-frozen. To save time, **most steps left out a random part of the visual tokens
-   (up to 70 %; up to 50 % for text and clips), and in half of the steps all visual tokens left the
-   sequence after one of the layers 4 to 7** (counted from 0). The last fifth of the steps mostly
-   kept them all. So this model is used to missing visual tokens, more than models are that were
-   trained without; it was never trained with merged tokens or with any method of this library.
+   the top); the heads that name it are thrown away.
+2. Projector and language model learn to answer, the tower frozen. **Most steps left out a random
+   part of the visual tokens (up to 70 %; up to 50 % for text and clips), and in half of the steps
+   all visual tokens left the sequence after one of the layers 4 to 7**, counted from 0 of
+   {layers}. This saves time. The last fifth of the steps mostly kept them all.
+
+So this model is used to missing visual tokens, more than models are that were trained without the
+two. It was never trained with merged tokens or with any method of this library.
 
 ## Accuracy
 

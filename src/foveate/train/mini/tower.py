@@ -31,8 +31,7 @@ CLASSES = {
 WEIGHTS = {
     "character": 1.0, "colour": 0.5, "rank_x": 0.5, "rank_y": 0.3, "column": 0.05, "row": 0.05,
 }  # fmt: skip
-# Nine patches in ten are background: they count less, or "nothing here" is all that is learnt at
-# first.
+# Nine patches in ten are background: they count less, or that is all that is learnt at first.
 BACKGROUND_WEIGHT = 0.1
 # Samples of a batch of 16, by task.
 MIX = ("reasoning",) * 7 + ("ocr",) * 6 + ("video",) * 3
