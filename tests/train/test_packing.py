@@ -9,10 +9,11 @@ from foveate.train.mini.packing import (
     IGNORED,
     Packer,
     Turns,
-    attention_mask,
     forward,
     keep_some,
+    packed,
     turn_hits,
+    turn_mask,
     visual_tokens,
 )
 from foveate.train.mini.tokens import END
@@ -72,11 +73,12 @@ def test_visual_tokens_are_what_stock_puts_in(model, processor, task):
 
 
 def naive_mask(prefix, segments):
-    """Row i may look at column j: three plain rules."""
+    """Row i, a turn's token, may look at column j: three plain rules."""
     whose = [None] * prefix + segments
+    rows = range(prefix, len(whose))
     return [
         [j <= i and (whose[j] is None or whose[j] == whose[i]) for j in range(len(whose))]
-        for i in range(len(whose))
+        for i in rows
     ]
 
 
@@ -84,7 +86,18 @@ def naive_mask(prefix, segments):
 def test_mask_is_the_naive_one(prefix):
     segment = torch.tensor([[1, 1, 2, 2, 2, 0], [1, 2, 3, 3, 0, 0]])
     expected = [naive_mask(prefix, row.tolist()) for row in segment]
-    assert attention_mask(prefix, segment)[:, 0].tolist() == expected
+    assert turn_mask(prefix, segment)[:, 0].tolist() == expected
+
+
+def test_packed_attention_leaves_no_trace(model):
+    language = model.model.language_model
+    before = language.config._attn_implementation
+    with packed(language):
+        assert language.config._attn_implementation != before
+    assert language.config._attn_implementation == before
+    with pytest.raises(RuntimeError), packed(language):
+        raise RuntimeError
+    assert language.config._attn_implementation == before
 
 
 def test_dropped_tokens_are_gone(model, packer):

@@ -6,13 +6,19 @@ the picture. So each turn computes exactly what the stock model computes for a f
 picture is computed once.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import (
+    AttentionInterface,
+    LlavaOnevisionForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
 
 from foveate.train.mini.tokens import END, HEADER, turn
 from foveate.train.scenes.sample import GRID, Question
@@ -111,12 +117,48 @@ def keep_some(
     return visual.gather(1, index[..., None].expand(-1, -1, visual.shape[-1]))
 
 
-def attention_mask(prefix: int, segment: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 N N"]:
-    """Who may attend to whom: causal, and turns do not see one another. N = `prefix` + T."""
-    shared = torch.full((segment.shape[0], prefix), -1)
-    whose = torch.cat([shared, segment], dim=1)
-    visible = (whose[:, None, :] == -1) | (whose[:, None, :] == whose[:, :, None])
-    return (visible & torch.ones(visible.shape[-2:], dtype=torch.bool).tril())[:, None]
+def turn_mask(prefix: int, segment: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T N"]:
+    """Which of the `prefix` shared tokens and T turn tokens each turn token may attend to."""
+    length = segment.shape[1]
+    same = segment[:, None, :] == segment[:, :, None]
+    own = same & torch.ones(length, length, dtype=torch.bool).tril()
+    shared = torch.ones(len(segment), length, prefix, dtype=torch.bool)
+    return torch.cat([shared, own], dim=-1)[:, None]
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Float[Tensor, "B H N d"],
+    key: Float[Tensor, "B G N d"],
+    value: Float[Tensor, "B G N d"],
+    attention_mask: Bool[Tensor, "B 1 T N"],
+    scaling: float,
+    **_: object,
+) -> tuple[Float[Tensor, "B N H d"], None]:
+    """Attention of shared tokens and turns apart: causal for the first, where half can be skipped.
+
+    The signature is what transformers asks of an attention function.
+    """
+    groups = query.shape[1] // key.shape[1]
+    key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
+    attend = nn.functional.scaled_dot_product_attention
+    prefix = query.shape[2] - attention_mask.shape[2]
+    shared = [part[:, :, :prefix] for part in (query, key, value)]
+    before = attend(*shared, is_causal=True, scale=scaling)
+    turns = attend(query[:, :, prefix:], key, value, attn_mask=attention_mask, scale=scaling)
+    return torch.cat([before, turns], dim=2).transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def packed(language: nn.Module) -> Iterator[None]:
+    """While open, the language model's layers use `packed_attention`."""
+    AttentionInterface.register("foveate_packed", packed_attention)
+    before = language.config._attn_implementation
+    language.config._attn_implementation = "foveate_packed"
+    try:
+        yield
+    finally:
+        language.config._attn_implementation = before
 
 
 def forward(
@@ -141,15 +183,17 @@ def forward(
     states = torch.cat([embed(header).expand(batch, -1, -1), visual, embed(turns.ids)], dim=1)
     positions = torch.cat([torch.arange(prefix).expand(batch, -1), prefix + turns.offset], dim=1)
     cos, sin = language.rotary_emb(states, positions)
-    mask = attention_mask(prefix, turns.segment)
-    for number, layer in enumerate(language.layers):
-        states = layer(states, attention_mask=mask, position_embeddings=(cos, sin))
-        if number == drop_after:
-            states, cos, sin = (
-                torch.cat([part[:, :first], part[:, prefix:]], dim=1) for part in (states, cos, sin)
-            )
-            mask = attention_mask(first, turns.segment)
-            prefix = first
+    mask = turn_mask(prefix, turns.segment)
+    with packed(language):
+        for number, layer in enumerate(language.layers):
+            states = layer(states, attention_mask=mask, position_embeddings=(cos, sin))
+            if number == drop_after:
+                states, cos, sin = (
+                    torch.cat([part[:, :first], part[:, prefix:]], dim=1)
+                    for part in (states, cos, sin)
+                )
+                mask = turn_mask(first, turns.segment)
+                prefix = first
     return language.norm(states[:, prefix:])
 
 
