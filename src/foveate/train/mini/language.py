@@ -3,7 +3,7 @@
 Two savings make a step cheap, and the model fit for fewer visual tokens later: in most steps a
 random share of the visual tokens is left out from the start (as FLIP and PatchDropout do), and in
 half of the steps the rest leave after one of the later layers (as PyramidDrop trains). Neither is
-the reduction that this library measures; the last steps see everything.
+a reduction of this library's; the last steps mostly see everything.
 """
 
 from collections import defaultdict
@@ -35,8 +35,7 @@ from foveate.train.scenes.sample import Question, Sample
 ROTA = tuple("rorvrvorvrvrorvrovrv")
 TASK = {"r": "reasoning", "o": "ocr", "v": "video"}
 LENGTHS, LENGTH_SHARES = (4, 5, 6, 7, 8, 12, 16), (0.25, 0.15, 0.2, 0.1, 0.2, 0.06, 0.04)
-# A share lower than this would often hide the answer itself: a letter covers two patches, a needle
-# one frame.
+# A lower share would often hide the answer: a letter covers two patches, a needle one frame.
 LOWEST_KEEP = {"reasoning": 0.3, "ocr": 0.5, "video": 0.5}
 ENCODE_AT_ONCE = 64
 
@@ -51,7 +50,7 @@ class LanguageRecipe:
         whole_from: share of the steps after which all visual tokens are kept, most of the time.
     """
 
-    steps: int = 5000
+    steps: int = 4000
     batch: int = 16
     turns: int = 8
     peak: float = 2e-3

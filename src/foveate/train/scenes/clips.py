@@ -5,7 +5,7 @@ digit that flashes for one or two frames beside digits that stay; a *parade*, on
 some coming back. Digits of a clip differ in digit, colour and place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,10 +29,6 @@ class Actor:
 
     mark: Mark
     cells: tuple[tuple[int, int] | None, ...]
-
-    def frames(self) -> list[int]:
-        """The frames that show it."""
-        return [number for number, cell in enumerate(self.cells) if cell is not None]
 
 
 def make(split: str, index: int, rng: np.random.Generator, length: int | None = None) -> Sample:
@@ -83,8 +79,7 @@ def _cast(paths: list, split: str, rng: np.random.Generator) -> list[Actor]:
 def _placed(actor: Actor, number: int) -> Mark:
     """The actor's mark where it is in frame `number`."""
     column, row = actor.cells[number]
-    mark = actor.mark
-    return Mark(mark.character, mark.colour, column, row, mark.jitter, mark.ink)
+    return replace(actor.mark, column=column, row=row)
 
 
 def _still_places(count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
