@@ -1,0 +1,43 @@
+"""foveate: fewer visual tokens for vision-language models, really removed.
+
+Nothing happens on import; each name is loaded when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foveate.aim import AIM as AIM
+    from foveate.errors import FoveateError as FoveateError
+    from foveate.models.reduce import reduce as reduce
+    from foveate.reduction import Reduction as Reduction
+    from foveate.reduction import Report as Report
+    from foveate.reduction import create as create
+    from foveate.registry import methods as methods
+    from foveate.registry import register as register
+    from foveate.serve.vlm import load as load
+    from foveate.tokens import VisionTokens as VisionTokens
+
+_HOMES = {
+    "AIM": "foveate.aim",
+    "FoveateError": "foveate.errors",
+    "Reduction": "foveate.reduction",
+    "Report": "foveate.reduction",
+    "VisionTokens": "foveate.tokens",
+    "create": "foveate.reduction",
+    "load": "foveate.serve.vlm",
+    "methods": "foveate.registry",
+    "reduce": "foveate.models.reduce",
+    "register": "foveate.registry",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'foveate' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(_HOMES)

@@ -1,0 +1,66 @@
+"""AIM: merge before the LLM, prune inside it. Source: arXiv 2412.03248 (ICCV 2025)."""
+
+from dataclasses import dataclass, field
+
+from foveate.compress.aim import AIMMerge, Order
+from foveate.errors import InputError
+from foveate.prune.aim import AIMPrune
+from foveate.prune.schedule import Bound
+from foveate.reduction import Reduction
+from foveate.registry import register
+
+
+@register("aim", stage="both", paper="2412.03248")
+@dataclass(frozen=True)
+class AIM(Reduction):
+    """Merge similar visual tokens, then prune the rest progressively inside the LLM.
+
+    `AIM(keep=1.0, prune=None)` is off.
+
+    Attributes:
+        keep: share of each tile's or frame's tokens that reaches the LLM, in (0, 1].
+        prune: start and stop of pruning, as layer indices (int) or shares of depth (float), or None.
+        order: "raster" keeps the grid order, "reference" is the published one.
+        weighted: weigh merged tokens by the patches that they stand for.
+    """
+
+    before: AIMMerge | None = field(init=False, repr=False, default=None)
+    inside: AIMPrune | None = field(init=False, repr=False, default=None)
+    keep: float = 0.25
+    prune: tuple[Bound, Bound] | None = (0.5, 0.786)
+    order: Order = "raster"
+    weighted: bool = False
+
+    def __post_init__(self) -> None:
+        before = AIMMerge(self.keep, self.order, self.weighted)
+        inside = None if self.prune is None else AIMPrune(self.prune)
+        object.__setattr__(self, "before", before)
+        object.__setattr__(self, "inside", inside)
+
+    @staticmethod
+    def paper(name: str) -> Reduction:
+        """A published setting, by name.
+
+        Video settings merge the projected, pooled features; LLaVA-1.5 settings merge encoder features
+        before the projector, by the keys of the vision layer that reads them (paper, sections 4.1 and
+        4.2, and its code).
+
+        Raises:
+            InputError: no such setting; the message lists them.
+        """
+        if name not in PAPER:
+            raise InputError(f"unknown setting {name!r}; published: {', '.join(PAPER)}")
+        merge, prune = PAPER[name]
+        return Reduction(before=merge, inside=AIMPrune(prune))
+
+
+def _image(tokens: int) -> AIMMerge:
+    return AIMMerge(tokens / 576, "reference", metric="keys", at="encoder")
+
+
+PAPER: dict[str, tuple[AIMMerge, tuple[int, int]]] = {
+    "llava-onevision-7b": (AIMMerge(0.25, "reference"), (14, 22)),
+    "llava-onevision-7b-74": (AIMMerge(74 / 196, "reference"), (14, 22)),  # Table E
+    "llava-1.5-7b": (_image(252), (13, 21)),
+    "llava-1.5-7b-low": (_image(72), (13, 21)),
+}

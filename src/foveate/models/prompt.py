@@ -1,0 +1,73 @@
+"""Where the visual tokens of a prompt are, put together from its placeholders and its encodings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from foveate.errors import InputError, UnsupportedError
+from foveate.models.encoding import note_of
+from foveate.models.family import Visual
+
+PIXELS = ("pixel_values", "pixel_values_videos")
+
+
+def placeholder_masks(
+    placeholders: Mapping[str, int], inputs: Mapping[str, Any]
+) -> dict[str, Bool[Tensor, "B N"]]:
+    """Mask of each modality's placeholders in a prompt; empty where it brings no picture.
+
+    Args:
+        placeholders: token id of each modality.
+        inputs: keyword arguments of the core's forward.
+
+    Raises:
+        UnsupportedError: the prompt came as embeddings only.
+        InputError: pictures were given, but the prompt has no place for them.
+    """
+    pictures = any(inputs.get(name) is not None for name in PIXELS)
+    if not pictures and not inputs.get("mm_encoder_outputs"):
+        return {}
+    ids = inputs.get("input_ids")
+    if ids is None:
+        raise UnsupportedError("visual tokens are found by input_ids; inputs_embeds alone cannot be reduced")
+    masks = {modality: ids == token for modality, token in placeholders.items()}
+    if not any(bool(mask.any()) for mask in masks.values()):
+        raise InputError(
+            f"no picture in the prompt: pixels were given, but none of its tokens is a placeholder "
+            f"({placeholders}); build the prompt with the processor's chat template"
+        )
+    return masks
+
+
+def gather_encodings(
+    masks: Mapping[str, Bool[Tensor, "B N"]], encodings: Mapping[str, Any]
+) -> tuple[Visual, float]:
+    """Visual tokens of the whole batch in reading order, modalities mixed.
+
+    Args:
+        masks: placeholders of each modality.
+        encodings: what `get_image_features` and `get_video_features` returned.
+
+    Returns:
+        Where the tokens are, and the seconds that encoding took.
+    """
+    first = next(iter(masks.values()))
+    labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
+    used, seconds, encoder = 0, 0.0, None
+    for modality, output in encodings.items():
+        note = note_of(output)
+        items = note.items(output.pooler_output)
+        parts = []
+        for item in items:
+            parts.append(note.groups[item] + used)
+            used += int(note.groups[item].max()) + 1
+        labels[masks[modality]] = torch.cat(parts).to(labels.device)
+        seconds += note.seconds
+        if note.encoder:
+            # a class token has a key but is no patch: it comes first
+            patches = note.encoder["features"].shape[1]
+            encoder = {name: value[items, -patches:] for name, value in note.encoder.items()}
+    return Visual(labels >= 0, labels[labels >= 0], encoder), seconds

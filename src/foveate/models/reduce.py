@@ -1,0 +1,364 @@
+"""`foveate.reduce`: a reduction at work on an unmodified transformers model, for the length of a `with`.
+
+Forward hooks do it all: one sees the prompt, one swaps the visual tokens at the LLM's input, one a
+layer hands it the masks and positions of the rows that it still computes, and one behind a pruning
+layer drops rows. On leaving, also by an exception, the hooks are gone and nothing else was touched.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from foveate.errors import InputError, NoEffectError, UnsupportedError
+from foveate.models.attention import watch
+from foveate.models.encoding import NOTE, Encoded, watch_encoding
+from foveate.models.family import Family, family_of
+from foveate.models.held import Held, causal_mask, reduced_caches
+from foveate.models.prefill import Prefill
+from foveate.models.rows import Rows, gather_rows, top_rows
+from foveate.models.prompt import gather_encodings, placeholder_masks
+from foveate.models.splice import splice
+from foveate.prune.schedule import Schedule, kept_after
+from foveate.reduction import Reduction, Report
+
+
+class Run:
+    """What happens inside one `with foveate.reduce(...)`.
+
+    Attributes:
+        reports: one `Report` for every prefill that had visual tokens.
+    """
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    @property
+    def report(self) -> Report:
+        """Report of the last prefill.
+
+        Raises:
+            NoEffectError: no prompt with visual tokens has run yet.
+        """
+        if not self.reports:
+            raise NoEffectError("no prompt with visual tokens has run inside this reduce() yet")
+        return self.reports[-1]
+
+
+@contextmanager
+def reduce(model: nn.Module, reduction: Reduction) -> Iterator[Run]:
+    """Reduce the visual tokens of every forward and `generate` of `model` on this thread.
+
+    Args:
+        model: a stock transformers vision-language model of a supported family.
+        reduction: what to do before and inside the LLM.
+
+    Yields:
+        The run, whose `report` tells what the last prefill did.
+
+    Raises:
+        UnsupportedError: model family, cache kind or option that cannot be reduced.
+        InputError: not a Reduction, layers out of range for this model, or a reduce() inside another.
+        NoEffectError: the reduction was asked for and changed nothing.
+    """
+    if not isinstance(reduction, Reduction):
+        raise InputError(f"reduce() takes a Reduction such as foveate.AIM(keep=0.25), got {reduction!r}")
+    reducer = Reducer(model, family_of(model), reduction)
+    with reducer.installed():
+        yield reducer.run
+    reducer.check_thread()
+
+
+_active: set[tuple[int, int]] = set()  # (thread, model) pairs inside a reduce()
+
+
+class Reducer:
+    """The hooks of one reduction on one model; they act on the thread that entered the `with`."""
+
+    def __init__(self, model: nn.Module, family: Family, reduction: Reduction) -> None:
+        self.model, self.core = model, model.model
+        self.family, self.reduction = family, reduction
+        self.llm = family.language_model(self.core)
+        self.config = self.llm.config
+        depth = len(self.llm.layers)
+        inside = reduction.inside
+        self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
+        if self.schedule and set(getattr(self.config, "layer_types", None) or ()) - {"full_attention"}:
+            raise UnsupportedError("pruning inside the LLM needs full attention in every layer")
+        self.thread = threading.get_ident()
+        self.strangers = 0  # forwards on other threads
+        self.run = Run()
+        self.prefill: Prefill | None = None
+        self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
+        self.encodings: dict[str, Any] = {}  # of the prompt, by modality
+        self.masks: dict[str, Tensor] = {}  # of their placeholders
+        self.patches: dict[str, Tensor] = {}  # of the encoding under way
+        self.started = 0.0
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Hooks in, then out."""
+        key = (self.thread, id(self.model))
+        if key in _active:
+            raise InputError("this model is already inside a reduce() on this thread; nest no second one")
+        before = self.reduction.before
+        layers = self.llm.layers
+        with ExitStack() as stack:
+            _active.add(key)
+            stack.callback(_active.discard, key)
+
+            def hook(module: nn.Module, action: Any, after: bool = False) -> None:
+                place = module.register_forward_hook if after else module.register_forward_pre_hook
+                stack.callback(place(self._mine(action), with_kwargs=True).remove)
+
+            hook(self.model, self._refuse_labels)
+            hook(self.core, self._see_prompt)
+            hook(self.llm, self._enter_llm)
+            hook(self.llm, self._leave_llm, after=True)
+            stack.enter_context(watch_encoding(self.core, self._see_encoding))
+            if before is not None and before.at == "encoder":
+                hook(self.family.projector(self.core), self._see_patches)
+            if before is not None and "keys" in before.needs:
+                hook(self.family.encoder_keys(self.core), self._see_keys, after=True)
+            for index, layer in enumerate(layers):
+                hook(layer, self._layer_entrance(index))
+            for index in self.schedule:
+                hook(layers[index], self._pruning_exit(index), after=True)
+            scored = [index for index, share in self.schedule.items() if share]
+            if scored:
+                watchers = {layers[index].self_attn: self._scorer(index) for index in scored}
+                stack.enter_context(watch(self.config, watchers))
+            yield
+
+    def check_thread(self) -> None:
+        """Tell a user whose generation ran on another thread that nothing was reduced.
+
+        Raises:
+            NoEffectError: only other threads used the model.
+        """
+        if self.strangers and not self.started and not self.reduction.is_off:
+            raise NoEffectError(
+                "the model ran on another thread only, which a reduce() does not touch; "
+                "enter reduce() on the thread that generates"
+            )
+
+    def _mine(self, action: Any) -> Any:
+        def on_own_thread(module: nn.Module, *values: Any) -> Any:
+            if threading.get_ident() != self.thread:
+                self.strangers += module is self.llm
+                return None
+            return action(*values)
+
+        return on_own_thread
+
+    # --- the prompt -------------------------------------------------------------------------------
+
+    def _refuse_labels(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if kwargs.get("labels") is not None and not self.reduction.is_off:
+            raise UnsupportedError(
+                "labels do not match reduced logits; compute the loss from logits and report.merged_into"
+            )
+
+    def _see_encoding(
+        self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]
+    ) -> Any:
+        """Encode, and note the groups of what came out."""
+        began = clock(self.llm)
+        self.patches = {}
+        output = encode()
+        groups = self.family.groups(self.core, modality, arguments)
+        note = Encoded(output.pooler_output, groups, self.patches, clock(self.llm) - began)
+        setattr(output, NOTE, note)
+        self.encodings[modality] = output
+        return output
+
+    def _see_patches(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.patches.setdefault("features", args[0])
+
+    def _see_keys(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        self.patches["keys"] = output
+
+    def _see_prompt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.started = clock(self.llm)
+        self.prefill = self.layer_masks = None
+        self.encodings = {name: out for name, out in (kwargs.get("mm_encoder_outputs") or {}).items()}
+        self.masks = placeholder_masks(self.family.placeholders(self.core.config), kwargs)
+
+    # --- the LLM's entrance -----------------------------------------------------------------------
+
+    def _enter_llm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        cache = kwargs.get("past_key_values")
+        if self.encodings:
+            visual, seconds = gather_encodings(self.masks, self.encodings)
+            self.prefill = Prefill(visual, self.reduction, self.config, seconds)
+            return args, self._enter_prefill(self.prefill, dict(kwargs))
+        if cache in reduced_caches:
+            return args, self._enter_continuation(reduced_caches[cache], dict(kwargs))
+        return None
+
+    def _enter_prefill(self, prefill: Prefill, kwargs: dict[str, Any]) -> dict[str, Any]:
+        embeds, mask = kwargs["inputs_embeds"], kwargs.get("attention_mask")
+        cache = kwargs.get("past_key_values")
+        refuse(self.reduction, mask, cache)
+        valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
+        prefill.begin(valid, clock(self.llm))
+        before = self.reduction.before
+        if before is not None and not before.is_off:
+            spliced = splice(embeds, prefill.visual, before, self._project)
+            index = prefill.compressed(spliced)
+            positions = kwargs.get("position_ids")
+            if positions is None:
+                positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
+            # merging renumbers: every removed row moves what follows it one place up
+            positions = positions.expand(embeds.shape[:2]) - (~spliced.stays).long().cumsum(1)
+            prefill.offset = (~spliced.stays & valid).sum(1)
+            kwargs["inputs_embeds"] = gather_rows(spliced.embeds, index)
+            kwargs["position_ids"] = positions.gather(1, index).clamp(min=0)
+            kwargs["attention_mask"] = prefill.rows.mask
+        if cache is None and wants_cache(kwargs, self.config):
+            kwargs["past_key_values"] = cache = DynamicCache(config=self.config)
+        prefill.cache = cache
+        prefill.enter_llm(kwargs["inputs_embeds"], clock(self.llm))
+        return kwargs
+
+    def _project(self, features: Tensor) -> Tensor:
+        return self.family.projector(self.core)(features)
+
+    def _enter_continuation(self, held: Held, kwargs: dict[str, Any]) -> dict[str, Any]:
+        embeds, mask = kwargs["inputs_embeds"], kwargs.get("attention_mask")
+        cache, count = kwargs["past_key_values"], embeds.shape[1]
+        fresh = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
+        if mask is not None:
+            fresh = mask[:, -count:].bool()
+        positions = kwargs.get("position_ids")
+        if positions is None:
+            positions = (held.seen + torch.arange(count, device=embeds.device))[None]
+        held.extend(cache, fresh)
+        kwargs["position_ids"] = positions - held.offset[:, None]
+        kwargs["attention_mask"] = held.valid[0]
+        self.layer_masks = []
+        made: dict[tuple[int, int], Any] = {}  # layers of one length and padding share a mask
+        for index, valid in enumerate(held.valid):
+            alike = (cache.layers[index].get_seq_length(), id(valid))
+            if alike not in made:
+                made[alike] = causal_mask(self.config, embeds, valid, cache, index)
+            self.layer_masks.append(made[alike])
+        return kwargs
+
+    # --- the layers -------------------------------------------------------------------------------
+
+    def _layer_entrance(self, index: int) -> Any:
+        def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if self.prefill is not None:
+                self.prefill.enter_layer()
+                return args, {**kwargs, **self.prefill.layer_inputs}
+            if self.layer_masks is not None:
+                return args, {**kwargs, "attention_mask": self.layer_masks[index]}
+            return None
+
+        return enter
+
+    def _scorer(self, index: int) -> Any:
+        def score(query: Tensor, key: Tensor, scaling: float | None) -> None:
+            if self.prefill is None:
+                return
+            began = clock(self.llm)
+            with torch.no_grad():
+                self.prefill.scores = self.reduction.inside.score(
+                    query, key, self.prefill.rows.mask, scaling
+                )
+            self.prefill.scored(query, clock(self.llm) - began)
+
+        return score
+
+    def _pruning_exit(self, index: int) -> Any:
+        def leave(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            prefill = self.prefill
+            if prefill is None:
+                return None
+            rows = prefill.rows
+            counts = [kept_after(self.schedule[index], n) for n in prefill.to_llm]
+            kept = torch.zeros_like(rows.visual)
+            if any(counts):
+                kept = top_rows(prefill.scores, rows.visual, counts)
+            states = output[0] if isinstance(output, tuple) else output
+            chosen = prefill.prune(index, kept)
+            if chosen is None:
+                return None
+            states = gather_rows(states, chosen)
+            prefill.layer_inputs = self._narrowed(kwargs, chosen, states, prefill.rows, index + 1)
+            return (states, *output[1:]) if isinstance(output, tuple) else states
+
+        return leave
+
+    def _narrowed(
+        self, kwargs: dict[str, Any], chosen: Tensor, states: Tensor, rows: Rows, layer: int
+    ) -> dict[str, Any]:
+        """Masks and positions of the rows that the following layers compute."""
+        inputs: dict[str, Any] = {
+            "attention_mask": causal_mask(self.config, states, rows.mask, None, layer),
+            "position_embeddings": tuple(
+                gather_rows(part, chosen) for part in kwargs["position_embeddings"]
+            ),
+        }
+        if kwargs.get("position_ids") is not None:
+            positions = kwargs["position_ids"].expand(chosen.shape[0], -1)
+            inputs["position_ids"] = positions.gather(1, chosen)
+        return inputs
+
+    # --- the LLM's exit ---------------------------------------------------------------------------
+
+    def _leave_llm(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        now = clock(self.llm)
+        if self.prefill is None:
+            if self.run.reports:
+                self.run.reports[-1].seconds["decode"] += now - self.started
+            self.layer_masks = None
+            return
+        prefill, self.prefill = self.prefill, None
+        report = prefill.report(now)
+        if not report.fired and not self.reduction.is_off:
+            raise NoEffectError(
+                f"{self.reduction} changed nothing: {sum(report.visual_tokens_in)} visual tokens came in "
+                "and every layer computed all of them"
+            )
+        self.run.reports.append(report)
+        if prefill.cache is not None and report.fired:
+            reduced_caches[prefill.cache] = prefill.held()
+
+
+def refuse(reduction: Reduction, mask: Any, cache: Any) -> None:
+    """Refuse what a reduced prefill cannot honour.
+
+    Raises:
+        UnsupportedError: a prepared mask, a static cache, or visual tokens behind a filled cache.
+    """
+    if reduction.is_off:
+        return
+    if cache is not None and getattr(cache, "is_compileable", False):
+        raise UnsupportedError(
+            f"{type(cache).__name__} reserves equal lengths in every layer; works: DynamicCache"
+        )
+    if isinstance(mask, dict) or (mask is not None and mask.dim() != 2):
+        raise UnsupportedError("a reduction needs a 2D attention mask (B, N) or none; got a prepared one")
+    if cache is not None and cache.get_seq_length():
+        raise UnsupportedError("a picture after a cached prefix cannot be reduced; start with an empty cache")
+
+
+def wants_cache(kwargs: dict[str, Any], config: Any) -> bool:
+    """Whether the LLM would make itself a cache."""
+    asked = kwargs.get("use_cache")
+    return bool(getattr(config, "use_cache", False) if asked is None else asked)
+
+
+def clock(module: nn.Module) -> float:
+    """Seconds now, after all work queued on the module's device."""
+    device = next(module.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,98 @@
+"""Splicing: run a compressor on the visual tokens of a prompt and put the result in their place."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from foveate.errors import UnsupportedError
+from foveate.models.family import Visual
+from foveate.reduction import Compressor
+
+
+@dataclass(frozen=True)
+class Spliced:
+    """A prompt after compression, before the dropped rows are taken out.
+
+    Attributes:
+        embeds: (B, N, D), merged features at the rows that stay.
+        stays: (B, N), False at visual rows that are gone.
+        target: (B, N), for each visual row the flat row (over B * N) its patch is now part of, -1
+            if dropped or not visual.
+        flops: spent on deciding.
+    """
+
+    embeds: Float[Tensor, "B N D"]
+    stays: Bool[Tensor, "B N"]
+    target: Int[Tensor, "B N"]
+    flops: int
+
+
+def splice(
+    embeds: Float[Tensor, "B N D"],
+    visual: Visual,
+    compressor: Compressor,
+    project: Callable[[Tensor], Tensor] | None = None,
+) -> Spliced:
+    """Compress every group of visual tokens; survivors stand at their own rows, in their order.
+
+    Args:
+        embeds: (B, N, D), the LLM's input.
+        visual: where the visual tokens are and which group each belongs to.
+        compressor: the method.
+        project: takes encoder features to the LLM's width.
+
+    Raises:
+        UnsupportedError: a method at the encoder, but patches and visual tokens are not one to one.
+    """
+    rows = visual.mask.flatten().nonzero()[:, 0]
+    flat = embeds.flatten(0, 1).clone()
+    stays = torch.ones_like(visual.mask).flatten()
+    target = torch.full_like(visual.mask, -1, dtype=torch.long).flatten()
+    stays[rows] = False
+    flops = 0
+    for members, groups in _by_size(visual.group):
+        places = rows[members]  # (G, n)
+        if visual.encoder is None:
+            merged = compressor(flat[places])
+            features = merged.features
+        else:
+            given = {name: value[groups] for name, value in _patches(visual).items()}
+            merged = compressor(given.pop("features"), **given)
+            features = project(merged.features) if project else merged.features
+        flops += len(places) * compressor.flops(places.shape[1], flat.shape[1])
+        # token i stands at the i-th row that stays, whatever order the method returned
+        kept = places.gather(1, merged.position.sort(dim=1).values)
+        flat[kept] = features.to(flat.dtype)
+        stays[kept] = True
+        gone = torch.cat([kept, kept.new_full((len(kept), 1), -1)], dim=1)
+        target[places] = gone.gather(1, merged.source.where(merged.source >= 0, kept.shape[1]))
+    shape = visual.mask.shape
+    return Spliced(flat.view_as(embeds), stays.view(shape), target.view(shape), flops)
+
+
+def _by_size(group: Int[Tensor, " V"]) -> list[tuple[Tensor, Tensor]]:
+    """Groups of equal size together: (members (G, n) as indices into the V tokens, group numbers)."""
+    counts = torch.bincount(group)
+    members = group.argsort(stable=True).split(counts.tolist())
+    return [
+        (torch.stack([members[g] for g in numbers.tolist()]), numbers)
+        for size in counts.unique().tolist()
+        if size
+        for numbers in [(counts == size).nonzero()[:, 0]]
+    ]
+
+
+def _patches(visual: Visual) -> Mapping[str, Tensor]:
+    """The encoder's tensors, checked to hold exactly one patch for every visual token."""
+    encoder = visual.encoder or {}
+    counts = torch.bincount(visual.group)
+    images, patches = encoder["features"].shape[:2]
+    if len(counts) != images or bool((counts != patches).any()):
+        raise UnsupportedError(
+            f"merging at the encoder needs one visual token for each patch, got {images} x {patches} "
+            f"patches for {len(visual.group)} visual tokens; use at='llm'"
+        )
+    return encoder

@@ -1,0 +1,130 @@
+"""Reduction (what a method is) and Report (what a run tells)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from foveate.errors import InputError
+from foveate.prune.schedule import Schedule
+from foveate.registry import method
+from foveate.tokens import VisionTokens
+
+
+@runtime_checkable
+class Compressor(Protocol):
+    """A method before the LLM: groups of features in, fewer tokens out.
+
+    `needs` names tensors that the model adapter hands over as keyword arguments ("keys"); `at` says
+    which features it sees: "llm" (at the LLM's input) or "encoder" (before the projector).
+    """
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    @property
+    def at(self) -> str: ...
+    @property
+    def is_off(self) -> bool: ...
+    def __call__(self, features: Tensor, **needed: Tensor) -> VisionTokens: ...
+    def flops(self, tokens: int, width: int) -> int: ...
+
+
+@runtime_checkable
+class Pruner(Protocol):
+    """A method inside the LLM: a schedule, and a score by which tokens stay."""
+
+    def schedule(self, layers: int) -> Schedule: ...
+    def score(
+        self, query: Tensor, key: Tensor, valid: Tensor | None, scaling: float | None
+    ) -> Tensor: ...
+    def flops(self, rows: int, heads: int, head_dim: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Any method before the LLM with any method inside it; either may be None.
+
+    Attributes:
+        before: a `Compressor`, applied to the visual tokens before the LLM.
+        inside: a `Pruner`, applied between the LLM's layers.
+    """
+
+    before: Compressor | None = None
+    inside: Pruner | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.before, Compressor | None):
+            raise InputError(f"before must be a method before the LLM, got {self.before!r}")
+        if not isinstance(self.inside, Pruner | None):
+            raise InputError(f"inside must be a method inside the LLM, got {self.inside!r}")
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is reduced: logits are then bit-identical to the model's own."""
+        return (self.before is None or self.before.is_off) and self.inside is None
+
+
+def create(name: str, **knobs: Any) -> Reduction:
+    """Make a reduction from a method's name: `create("aim-merge", keep=0.25)`.
+
+    Args:
+        name: one of `foveate.methods()`.
+        **knobs: the method's own knobs.
+
+    Raises:
+        InputError: unknown name or knob, or a knob's value out of range.
+    """
+    found = method(name)
+    try:
+        built = found.build(**knobs)
+    except TypeError as error:
+        allowed = ", ".join(found.build.__dataclass_fields__)  # type: ignore[attr-defined]
+        raise InputError(f"{name} cannot take {knobs}: {error}; its knobs: {allowed}") from None
+    if found.stage == "both":
+        return built
+    return Reduction(before=built) if found.stage == "before" else Reduction(inside=built)
+
+
+@dataclass
+class Report:
+    """What one prefill did. Lists run over samples; a text-only sample has 0 visual tokens.
+
+    Attributes:
+        visual_tokens_in: visual tokens of the prompt.
+        visual_tokens_to_llm: visual tokens at the LLM's input.
+        visual_tokens_by_layer: for each sample one entry a layer, the tokens it really computes.
+        text_tokens: text tokens of the prompt.
+        prefill_flops: LLM prefill of all samples, scoring and merging included.
+        prefill_flops_unreduced: the same without the reduction.
+        kv_bytes: bytes of the KV cache after the prefill.
+        kv_bytes_unreduced: the same without the reduction.
+        seconds: encode, compress, score, prefill, decode; prefill includes score.
+        fired: whether the reduction changed anything.
+        merged_into: for each sample and visual token of the prompt, the token at the LLM's input that it
+            became part of, None if dropped.
+        pruned_after: for each sample and token at the LLM's input, the layer after which it was pruned,
+            None if it stayed to the end.
+    """
+
+    visual_tokens_in: list[int]
+    visual_tokens_to_llm: list[int]
+    visual_tokens_by_layer: list[list[int]]
+    text_tokens: list[int]
+    prefill_flops: int
+    prefill_flops_unreduced: int
+    kv_bytes: int
+    kv_bytes_unreduced: int
+    seconds: dict[str, float]
+    fired: bool
+    merged_into: list[list[int | None]] = field(default_factory=list)
+    pruned_after: list[list[int | None]] = field(default_factory=list)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """A dictionary that `json` can write."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        return json.dumps(self.to_dict())

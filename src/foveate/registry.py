@@ -1,0 +1,82 @@
+"""One table of methods: name -> class, stage, paper. A module registers its own method."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from foveate.errors import InputError
+
+STAGES = ("before", "inside", "both")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table.
+
+    Attributes:
+        name: what `foveate.create` and the command line call it.
+        stage: "before" the LLM, "inside" it, or "both".
+        paper: where it is from, as an arXiv number, or what it is.
+        build: makes the method from its knobs.
+    """
+
+    name: str
+    stage: str
+    paper: str
+    build: Callable[..., Any]
+
+    @property
+    def summary(self) -> str:
+        """First line of the method's docstring."""
+        return (self.build.__doc__ or "").strip().splitlines()[0]
+
+
+_TABLE: dict[str, Method] = {}
+
+
+def register(name: str, *, stage: str, paper: str) -> Callable[[type[T]], type[T]]:
+    """Class decorator that enters a method into the table.
+
+    Raises:
+        InputError: the name is taken or the stage unknown.
+    """
+    if stage not in STAGES:
+        raise InputError(f"a method's stage must be one of {STAGES}, got {stage!r}")
+
+    def enter(cls: type[T]) -> type[T]:
+        if name in _TABLE and _TABLE[name].build.__qualname__ != cls.__qualname__:
+            raise InputError(f"a method named {name!r} is already registered")
+        _TABLE[name] = Method(name, stage, paper, cls)
+        return cls
+
+    return enter
+
+
+def discover(*packages: str) -> None:
+    """Import every module of the packages, so that each registers itself."""
+    for package in packages:
+        found = importlib.import_module(package)
+        for module in pkgutil.iter_modules(found.__path__, f"{package}."):
+            importlib.import_module(module.name)
+
+
+def methods() -> dict[str, Method]:
+    """All methods by name, sorted."""
+    discover("foveate.compress", "foveate.prune")
+    importlib.import_module("foveate.aim")
+    return dict(sorted(_TABLE.items()))
+
+
+def method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        InputError: no such method; the message lists the known ones.
+    """
+    table = methods()
+    if name not in table:
+        raise InputError(f"unknown method {name!r}; known methods: {', '.join(table)}")
+    return table[name]

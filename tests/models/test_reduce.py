@@ -1,0 +1,314 @@
+"""The heart: dropping equals masking, off is off, and no trace is left."""
+
+import threading
+
+import foveate
+import pytest
+import torch
+from foveate.aim import AIM
+from foveate.errors import InputError, NoEffectError, UnsupportedError
+from foveate.models.family import families
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from twins import masked_generation, naive_merge
+
+GREEDY = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
+
+
+def fingerprint(model: nn.Module) -> list:
+    """Types, attributes, hooks and configs of every module."""
+    return [
+        (
+            name,
+            type(module).__name__,
+            sorted(vars(module)),
+            [len(hooks) for key, hooks in vars(module).items() if key.endswith("_hooks")],
+            str(getattr(module, "config", "")),
+            getattr(getattr(module, "config", None), "_attn_implementation", None),
+        )
+        for name, module in model.named_modules()
+    ]
+
+
+def prompt_embeds(model, inputs) -> torch.Tensor:
+    """What the stock model feeds its LLM."""
+    seen = {}
+    hook = model.model.language_model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True
+    )
+    with torch.no_grad():
+        model(**inputs)
+    hook.remove()
+    return seen["inputs_embeds"]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_off_is_bit_identical(tiny, attention):
+    model, inputs = tiny
+    model.set_attn_implementation(attention)
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        with foveate.reduce(model, AIM(keep=1.0, prune=None)) as run:
+            off = model(**inputs).logits
+    assert torch.equal(stock, off)
+    assert not run.report.fired
+    assert run.report.prefill_flops == run.report.prefill_flops_unreduced
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(
+    "reduction", [AIM(0.5, (1, 4)), AIM(1.0, (0, 3)), AIM(0.25, None), AIM(0.3, (2, 6))], ids=str
+)
+def test_dropping_equals_masking(tiny, reduction, attention):
+    model, inputs = tiny
+    model.set_attn_implementation(attention)
+    with foveate.reduce(model, reduction) as run:
+        out = model.generate(
+            **inputs, **GREEDY, output_logits=True, return_dict_in_generate=True
+        )
+    dropped = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    # the twin: merge in plain loops, then mask where the report says that tokens were pruned
+    embeds = prompt_embeds(model, inputs)[0]
+    visual = inputs["input_ids"][0] >= 120
+    rows = visual.nonzero()[:, 0].tolist()
+    report = run.report
+    members: dict[int, list[int]] = {}
+    for patch, token in enumerate(report.merged_into[0]):
+        members.setdefault(token, []).append(rows[patch])
+    last = max(r for r in range(len(visual)) if r < rows[0]) if rows[0] else -1
+    merged = [merged_mean(model, inputs, embeds, members[token], reduction) for token in sorted(members)]
+    sequence = torch.cat([embeds[: last + 1], torch.stack(merged), embeds[rows[-1] + 1 :]])[None]
+    gone: dict[int, list[int]] = {}
+    for token, layer in enumerate(report.pruned_after[0]):
+        gone.setdefault(layer, []).append(last + 1 + token)
+    gone.pop(None, None)
+    with torch.no_grad():
+        masked, logits = masked_generation(model, sequence, gone, GREEDY["max_new_tokens"])
+    torch.testing.assert_close(torch.cat(out.logits), logits, rtol=0, atol=1e-4)
+    assert dropped == masked
+
+
+def merged_mean(model, inputs, embeds, members, reduction):
+    """The published mean of means of a merged token, found again by merging its group naively."""
+    if len(members) == 1:
+        return embeds[members[0]]
+    for group in groups_of(model, inputs):
+        if members[0] in group:
+            target = -(-round(reduction.keep * len(group) * 1e6) // 10**6)
+            removals, left = [], len(group)
+            while left > target:
+                removals.append(min(left - target, left // 2))
+                left -= removals[-1]
+            features, patches = naive_merge(embeds[group], removals)
+            wanted = {group.index(member) for member in members}
+            return features[patches.index(wanted)]
+    raise AssertionError(f"rows {members} are in no group")
+
+
+def groups_of(model, inputs) -> list[list[int]]:
+    """Rows of each group, from the family's own labels."""
+    family = families()[model.config.model_type]
+    modality = "video" if "pixel_values_videos" in inputs else "image"
+    (labels,) = family.groups(model.model, modality, inputs)
+    rows = (inputs["input_ids"][0] >= 120).nonzero()[:, 0]
+    return [rows[labels == label].tolist() for label in labels.unique()]
+
+
+def test_first_pruned_layer_matches_published_code(golden):
+    data = golden("pruned_llm")
+    hidden, inner, depth, heads, kv_heads, vocab, before, visual, after = data["case0.shape"].tolist()
+    family = families()["llava"]
+    config = family.tiny().config
+    from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
+
+    text = Qwen2Config(
+        hidden_size=hidden, intermediate_size=inner, num_hidden_layers=depth,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, vocab_size=vocab,
+        rope_theta=1e6, tie_word_embeddings=False,
+    )  # fmt: skip
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(vision_config=config.vision_config, text_config=text, image_token_index=127)
+    ).eval()
+    prefix = "case0.state.model."
+    llm = {key.removeprefix(prefix): value for key, value in data.items() if key.startswith(prefix)}
+    model.model.language_model.load_state_dict(llm)
+    model.lm_head.load_state_dict({"weight": data["case0.state.lm_head.weight"]})
+    embeds = data["case0.inputs_embeds"]
+
+    class Given(nn.Module):
+        def forward(self, features):
+            return embeds[:, before : before + visual]
+
+    model.model.multi_modal_projector = Given()
+    count = before + visual + after
+    text_rows = [row for row in range(count) if not before <= row < before + visual]
+    model.model.language_model.embed_tokens.weight.data[: len(text_rows)] = embeds[0, text_rows]
+    ids = torch.full((1, count), 127)
+    ids[0, text_rows] = torch.arange(len(text_rows))
+    states = {}
+    with torch.no_grad(), foveate.reduce(model, AIM(keep=1.0, prune=(14, 22))) as run:
+        for layer in (14, 15):
+            model.model.language_model.layers[layer].register_forward_hook(
+                lambda _, __, output, layer=layer: states.update({layer: output})
+            )
+        model(input_ids=ids, pixel_values=family.tiny_inputs(config, "image")["pixel_values"])
+    for layer in (14, 15):
+        torch.testing.assert_close(
+            states[layer][:, -after:], data[f"case0.hidden_after_layer{layer}_text"], rtol=0, atol=1e-3
+        )
+    ours = [gone != 14 for gone in run.report.pruned_after[0]]
+    published = data["case0.keep_after_layer"][14, before : before + visual].bool().tolist()
+    assert ours == published
+    assert sum(ours) == 56
+    assert run.report.visual_tokens_by_layer[0] == [64] * 15 + [56, 48, 40, 32, 24, 16, 8] + [0] * 6
+
+
+def test_tokens_and_cache_are_really_gone(tiny):
+    model, inputs = tiny
+    widths = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args: widths.append(args[0].shape[1]))
+        for layer in model.model.language_model.layers
+    ]
+    with torch.no_grad(), foveate.reduce(model, AIM(0.5, (1, 4))) as run:
+        cache = model(**inputs, use_cache=True).past_key_values
+    for hook in hooks:
+        hook.remove()
+    report = run.report
+    expected = [n + report.text_tokens[0] for n in report.visual_tokens_by_layer[0]]
+    assert widths == expected
+    assert [layer.get_seq_length() for layer in cache.layers] == expected
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert report.kv_bytes == held < report.kv_bytes_unreduced
+
+
+def test_fewer_flops_are_executed(tiny):
+    model, inputs = tiny
+    model.set_attn_implementation("eager")  # torch's counter does not know SDPA's CPU kernel
+    embeds = prompt_embeds(model, inputs)
+    with torch.no_grad(), FlopCounterMode(display=False) as stock:
+        model.model.language_model(inputs_embeds=embeds)
+        model.lm_head(embeds[:, -1:])
+    with torch.no_grad(), foveate.reduce(model, AIM(0.25, (2, 4))) as run:
+        model(**inputs, logits_to_keep=1)  # shape caches are warm now
+        with FlopCounterMode(display=False) as reduced:
+            model(**inputs, logits_to_keep=1)
+    with torch.no_grad(), FlopCounterMode(display=False) as whole:
+        model(**inputs, logits_to_keep=1)
+    saved = whole.get_total_flops() - reduced.get_total_flops()
+    report = run.report
+    promised = report.prefill_flops_unreduced - report.prefill_flops
+    assert saved == pytest.approx(promised, rel=0.03)
+    assert stock.get_total_flops() == pytest.approx(run.report.prefill_flops_unreduced, rel=0.01)
+    assert report.prefill_flops < 0.6 * report.prefill_flops_unreduced
+
+
+@pytest.mark.parametrize("reduction", [AIM(0.25, (2, 4)), AIM.paper("llava-1.5-7b-low").before], ids=str)
+def test_no_trace_is_left(tiny, reduction):
+    model, inputs = tiny
+    if not isinstance(reduction, foveate.Reduction):
+        reduction = foveate.Reduction(before=reduction)
+        if model.config.model_type != "llava":
+            pytest.skip("encoder keys are LLaVA-1.5's")
+    with torch.no_grad():
+        model(**inputs)  # transformers installs hooks of its own on the first call
+    before = fingerprint(model)
+    with torch.no_grad(), foveate.reduce(model, reduction):
+        model(**inputs)
+        assert fingerprint(model) != before
+    assert fingerprint(model) == before
+
+    def explode():
+        raise KeyError("inside")
+
+    with pytest.raises(KeyError, match="inside"), foveate.reduce(model, reduction):
+        explode()
+    assert fingerprint(model) == before
+
+
+def test_encoder_merging_projects_what_was_merged():
+    family = families()["llava"]
+    torch.manual_seed(0)
+    model = family.tiny()
+    inputs = family.tiny_inputs(model.config, "image")
+    seen = {}
+    model.model.multi_modal_projector.register_forward_pre_hook(
+        lambda _, args: seen.update(features=seen.get("features", args[0]))
+    )
+    family.encoder_keys(model.model).register_forward_hook(
+        lambda _, __, output: seen.update(keys=output[:, 1:])
+    )
+    given = {}
+    model.model.language_model.layers[0].register_forward_pre_hook(
+        lambda _, args: given.update(states=args[0])
+    )
+    merge = AIM.paper("llava-1.5-7b").before
+    with torch.no_grad(), foveate.reduce(model, foveate.Reduction(before=merge)):
+        model(**inputs)
+        merged = merge(seen["features"], keys=seen["keys"])
+        expected = model.model.multi_modal_projector(merged.features)
+    assert merged.features.shape[1] == 28
+    torch.testing.assert_close(given["states"][:, 3:31], expected)
+
+
+def test_text_only_prompt_passes_unchanged(tiny):
+    model, _ = tiny
+    ids = torch.tensor([[1, 2, 3, 4]])
+    stock = model.generate(ids, **GREEDY)
+    with foveate.reduce(model, AIM(0.25, (2, 4))) as run:
+        assert torch.equal(model.generate(ids, **GREEDY), stock)
+    assert run.reports == []
+    with pytest.raises(NoEffectError, match="no prompt with visual tokens"):
+        _ = run.report
+
+
+def test_two_models_do_not_see_each_other(tiny):
+    model, inputs = tiny
+    other = families()[model.config.model_type].tiny()
+    with torch.no_grad():
+        stock = other(**inputs).logits
+        with foveate.reduce(model, AIM(0.25, (2, 4))):
+            assert torch.equal(other(**inputs).logits, stock)
+
+
+def test_another_thread_is_not_reduced_and_is_told(tiny):
+    model, inputs = tiny
+    with torch.no_grad():
+        stock = model(**inputs).logits
+    seen = {}
+
+    def work():
+        with torch.no_grad():
+            seen["logits"] = model(**inputs).logits
+
+    with pytest.raises(NoEffectError, match="another thread"), foveate.reduce(model, AIM(0.25)):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert torch.equal(seen["logits"], stock)
+
+
+def test_a_reduction_without_effect_raises():
+    family = families()["llava"]
+    model = family.tiny()
+    with pytest.raises(NoEffectError, match="changed nothing"), foveate.reduce(model, AIM(0.999, None)):
+        model(**family.tiny_inputs(model.config, "image"))
+
+
+def test_what_cannot_be_reduced_says_so(tiny):
+    model, inputs = tiny
+    with pytest.raises(UnsupportedError, match=r"Linear.*supported: llava, llava_onevision"):
+        foveate.reduce(nn.Linear(2, 2), AIM()).__enter__()
+    with pytest.raises((InputError, TypeError), match="Reduction"):
+        foveate.reduce(model, "aim").__enter__()
+    with pytest.raises(InputError, match="6 layers"):
+        foveate.reduce(model, AIM(0.5, (14, 22))).__enter__()
+    with foveate.reduce(model, AIM()), pytest.raises(InputError, match="already inside"):
+        foveate.reduce(model, AIM()).__enter__()
+    with foveate.reduce(model, AIM()), pytest.raises(UnsupportedError, match="labels"):
+        model(**inputs, labels=inputs["input_ids"])
+    with foveate.reduce(model, AIM()), pytest.raises(UnsupportedError, match="StaticCache"):
+        model.generate(**inputs, **GREEDY, cache_implementation="static")
+    pixels = {k: v for k, v in inputs.items() if k not in ("input_ids", "attention_mask")}
+    with foveate.reduce(model, AIM()), pytest.raises(InputError, match="no picture in the prompt"):
+        model(input_ids=torch.tensor([[1, 2, 3]]), **pixels)

@@ -1,0 +1,80 @@
+"""Slow, obvious twins: what the fast paths must agree with, written to be checked by eye."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def naive_merge(group: Tensor, removals: list[int]) -> tuple[Tensor, list[set[int]]]:
+    """AIM merging of one (N, D) group in plain loops, in raster order.
+
+    Returns the merged rows and, for each, the set of patches in it.
+    """
+    rows = [(group[i], {i}, i) for i in range(len(group))]
+    for removed in removals:
+        sources, destinations = rows[::2], rows[1::2]
+        links = []
+        for place, (feature, _, _) in enumerate(sources):
+            similar = [float(torch.cosine_similarity(feature, d[0], dim=0)) for d in destinations]
+            best = max(range(len(similar)), key=similar.__getitem__)
+            links.append((similar[best], place, best))
+        links.sort(key=lambda link: -link[0])
+        merged = links[: min(removed, len(rows) // 2)]
+        gone = {place for _, place, _ in merged}
+        after = [row for place, row in enumerate(sources) if place not in gone]
+        for best, (feature, patches, position) in enumerate(destinations):
+            joined = [sources[place] for _, place, to in merged if to == best]
+            mean = torch.stack([feature, *[row[0] for row in joined]]).mean(0)
+            after.append((mean, patches.union(*[row[1] for row in joined]), position))
+        rows = sorted(after, key=lambda row: row[2])
+    return torch.stack([row[0] for row in rows]), [row[1] for row in rows]
+
+
+def naive_importance(
+    query: Tensor, key: Tensor, temperature: float, steps: int, damping: float = 0.0
+) -> Tensor:
+    """AIM importance of one sample, (H, N, d) x 2 -> (N,), over the whole N x N matrix."""
+    heads, count, width = query.shape
+    total = torch.zeros(count)
+    for head in range(heads):
+        other = head * len(key) // heads
+        logits = query[head] @ key[other].T / math.sqrt(width)
+        for row in range(count):
+            logits[row, row + 1 :] = -math.inf
+        matrix = (logits / temperature).softmax(-1)
+        mass = torch.full((count,), 1 / count)
+        for _ in range(steps):
+            mass = damping / count + (1 - damping) * (mass @ matrix)
+        total += mass**2
+    return (total / heads).sqrt()
+
+
+def masked_logits(llm, head, embeds: Tensor, gone_after: dict[int, list[int]]) -> Tensor:
+    """Logits (N, V) of a full-length pass in which pruned rows are only masked, as keys.
+
+    `gone_after` maps a layer to the rows that no later layer may see.
+    """
+    count = embeds.shape[1]
+    positions = torch.arange(count)[None]
+    turns = llm.rotary_emb(embeds, positions)
+    mask = torch.full((count, count), torch.finfo(embeds.dtype).min).triu(1)[None, None]
+    states = embeds
+    for index, layer in enumerate(llm.layers):
+        states = layer(
+            states, attention_mask=mask, position_embeddings=turns, position_ids=positions
+        )
+        for row in gone_after.get(index, []):
+            mask = mask.clone()
+            mask[..., row] = torch.finfo(embeds.dtype).min
+    return head(llm.norm(states))[0]
+
+
+def masked_generation(model, embeds: Tensor, gone_after: dict[int, list[int]], steps: int):
+    """Greedy tokens and their logits, the whole sequence recomputed for every token."""
+    llm, tokens, logits = model.model.language_model, [], []
+    for _ in range(steps):
+        logits.append(masked_logits(llm, model.lm_head, embeds, gone_after)[-1])
+        tokens.append(int(logits[-1].argmax()))
+        embeds = torch.cat([embeds, llm.embed_tokens(torch.tensor([[tokens[-1]]]))], dim=1)
+    return tokens, torch.stack(logits)
