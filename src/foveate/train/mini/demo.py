@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate.train.scenes import make
+from foveate.train.scenes import make, one_question
 from foveate.train.scenes.sample import Question, Sample
 
 PICTURES = {"reasoning": 3, "ocr": 3}
 CLIP_FRAMES = 8
 FRAME_MS = 500
-QUESTIONS_EACH = {"reasoning": 1, "ocr": 1, "video": 4}
 
 
 def write_demo(folder: Path) -> None:
@@ -50,7 +49,8 @@ def _rows(file: str, sample: Sample) -> list[dict[str, str]]:
 
 
 def _chosen(sample: Sample) -> list[Question]:
-    """One question a family in a fixed random order, as many as the task shows."""
+    """For a picture what `questions` asks about it; for a clip one question of each family."""
+    if not sample.is_video:
+        return [one_question(sample)]
     asked = sample.ask(np.random.default_rng(sample.index))
-    by_family = {question.family: question for question in asked}
-    return list(by_family.values())[: QUESTIONS_EACH[sample.task]]
+    return list({question.family: question for question in asked}.values())
