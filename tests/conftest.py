@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from foveate.models.family import families
 from safetensors.torch import load_file
+
+from foveate.models.family import families
 
 torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
 

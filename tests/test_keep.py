@@ -1,4 +1,5 @@
 import pytest
+
 from foveate.errors import InputError
 from foveate.keep import check_keep, kept_count
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from foveate.reduction import create as create
     from foveate.registry import methods as methods
     from foveate.registry import register as register
+    from foveate.serve.examples import example as example
     from foveate.serve.vlm import load as load
     from foveate.tokens import VisionTokens as VisionTokens
 
@@ -25,17 +26,20 @@ _HOMES = {
     "Report": "foveate.reduction",
     "VisionTokens": "foveate.tokens",
     "create": "foveate.reduction",
+    "example": "foveate.serve.examples",
     "load": "foveate.serve.vlm",
     "methods": "foveate.registry",
     "reduce": "foveate.models.reduce",
     "register": "foveate.registry",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'foveate' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+        raise AttributeError(
+            f"module 'foveate' has no attribute {name!r}; it has {', '.join(_HOMES)}"
+        )
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

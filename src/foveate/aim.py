@@ -6,7 +6,7 @@ from foveate.compress.aim import AIMMerge, Order
 from foveate.errors import InputError
 from foveate.prune.aim import AIMPrune
 from foveate.prune.schedule import Bound
-from foveate.reduction import Reduction
+from foveate.reduction import Compressor, Pruner, Reduction
 from foveate.registry import register
 
 
@@ -24,8 +24,8 @@ class AIM(Reduction):
         weighted: weigh merged tokens by the patches that they stand for.
     """
 
-    before: AIMMerge | None = field(init=False, repr=False, default=None)
-    inside: AIMPrune | None = field(init=False, repr=False, default=None)
+    before: Compressor | None = field(init=False, repr=False, default=None)
+    inside: Pruner | None = field(init=False, repr=False, default=None)
     keep: float = 0.25
     prune: tuple[Bound, Bound] | None = (0.5, 0.786)
     order: Order = "raster"

@@ -12,8 +12,10 @@ def check_keep(keep: object) -> None:
     Raises:
         InputError: otherwise.
     """
-    number = isinstance(keep, Real) and not isinstance(keep, bool)
-    if not number or not 0 < float(keep) <= 1:  # NaN fails the comparison too
+    number = float("nan")
+    if isinstance(keep, Real) and not isinstance(keep, bool):
+        number = float(keep)
+    if not 0 < number <= 1:  # NaN fails it too
         raise InputError(f"keep must be a share in (0, 1], got {keep!r}; 1.0 is off")
 
 

@@ -41,6 +41,7 @@ class VisionTokens:
         self,
         kept: Int[Tensor, "B K"],
         into: Int[Tensor, "B N"],
+        *,
         weighted: bool = False,
     ) -> "VisionTokens":
         """Average every row into a kept one.

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from foveate.compress.aim import AIMMerge, merge_tokens, rounds
 from foveate.errors import InputError
 from twins import naive_merge
@@ -16,7 +17,9 @@ def test_matches_published_code(golden, case):
         )
 
 
-@pytest.mark.parametrize(("tokens", "removals"), [(7, [3, 1]), (16, [8, 4]), (25, [5]), (49, [24, 99])])
+@pytest.mark.parametrize(
+    ("tokens", "removals"), [(7, [3, 1]), (16, [8, 4]), (25, [5]), (49, [24, 99])]
+)
 def test_matches_naive(tokens, removals):
     features = torch.randn(3, tokens, 8, generator=torch.Generator().manual_seed(tokens))
     merged = merge_tokens(features, removals)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from foveate.errors import InputError
 from foveate.prune import aim
 from foveate.prune.aim import AIMPrune, token_importance

@@ -1,6 +1,7 @@
 from fractions import Fraction
 
 import pytest
+
 from foveate.errors import InputError
 from foveate.prune.schedule import check_bounds, kept_after, linear
 

@@ -63,7 +63,7 @@ class AIMMerge:
     ) -> VisionTokens:
         """Merge B groups of N tokens down to `ceil(keep * N)` each."""
         removals = rounds(features.shape[1], kept_count(self.keep, features.shape[1]))
-        return merge_tokens(features, removals, self.order, self.weighted, metric=keys)
+        return merge_tokens(features, removals, self.order, weighted=self.weighted, metric=keys)
 
     def flops(self, tokens: int, width: int) -> int:
         """Multiply-adds, counted twice, of the similarities of one group of `tokens`."""
@@ -87,6 +87,7 @@ def merge_tokens(
     features: Float[Tensor, "B N D"],
     removals: Sequence[int],
     order: Order = "raster",
+    *,
     weighted: bool = False,
     metric: Float[Tensor, "B N K"] | None = None,
 ) -> VisionTokens:
@@ -114,14 +115,14 @@ def merge_tokens(
         removed = min(removed, tokens.features.shape[1] // 2)
         if removed:
             kept, into = _match(similarity.features, removed, order)
-            tokens = tokens.merge(kept, into, weighted)
-            similarity = tokens if metric is None else similarity.merge(kept, into, weighted)
+            tokens = tokens.merge(kept, into, weighted=weighted)
+            similarity = (
+                tokens if metric is None else similarity.merge(kept, into, weighted=weighted)
+            )
     return tokens
 
 
-def _match(
-    metric: Float[Tensor, "B N K"], removed: int, order: Order
-) -> tuple[Tensor, Tensor]:
+def _match(metric: Float[Tensor, "B N K"], removed: int, order: Order) -> tuple[Tensor, Tensor]:
     """Who survives, and into whom every token goes: (B, N - removed) and (B, N)."""
     groups, count, _ = metric.shape
     unit = F.normalize(metric, dim=-1)

@@ -60,7 +60,9 @@ def watch(config: Any, watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
 def _watched(kind: str) -> str:
     """Name of the watched twin of an attention implementation, registered on first use."""
     if kind != "eager" and kind not in ALL_ATTENTION_FUNCTIONS:
-        raise UnsupportedError(f"cannot score under attention {kind!r}; works: eager, sdpa, flash_attention_*")
+        raise UnsupportedError(
+            f"cannot score under attention {kind!r}; works: eager, sdpa, flash_attention_*"
+        )
 
     def attend(
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any

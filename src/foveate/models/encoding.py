@@ -55,7 +55,9 @@ def note_of(output: Any) -> Encoded:
     """
     note = getattr(output, NOTE, None)
     if note is None:
-        raise UnsupportedError("pictures must be encoded inside reduce(); pass pixels, not features")
+        raise UnsupportedError(
+            "pictures must be encoded inside reduce(); pass pixels, not features"
+        )
     return note
 
 

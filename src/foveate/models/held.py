@@ -29,7 +29,7 @@ class Held:
     offset: Int[Tensor, " B"]
     seen: int
 
-    def extend(self, cache: Cache, fresh: Bool[Tensor, "B q"]) -> None:
+    def extend(self, cache: Any, fresh: Bool[Tensor, "B q"]) -> None:
         """Account for `q` new tokens, which every layer is about to hold."""
         grown: dict[int, Tensor | None] = {}  # layers share tensors: extend each once
         for layer, valid in enumerate(self.valid):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
@@ -16,7 +16,14 @@ from transformers import (
 from transformers.models.llava_onevision.modeling_llava_onevision import get_anyres_image_grid_shape
 
 from foveate.models.family import Family, register_family
-from foveate.models.llava import TINY_IMAGE, TINY_LLM, TINY_VIDEO, TINY_VISION, tiny_pixels, tiny_prompt
+from foveate.models.llava import (
+    TINY_IMAGE,
+    TINY_LLM,
+    TINY_VIDEO,
+    TINY_VISION,
+    tiny_pixels,
+    tiny_prompt,
+)
 
 BASE, TILE, SEPARATOR = 0.0, 1.0, 2.0
 
@@ -32,21 +39,23 @@ class LlavaOnevision(Family):
         return {"image": config.image_token_id, "video": config.video_token_id}
 
     def groups(
-        self, core: nn.Module, modality: str, arguments: Mapping[str, Any]
+        self, core: Any, modality: str, arguments: Mapping[str, Any]
     ) -> list[Int[Tensor, " n"]]:
         """Images by base view, tile and separators; clips by frame, with the final separator apart."""
         if modality == "video":
             return video_groups(core.config, arguments["pixel_values_videos"])
         return image_groups(core, arguments)
 
-    def tiny(self) -> nn.Module:
+    def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a view, 4 a frame."""
         return LlavaOnevisionForConditionalGeneration(
             LlavaOnevisionConfig(
-                vision_config=SiglipVisionConfig(**TINY_VISION, image_size=56, vision_use_head=False),
+                vision_config=SiglipVisionConfig(
+                    **TINY_VISION, image_size=56, vision_use_head=False
+                ),
                 text_config=Qwen2Config(**TINY_LLM),
-                image_token_id=TINY_IMAGE,
-                video_token_id=TINY_VIDEO,
+                image_token_index=TINY_IMAGE,
+                video_token_index=TINY_VIDEO,
                 image_grid_pinpoints=[[56, 56], [56, 112], [112, 56], [112, 112]],
                 vision_feature_layer=-1,
             )
@@ -72,7 +81,7 @@ def video_groups(config: Any, pixels: Float[Tensor, "B frames C H W"]) -> list[I
     return [torch.arange(frames + 1).repeat_interleave(lengths)] * len(pixels)
 
 
-def image_groups(core: nn.Module, arguments: Mapping[str, Any]) -> list[Int[Tensor, " n"]]:
+def image_groups(core: Any, arguments: Mapping[str, Any]) -> list[Int[Tensor, " n"]]:
     """Base view, each tile, and the row separators of an image are groups of their own.
 
     The model's own packing is run on labels in place of features, so that padding, resampling and

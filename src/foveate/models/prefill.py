@@ -11,7 +11,7 @@ from foveate.models.family import Visual
 from foveate.models.held import Held
 from foveate.models.rows import Rows
 from foveate.models.splice import Spliced
-from foveate.reduction import Reduction, Report
+from foveate.reduction import Report
 
 
 class Prefill:
@@ -24,6 +24,8 @@ class Prefill:
         offset: (B,), by how much merging lowered the positions.
         cache: the KV cache that is being filled, if any.
         to_llm: visual tokens of each sample at the LLM's input.
+        overhead: FLOPs of merging and scoring.
+        seconds: encode, compress and score.
     """
 
     rows: Rows
@@ -31,11 +33,11 @@ class Prefill:
     offset: Int[Tensor, " B"]
     to_llm: list[int]
 
-    def __init__(self, visual: Visual, reduction: Reduction, config: Any, encode_seconds: float) -> None:
-        self.visual, self.reduction, self.config = visual, reduction, config
+    def __init__(self, visual: Visual, config: Any, encode_seconds: float) -> None:
+        self.visual, self.config = visual, config
         self.layer_inputs: dict[str, Any] = {}
         self.cache: Any = None
-        self.overhead = 0  # FLOPs of merging and scoring
+        self.overhead = 0
         self.rows_by_layer: list[Rows] = []
         self.seconds = {"encode": encode_seconds, "compress": 0.0, "score": 0.0}
 
@@ -67,12 +69,6 @@ class Prefill:
         """Another layer computes the current rows."""
         self.rows_by_layer.append(self.rows)
 
-    def scored(self, query: Tensor, seconds: float) -> None:
-        """A layer's rows were scored."""
-        batch, heads, count, width = query.shape
-        self.overhead += batch * self.reduction.inside.flops(count, heads, width)
-        self.seconds["score"] += seconds
-
     def prune(self, layer: int, kept: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"] | None:
         """Drop the visual rows not in `kept`; returns the rows left, None if nothing was dropped."""
         rows = self.rows
@@ -86,7 +82,9 @@ class Prefill:
 
     def held(self) -> Held:
         """What the cache holds after this prefill."""
-        return Held([rows.mask for rows in self.rows_by_layer], self.offset, self.prompt.valid.shape[1])
+        return Held(
+            [rows.mask for rows in self.rows_by_layer], self.offset, self.prompt.valid.shape[1]
+        )
 
     def report(self, now: float) -> Report:
         """The report, once the last layer has run."""

@@ -32,7 +32,9 @@ def placeholder_masks(
         return {}
     ids = inputs.get("input_ids")
     if ids is None:
-        raise UnsupportedError("visual tokens are found by input_ids; inputs_embeds alone cannot be reduced")
+        raise UnsupportedError(
+            "visual tokens are found by input_ids; inputs_embeds alone cannot be reduced"
+        )
     masks = {modality: ids == token for modality, token in placeholders.items()}
     if not any(bool(mask.any()) for mask in masks.values()):
         raise InputError(

@@ -21,11 +21,11 @@ from foveate.models.encoding import NOTE, Encoded, watch_encoding
 from foveate.models.family import Family, family_of
 from foveate.models.held import Held, causal_mask, reduced_caches
 from foveate.models.prefill import Prefill
-from foveate.models.rows import Rows, gather_rows, top_rows
 from foveate.models.prompt import gather_encodings, placeholder_masks
+from foveate.models.rows import Rows, gather_rows, top_rows
 from foveate.models.splice import splice
 from foveate.prune.schedule import Schedule, kept_after
-from foveate.reduction import Reduction, Report
+from foveate.reduction import Pruner, Reduction, Report
 
 
 class Run:
@@ -51,7 +51,7 @@ class Run:
 
 
 @contextmanager
-def reduce(model: nn.Module, reduction: Reduction) -> Iterator[Run]:
+def reduce(model: Any, reduction: Reduction) -> Iterator[Run]:
     """Reduce the visual tokens of every forward and `generate` of `model` on this thread.
 
     Args:
@@ -67,7 +67,9 @@ def reduce(model: nn.Module, reduction: Reduction) -> Iterator[Run]:
         NoEffectError: the reduction was asked for and changed nothing.
     """
     if not isinstance(reduction, Reduction):
-        raise InputError(f"reduce() takes a Reduction such as foveate.AIM(keep=0.25), got {reduction!r}")
+        raise InputError(
+            f"reduce() takes a Reduction such as foveate.AIM(keep=0.25), got {reduction!r}"
+        )
     reducer = Reducer(model, family_of(model), reduction)
     with reducer.installed():
         yield reducer.run
@@ -80,7 +82,7 @@ _active: set[tuple[int, int]] = set()  # (thread, model) pairs inside a reduce()
 class Reducer:
     """The hooks of one reduction on one model; they act on the thread that entered the `with`."""
 
-    def __init__(self, model: nn.Module, family: Family, reduction: Reduction) -> None:
+    def __init__(self, model: Any, family: Family, reduction: Reduction) -> None:
         self.model, self.core = model, model.model
         self.family, self.reduction = family, reduction
         self.llm = family.language_model(self.core)
@@ -88,7 +90,9 @@ class Reducer:
         depth = len(self.llm.layers)
         inside = reduction.inside
         self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
-        if self.schedule and set(getattr(self.config, "layer_types", None) or ()) - {"full_attention"}:
+        if self.schedule and set(getattr(self.config, "layer_types", None) or ()) - {
+            "full_attention"
+        }:
             raise UnsupportedError("pruning inside the LLM needs full attention in every layer")
         self.thread = threading.get_ident()
         self.strangers = 0  # forwards on other threads
@@ -105,14 +109,16 @@ class Reducer:
         """Hooks in, then out."""
         key = (self.thread, id(self.model))
         if key in _active:
-            raise InputError("this model is already inside a reduce() on this thread; nest no second one")
+            raise InputError(
+                "this model is already inside a reduce() on this thread; nest no second one"
+            )
         before = self.reduction.before
         layers = self.llm.layers
         with ExitStack() as stack:
             _active.add(key)
             stack.callback(_active.discard, key)
 
-            def hook(module: nn.Module, action: Any, after: bool = False) -> None:
+            def hook(module: nn.Module, action: Any, *, after: bool = False) -> None:
                 place = module.register_forward_hook if after else module.register_forward_pre_hook
                 stack.callback(place(self._mine(action), with_kwargs=True).remove)
 
@@ -130,8 +136,10 @@ class Reducer:
             for index in self.schedule:
                 hook(layers[index], self._pruning_exit(index), after=True)
             scored = [index for index, share in self.schedule.items() if share]
-            if scored:
-                watchers = {layers[index].self_attn: self._scorer(index) for index in scored}
+            if scored and self.reduction.inside is not None:
+                watchers = {
+                    layers[index].self_attn: self._scorer(self.reduction.inside) for index in scored
+                }
                 stack.enter_context(watch(self.config, watchers))
             yield
 
@@ -186,7 +194,7 @@ class Reducer:
     def _see_prompt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.started = clock(self.llm)
         self.prefill = self.layer_masks = None
-        self.encodings = {name: out for name, out in (kwargs.get("mm_encoder_outputs") or {}).items()}
+        self.encodings = dict(kwargs.get("mm_encoder_outputs") or {})
         self.masks = placeholder_masks(self.family.placeholders(self.core.config), kwargs)
 
     # --- the LLM's entrance -----------------------------------------------------------------------
@@ -195,11 +203,10 @@ class Reducer:
         cache = kwargs.get("past_key_values")
         if self.encodings:
             visual, seconds = gather_encodings(self.masks, self.encodings)
-            self.prefill = Prefill(visual, self.reduction, self.config, seconds)
+            self.prefill = Prefill(visual, self.config, seconds)
             return args, self._enter_prefill(self.prefill, dict(kwargs))
-        if cache in reduced_caches:
-            return args, self._enter_continuation(reduced_caches[cache], dict(kwargs))
-        return None
+        held = None if cache is None else reduced_caches.get(cache)
+        return None if held is None else (args, self._enter_continuation(held, dict(kwargs)))
 
     def _enter_prefill(self, prefill: Prefill, kwargs: dict[str, Any]) -> dict[str, Any]:
         embeds, mask = kwargs["inputs_embeds"], kwargs.get("attention_mask")
@@ -263,16 +270,17 @@ class Reducer:
 
         return enter
 
-    def _scorer(self, index: int) -> Any:
+    def _scorer(self, pruner: Pruner) -> Any:
         def score(query: Tensor, key: Tensor, scaling: float | None) -> None:
-            if self.prefill is None:
+            prefill = self.prefill
+            if prefill is None:
                 return
             began = clock(self.llm)
             with torch.no_grad():
-                self.prefill.scores = self.reduction.inside.score(
-                    query, key, self.prefill.rows.mask, scaling
-                )
-            self.prefill.scored(query, clock(self.llm) - began)
+                prefill.scores = pruner.score(query, key, prefill.rows.mask, scaling)
+            batch, heads, count, width = query.shape
+            prefill.overhead += batch * pruner.flops(count, heads, width)
+            prefill.seconds["score"] += clock(self.llm) - began
 
         return score
 
@@ -345,9 +353,13 @@ def refuse(reduction: Reduction, mask: Any, cache: Any) -> None:
             f"{type(cache).__name__} reserves equal lengths in every layer; works: DynamicCache"
         )
     if isinstance(mask, dict) or (mask is not None and mask.dim() != 2):
-        raise UnsupportedError("a reduction needs a 2D attention mask (B, N) or none; got a prepared one")
+        raise UnsupportedError(
+            "a reduction needs a 2D attention mask (B, N) or none; got a prepared one"
+        )
     if cache is not None and cache.get_seq_length():
-        raise UnsupportedError("a picture after a cached prefix cannot be reduced; start with an empty cache")
+        raise UnsupportedError(
+            "a picture after a cached prefix cannot be reduced; start with an empty cache"
+        )
 
 
 def wants_cache(kwargs: dict[str, Any], config: Any) -> bool:

@@ -94,10 +94,12 @@ def token_importance(
     """
     batch, heads, count, width = query.shape
     groups = key.shape[1]
-    valid = torch.ones(batch, count, dtype=torch.bool, device=query.device) if valid is None else valid
-    scaling = width**-0.5 if scaling is None else scaling
+    valid = (
+        torch.ones(batch, count, dtype=torch.bool, device=query.device) if valid is None else valid
+    )
+    factor = width**-0.5 if scaling is None else scaling
     # heads that share a key are rows of one product
-    query = query.unflatten(1, (groups, -1)).float() * scaling
+    query = query.unflatten(1, (groups, -1)).float() * factor
     key = key.float()
     start = (valid / valid.sum(1, keepdim=True).clamp(min=1)).float()[:, None, None, :]
     mass = query.new_zeros(steps + 1, batch, groups, heads // groups, count)

@@ -28,8 +28,10 @@ def check_bounds(prune: object) -> None:
             raise InputError(f"prune takes layers (int) or shares of depth (float), got {bound!r}")
         if isinstance(bound, Integral) and bound < 0:
             raise InputError(f"a pruning layer must be at least 0, got {bound}")
-        if not isinstance(bound, Integral) and not 0 <= bound <= 1:
-            raise InputError(f"prune as a share of depth must be in [0, 1], got {bound}; layers are ints")
+        if not isinstance(bound, Integral) and not 0 <= float(bound) <= 1:
+            raise InputError(
+                f"prune as a share of depth must be in [0, 1], got {bound}; layers are ints"
+            )
     start, stop = pair
     if isinstance(start, Integral) == isinstance(stop, Integral) and start >= stop:
         raise InputError(f"prune must start before it stops, got {prune!r}")
@@ -63,9 +65,7 @@ def linear(prune: tuple[Bound, Bound], layers: int) -> Schedule:
         raise InputError(
             f"prune={prune!r} means layers {start} to {stop} of {layers}: it must start before it stops"
         )
-    return {
-        layer: 1 - Fraction(layer - start + 1, stop - start) for layer in range(start, stop)
-    }
+    return {layer: 1 - Fraction(layer - start + 1, stop - start) for layer in range(start, stop)}
 
 
 def kept_after(share: Fraction, tokens: int) -> int:

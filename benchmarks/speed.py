@@ -1,0 +1,220 @@
+"""Does it run faster? LLM prefill at LLaVA-OneVision shapes: analytic ratio, measured ratio.
+
+    python benchmarks/speed.py                  # 0.5B, 8 and 32 frames, about half an hour on 2 cores
+    python benchmarks/speed.py --frames 8 --runs 5
+
+Weights are random and the vision tower is a thin one that gives 196 tokens a frame: what is timed is
+the LLM's prefill, with merging and scoring. The conditions take turns, so that a drift of the
+machine hits all of them. Raw times are appended to a journal: run the same command again after a
+kill and it goes on. The summary goes to results/speed.json.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+
+import foveate
+from foveate.measure.records import Journal, conditions
+
+ROOT = Path(__file__).parent.parent
+TEXT_TOKENS = 100
+SIZES = {  # Qwen2 language models of the LLaVA-OneVision checkpoints
+    "0.5b": {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 152000,
+        "tie_word_embeddings": True,
+    },
+    "7b": {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "tie_word_embeddings": False,
+    },
+}
+METHODS = {
+    "unreduced": foveate.Reduction(),
+    "merge only": foveate.AIM(keep=0.25, prune=None),
+    "prune only": foveate.AIM(keep=1.0, prune=(0.5, 0.786)),
+    "aim": foveate.AIM(keep=0.25, prune=(0.5, 0.786)),
+}
+
+
+def build(size: str) -> LlavaOnevisionForConditionalGeneration:
+    """A random model whose LLM has a real size."""
+    vision = SiglipVisionConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1,
+        image_size=384, patch_size=14, vision_use_head=False,
+    )  # fmt: skip
+    config = LlavaOnevisionConfig(
+        vision_config=vision,
+        text_config=Qwen2Config(**SIZES[size], max_position_embeddings=32768, rope_theta=1e6),
+        image_token_index=10,
+        video_token_index=11,
+        vision_feature_layer=-1,
+    )
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    with torch.device(device):
+        return LlavaOnevisionForConditionalGeneration(config).to(dtype).eval()
+
+
+def prompt(model: LlavaOnevisionForConditionalGeneration, frames: int) -> dict[str, torch.Tensor]:
+    """A clip of noise between text tokens."""
+    half = [1] * (TEXT_TOKENS // 2)
+    ids = torch.tensor([half + [11] * (frames * 196 + 1) + half], device=model.device)
+    clip = torch.randn(1, frames, 3, 384, 384, generator=torch.Generator().manual_seed(0))
+    return {"input_ids": ids, "pixel_values_videos": clip.to(model.device, model.dtype)}
+
+
+class PeakMemory:
+    """Highest memory in use above the start, in bytes: device memory on a GPU, else resident memory."""
+
+    def __enter__(self) -> "PeakMemory":
+        self.cuda = torch.cuda.is_available()
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        self.base = self.peak = self._now()
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def _now(self) -> int:
+        if self.cuda:
+            return torch.cuda.max_memory_allocated()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.02):
+            self.peak = max(self.peak, self._now())
+
+    def __exit__(self, *error: object) -> None:
+        self.done.set()
+        self.thread.join()
+        self.peak = max(self.peak, self._now())
+
+    @property
+    def above_start(self) -> int:
+        """Bytes."""
+        return self.peak - self.base
+
+
+def once(model: Any, inputs: dict[str, torch.Tensor], method: str) -> dict[str, Any]:
+    """One prefill: its seconds, FLOPs, and memory."""
+    with torch.no_grad(), PeakMemory() as memory, foveate.reduce(model, METHODS[method]) as run:
+        model(**inputs, use_cache=True, logits_to_keep=1)
+    report = run.report
+    return {
+        **{name: report.seconds[name] for name in ("compress", "score", "prefill")},
+        "flops": report.prefill_flops,
+        "kv_bytes": report.kv_bytes,
+        "peak_bytes": memory.above_start,
+        "tokens_by_layer": report.visual_tokens_by_layer[0],
+    }
+
+
+def main() -> None:
+    """Parse, measure what the journal lacks, summarise."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="0.5b")
+    parser.add_argument("--frames", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--runs", type=int, default=5, help="counted runs, after one warm-up")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--journal", type=Path, default=ROOT / "runs" / "speed.jsonl")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    where = conditions(gpu=gpu, threads=arguments.threads, size=arguments.size)
+    journal = Journal(arguments.journal)
+    mine = {"size": arguments.size, "threads": arguments.threads, "gpu": gpu}
+    done = [row for row in journal if all(row.get(key) == value for key, value in mine.items())]
+    cells = [
+        (frames, run, method)
+        for frames in arguments.frames
+        for run in range(arguments.runs + 1)
+        for method in METHODS
+    ]
+    left = [
+        cell for cell in cells if cell not in {(r["frames"], r["run"], r["method"]) for r in done}
+    ]
+    model = build(arguments.size) if left else None
+    began = time.monotonic()
+    for number, (frames, run, method) in enumerate(left):
+        row = once(model, prompt(model, frames), method)
+        row |= {**mine, "frames": frames, "run": run, "method": method}
+        journal.append(row)
+        done.append(row)
+        minutes = (time.monotonic() - began) / (number + 1) * (len(left) - number - 1) / 60
+        sys.stderr.write(
+            f"{number + 1}/{len(left)} {frames} frames, {method}: "
+            f"{row['prefill']:.2f} s, about {minutes:.0f} min left\n"
+        )
+    summary = {
+        "conditions": where,
+        "runs": arguments.runs,
+        "rows": [row for frames in arguments.frames for row in summarise(done, frames)],
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(summary, indent=1) + "\n")
+    sys.stdout.write(json.dumps(summary) + "\n")
+
+
+def summarise(done: list[dict[str, Any]], frames: int) -> list[dict[str, Any]]:
+    """Medians and ratios of one clip length; the warm-up (run 0) is left out."""
+    by_method = {
+        method: [r for r in done if r["frames"] == frames and r["method"] == method and r["run"]]
+        for method in METHODS
+    }
+
+    def median(method: str, *parts: str) -> float:
+        return statistics.median(sum(row[part] for part in parts) for row in by_method[method])
+
+    base = by_method["unreduced"][0]
+    rows = []
+    for method, runs in by_method.items():
+        analytic = base["flops"] / runs[0]["flops"]
+        measured = median("unreduced", "prefill") / median(method, "prefill", "compress")
+        rows.append(
+            {
+                "frames": frames,
+                "method": method,
+                "runs": len(runs),
+                "visual_tokens_by_layer": runs[0]["tokens_by_layer"],
+                "prefill_ms": 1000 * median(method, "prefill", "compress"),
+                "analytic_speedup": analytic,
+                "measured_speedup": measured,
+                "reached": measured / analytic,
+                "score_share": median(method, "score") / median(method, "prefill", "compress"),
+                "compress_share": median(method, "compress")
+                / median(method, "prefill", "compress"),
+                "kv_share": runs[0]["kv_bytes"] / base["kv_bytes"],
+                "peak_bytes": median(method, "peak_bytes"),
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The command line: parse, call one public function, print. Data on stdout, everything else on stderr."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TimeRemainingColumn
+from rich.table import Table
+
+from foveate.errors import FoveateError, InputError
+
+app = typer.Typer(
+    help="Fewer visual tokens for vision-language models: really removed, measured.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
+
+
+def main() -> None:
+    """Entry point: our own errors become one line on stderr and exit status 2."""
+    # our own progress bars are enough
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app()
+    except FoveateError as error:
+        sys.stderr.write(f"foveate: {error}\n")
+        raise SystemExit(2) from None
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("foveate-demo.png"),
+    as_json: Json = False,
+) -> None:
+    """Ask the built-in model fixed questions, unreduced and under AIM at several budgets."""
+    from foveate.serve import demo as demonstration
+
+    if not out.resolve().parent.is_dir():
+        raise InputError(f"--out must be in an existing folder, got {out}")
+    columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("asking foveate-mini", total=None)
+        rows = demonstration.run(
+            lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    demonstration.picture(rows).save(out)
+    if as_json:
+        cells = [{**vars(row), "right": row.right, "report": row.report.to_dict()} for row in rows]
+        _print_json({"picture": str(out), "rows": cells})
+        return
+    _print_table(_demo_table(rows))
+    sys.stderr.write(
+        f"Wrote {out}. foveate-mini has 2 million parameters: its milliseconds are mostly Python; "
+        "benchmarks/speed.py times a real size.\n"
+    )
+
+
+@app.command()
+def ask(
+    media: Annotated[list[str], typer.Argument(help="Picture(s) or clip, then the question.")],
+    model: Annotated[
+        str, typer.Option(help="foveate-mini, a folder, or a hub id.")
+    ] = "foveate-mini",
+    method: Annotated[str, typer.Option(help="A name of `foveate methods`.")] = "aim",
+    keep: Annotated[float | None, typer.Option(help="Share of visual tokens kept, (0, 1].")] = None,
+    prune: Annotated[
+        str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Frames taken from a clip.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Answer a question about pictures or a clip. Without --keep or --prune nothing is reduced."""
+    from foveate.reduction import create
+    from foveate.serve.vlm import load
+
+    if len(media) < 2:
+        raise InputError(f"ask takes at least one picture and a question, got {media}")
+    knobs: dict[str, Any] = {} if keep is None else {"keep": keep}
+    if prune is not None:
+        knobs["prune"] = parse_prune(prune)
+    elif method == "aim":
+        knobs["prune"] = None
+    asked = keep is not None or prune is not None or method != "aim"
+    reduction = create(method, **knobs) if asked else None
+    answer = load(model).ask(media[:-1], media[-1], reduction, max_new_tokens, frames)
+    if as_json:
+        _print_json({"text": answer.text, "report": answer.report.to_dict()})
+        return
+    sys.stdout.write(answer.text + "\n")
+    report = answer.report
+    share = report.prefill_flops / report.prefill_flops_unreduced
+    sys.stderr.write(
+        f"{report.visual_tokens_in[0]} visual tokens, {report.visual_tokens_to_llm[0]} to the LLM, "
+        f"{share:.0%} of the prefill FLOPs, "
+        f"{report.kv_bytes / report.kv_bytes_unreduced:.0%} of the KV cache\n"
+    )
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the reduction methods."""
+    from foveate.registry import methods as known
+
+    rows = [
+        {"name": m.name, "stage": m.stage, "paper": m.paper, "summary": m.summary}
+        for m in known().values()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("name", "stage", "paper", "summary")
+    for row in rows:
+        table.add_row(*row.values())
+    _print_table(table)
+
+
+def parse_prune(text: str) -> tuple[int | float, int | float] | None:
+    """`14,22`, `0.5,0.786` or `none`.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text == "none":
+        return None
+    try:
+        start, stop = (float(part) if "." in part else int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--prune takes START,STOP (14,22 or 0.5,0.786) or none, got {text!r}"
+        ) from None
+    return start, stop
+
+
+def _demo_table(rows: list[Any]) -> Table:
+    table = Table(
+        "question", "budget", "to LLM", "by layer", "FLOPs", "KV", "ms", "answer", "right"
+    )
+    last = None
+    for row in rows:
+        report, asked = row.report, (row.file, row.question)
+        if asked != last and last is not None:
+            table.add_section()
+        table.add_row(
+            "" if asked == last else f"{row.question} [dim]({row.file})[/dim]",
+            row.budget,
+            str(report.visual_tokens_to_llm[0]),
+            " ".join(map(str, report.visual_tokens_by_layer[0])),
+            f"{report.prefill_flops / report.prefill_flops_unreduced:.0%}",
+            f"{report.kv_bytes / report.kv_bytes_unreduced:.0%}",
+            f"{row.first_token_ms:.0f}",
+            row.answer,
+            "yes" if row.right else f"no: {row.expected}",
+        )
+        last = asked
+    return table
+
+
+def _print_table(table: Table) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")

@@ -1,0 +1,84 @@
+"""Records: a number never travels without its conditions, and long work is kept line by line."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def conditions(**more: Any) -> dict[str, Any]:
+    """What a measurement ran on: processor, library versions, commit, and what the caller adds.
+
+    A missing value is None.
+    """
+    return {
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        **{name: installed(name) for name in ("torch", "transformers", "foveate")},
+        "commit": commit(),
+        **more,
+    }
+
+
+def cpu_name() -> str | None:
+    """Model name of the processor, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else None
+
+
+def installed(name: str) -> str | None:
+    """Version of an installed package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """Commit of this checkout, with "+" after it if tracked files were changed."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+class Journal:
+    """Records in a JSONL file, appended one by one, so that a killed run goes on where it was."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Every whole record; a last line cut off by a kill is passed over."""
+        if not self.path.exists():
+            return
+        for line in self.path.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one record and see it to the disk."""
+        text = self.path.read_text() if self.path.exists() else ""
+        with self.path.open("a") as file:
+            # a line cut off by a kill must not swallow this one
+            file.write(
+                ("\n" if text and not text.endswith("\n") else "") + json.dumps(record) + "\n"
+            )
+            file.flush()

@@ -1,0 +1,1 @@
+"""Answering: from a picture or clip and a question to text and a report."""

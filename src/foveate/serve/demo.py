@@ -1,0 +1,111 @@
+"""The demo: foveate-mini asked fixed questions, unreduced and under AIM at several budgets."""
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from foveate.aim import AIM
+from foveate.reduction import Reduction, Report
+from foveate.serve.drawing import draw_fates, stack
+from foveate.serve.examples import FOLDER
+from foveate.serve.media import Clip, read
+from foveate.serve.vlm import VLM, load
+
+FRAMES = 8
+REPEATS = 3
+BUDGETS: dict[str, Reduction] = {
+    "unreduced": Reduction(),
+    "keep 50 %": AIM(keep=0.5, prune=None),
+    "keep 25 %": AIM(keep=0.25, prune=None),
+    "keep 25 %, prune": AIM(keep=0.25, prune=(0.5, 0.786)),
+    "keep 12.5 %, prune": AIM(keep=0.125, prune=(0.5, 0.786)),
+}
+DRAWN = "keep 25 %, prune"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question under one budget.
+
+    Attributes:
+        file: the picture or clip.
+        question: what was asked.
+        expected: the right answer.
+        budget: a key of `BUDGETS`.
+        answer: what the model said.
+        first_token_ms: encoding, merging and prefill, median of a few runs.
+        report: of the prefill.
+    """
+
+    file: str
+    question: str
+    expected: str
+    budget: str
+    answer: str
+    first_token_ms: float
+    report: Report
+
+    @property
+    def right(self) -> bool:
+        """Exact match."""
+        return self.answer == self.expected
+
+
+def run(advance: Callable[[int, int], None], model: str | Path = "foveate-mini") -> list[Row]:
+    """Ask every question under every budget.
+
+    Args:
+        advance: called with (cells done, cells in all) after each.
+        model: what to ask; the questions are foveate-mini's.
+    """
+    vlm = load(model)
+    asked = json.loads((FOLDER / "questions.json").read_text())
+    rows: list[Row] = []
+    for item in asked:
+        for budget in BUDGETS:
+            rows.append(_cell(vlm, item, budget))
+            advance(len(rows), len(asked) * len(BUDGETS))
+    return rows
+
+
+def _cell(vlm: VLM, item: dict[str, str], budget: str) -> Row:
+    answers = [
+        vlm.ask(FOLDER / item["file"], item["question"], BUDGETS[budget], frames=FRAMES)
+        for _ in range(REPEATS)
+    ]
+    seconds = [
+        sum(answer.report.seconds[part] for part in ("encode", "compress", "prefill"))
+        for answer in answers
+    ]
+    return Row(
+        file=item["file"],
+        question=item["question"],
+        expected=item["answer"],
+        budget=budget,
+        answer=answers[-1].text,
+        first_token_ms=1000 * statistics.median(seconds),
+        report=answers[-1].report,
+    )
+
+
+def picture(rows: list[Row]) -> Image.Image:
+    """What was merged and pruned, drawn on the first picture and on every frame of the first clip."""
+    drawn: dict[bool, Row] = {}
+    for row in rows:
+        if row.budget == DRAWN:
+            drawn.setdefault(isinstance(read(FOLDER / row.file, FRAMES), Clip), row)
+    strips = []
+    for is_clip, row in sorted(drawn.items()):
+        media = read(FOLDER / row.file, FRAMES)
+        views = list(media.frames) if isinstance(media, Clip) else [media]
+        into, after = row.report.merged_into[0], row.report.pruned_after[0]
+        side = int((len(into) // len(views)) ** 0.5) if is_clip else 12
+        strips += [
+            draw_fates(view, into[index * side**2 : (index + 1) * side**2], after, side)
+            for index, view in enumerate(views)
+        ]
+    return stack(strips)

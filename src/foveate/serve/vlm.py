@@ -1,0 +1,130 @@
+"""`foveate.load` and `vlm.ask`: a model, its processor, and one call from picture to answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from foveate.errors import InputError
+from foveate.models.family import Family, family_of
+from foveate.models.reduce import reduce
+from foveate.reduction import Reduction, Report
+from foveate.serve.media import Clip, read
+
+ASSETS = Path(__file__).parent.parent / "assets"
+MINI = "foveate-mini"  # the trained model that comes with the package
+
+Source = str | Path | Image.Image | Clip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said, and what it took.
+
+    Attributes:
+        text: the answer.
+        report: of the prefill; unreduced runs have one too.
+    """
+
+    text: str
+    report: Report
+
+
+@dataclass(frozen=True)
+class VLM:
+    """A vision-language model ready to be asked.
+
+    Attributes:
+        model: the stock transformers model.
+        processor: its processor.
+        family: what foveate knows of its family.
+    """
+
+    model: Any
+    processor: Any
+    family: Family
+
+    def ask(
+        self,
+        media: Source | Sequence[Source],
+        question: str,
+        reduction: Reduction | None = None,
+        max_new_tokens: int = 32,
+        frames: int = 8,
+    ) -> Answer:
+        """Answer a question about a picture, several pictures, or a clip, greedily.
+
+        Args:
+            media: path, PIL image or `Clip`, or several.
+            question: in words.
+            reduction: what to do with the visual tokens; None leaves them alone.
+            max_new_tokens: longest answer, in tokens.
+            frames: frames to take from a clip.
+
+        Raises:
+            InputError: media that cannot be read, none at all, a clip for a model of images only, or an
+                empty question.
+        """
+        inputs = self.inputs(media, question, frames)
+        with torch.no_grad(), reduce(self.model, reduction or Reduction()) as run:
+            output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        written = output[0, inputs["input_ids"].shape[1] :]
+        return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
+
+    def inputs(
+        self, media: Source | Sequence[Source], question: str, frames: int = 8
+    ) -> dict[str, Any]:
+        """The tensors of one prompt, on the model's device; arguments and errors as of `ask`."""
+        alone = isinstance(media, (str, Path, Image.Image, Clip))
+        given: list[Any] = [media] if alone else list(media)
+        if not given:
+            raise InputError("no picture in the prompt: media is empty, at least 1 is needed")
+        if not question.strip():
+            raise InputError("the question is empty")
+        pictures = [read(source, frames) for source in given]
+        kinds = ["video" if isinstance(picture, Clip) else "image" for picture in pictures]
+        taken = self.family.placeholders(self.model.config)
+        if set(kinds) - set(taken):
+            raise InputError(f"{self.family.model_type} takes {' and '.join(taken)}, got a video")
+        content = [{"type": kind} for kind in kinds] + [{"type": "text", "text": question}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        images = [picture for picture in pictures if not isinstance(picture, Clip)]
+        clips = [picture.array() for picture in pictures if isinstance(picture, Clip)]
+        visual = {"images": images} if images else {}
+        if clips:
+            visual |= {"videos": clips, "do_sample_frames": False}
+        inputs = self.processor(text=[prompt], **visual, return_tensors="pt")
+        return inputs.to(self.model.device, self.model.dtype)
+
+
+def load(
+    name: str | Path = MINI, device: str | None = None, dtype: torch.dtype | None = None
+) -> VLM:
+    """Load a vision-language model and its processor.
+
+    Args:
+        name: "foveate-mini", a folder, or a hub id.
+        device: default the GPU if there is one.
+        dtype: default the checkpoint's own on a GPU, float32 on a CPU.
+
+    Raises:
+        InputError: no model there.
+        UnsupportedError: a family that foveate cannot reduce; the message lists those it can.
+    """
+    place = ASSETS / MINI if str(name) == MINI else name
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = dtype or (torch.float32 if device == "cpu" else "auto")
+    try:
+        model: Any = AutoModelForImageTextToText.from_pretrained(place, dtype=chosen)
+        processor = AutoProcessor.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot load a vision-language model from {str(name)!r}: {error}"
+        ) from None
+    return VLM(model.to(device).eval(), processor, family_of(model))

@@ -1,0 +1,96 @@
+import pytest
+import torch
+from PIL import Image
+
+import foveate
+from foveate.errors import InputError, NoEffectError, UnsupportedError
+from foveate.serve.media import Clip, read
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    return foveate.load()
+
+
+def test_ask_reduced_and_not(vlm):
+    picture, question = foveate.example("picture"), "how many digits are there?"
+    plain = vlm.ask(picture, question)
+    assert plain.text
+    assert not plain.report.fired
+    assert plain.report.visual_tokens_in == plain.report.visual_tokens_to_llm == [300]
+    reduced = vlm.ask(picture, question, foveate.AIM(keep=0.25, prune=(0.5, 0.786)))
+    report = reduced.report
+    assert report.visual_tokens_to_llm == [75]
+    assert report.visual_tokens_by_layer[0] == [75] * 5 + [37, 0, 0]
+    assert report.prefill_flops < report.prefill_flops_unreduced
+    assert report.seconds["decode"] > 0
+    assert vlm.ask(picture, question).text == plain.text
+
+
+def test_ask_clips_and_several_pictures(vlm):
+    clip = vlm.ask(foveate.example("clip"), "which digit appears first?", foveate.AIM(0.25, None))
+    assert clip.report.visual_tokens_in == [8 * 36 + 1]
+    assert clip.report.visual_tokens_to_llm == [8 * 9 + 1]
+    pictures = [foveate.example("picture"), foveate.example("text")]
+    two = vlm.ask(pictures, "what is it?", foveate.AIM(0.5, None))
+    assert two.report.visual_tokens_in == [2 * 145]
+    assert two.report.visual_tokens_to_llm == [2 * 73]
+
+
+def test_a_batch_is_each_sample_alone(vlm):
+    sources = [
+        foveate.example("picture"),
+        Image.new("RGB", (144, 60), "red"),
+        foveate.example("text"),
+    ]
+    asked = ["how many digits are there?", "what?", "is there a 3 and what colour is the 7?"]
+    reduction = foveate.AIM(keep=0.25, prune=(0.5, 0.786))
+    alone = [vlm.ask(s, q, reduction, 6).text for s, q in zip(sources, asked, strict=True)]
+    pictures = [read(source, 1) for source in sources]
+    prompts = [
+        vlm.processor.apply_chat_template(
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}],
+            add_generation_prompt=True,
+        )
+        for question in asked
+    ]
+    inputs = vlm.processor(text=prompts, images=pictures, padding=True, return_tensors="pt")
+    with torch.no_grad(), foveate.reduce(vlm.model, reduction) as run:
+        output = vlm.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    texts = vlm.processor.batch_decode(
+        output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    assert [text.strip() for text in texts] == alone
+    assert len(set(run.report.visual_tokens_to_llm)) == 2
+
+
+def test_bad_input_is_one_clear_error(vlm, tmp_path):
+    picture = foveate.example("picture")
+    with pytest.raises(InputError, match="no picture in the prompt"):
+        vlm.ask([], "what?")
+    with pytest.raises(InputError, match="question is empty"):
+        vlm.ask(picture, " ")
+    with pytest.raises(InputError, match="no frames"):
+        vlm.ask(Clip([]), "what?")
+    with pytest.raises(InputError, match="8 layers"):
+        vlm.ask(picture, "what?", foveate.AIM(0.5, (14, 22)))
+    with pytest.raises(InputError, match="cannot load"):
+        foveate.load(tmp_path)
+    with pytest.raises(InputError, match="example must be one of picture, text, clip"):
+        foveate.example("song")
+    assert vlm.ask(picture, "how many digits are there?").text  # nothing half-done
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path):
+    from transformers import Blip2Config, Blip2ForConditionalGeneration
+
+    model = Blip2ForConditionalGeneration.__new__(Blip2ForConditionalGeneration)
+    torch.nn.Module.__init__(model)
+    model.config = Blip2Config()
+    with pytest.raises(UnsupportedError, match=r"blip-2.*supported: llava, llava_onevision"):
+        foveate.reduce(model, foveate.AIM()).__enter__()
+
+
+def test_no_effect_is_told(vlm):
+    with pytest.raises(NoEffectError, match="changed nothing"):
+        vlm.ask(foveate.example("picture"), "what?", foveate.AIM(0.9999, None))

@@ -1,0 +1,129 @@
+"""Gates on the house itself: who imports whom, sizes, surface, and prose that must be true."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import foveate
+
+ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src" / "foveate"
+FILES = sorted(SRC.rglob("*.py"))
+
+# what each part may import of foveate; a part is a folder or a file of the top level
+LEAVES = {"errors", "keep", "tokens", "registry", "measure.cost", "measure.records"}
+ALLOWED = {
+    "errors": set(),
+    "keep": {"errors"},
+    "tokens": {"errors"},
+    "registry": {"errors"},
+    "measure.cost": {"errors"},
+    "measure.records": {"errors"},
+    "measure": LEAVES,
+    "compress": LEAVES,
+    "prune": LEAVES | {"prune"},
+    "reduction": LEAVES | {"prune"},
+    "aim": LEAVES | {"compress", "prune", "reduction"},
+    "models": LEAVES | {"compress", "prune", "reduction", "models"},
+    "serve": LEAVES | {"aim", "reduction", "models", "serve"},
+    "train": LEAVES | {"reduction", "models", "serve", "train"},
+    "cli": LEAVES | {"reduction", "models", "serve", "train"},
+    "__init__": None,  # names everything, loads nothing
+}
+
+
+def part(module: str) -> str:
+    """`foveate.models.llava` -> `models`; measure.cost and measure.records stand alone."""
+    names = module.split(".")[1:]
+    pair = ".".join(names[:2])
+    return pair if pair in ALLOWED else (names[0] if names else "__init__")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
+def test_imports_run_one_way(path):
+    module = ".".join(("foveate", *path.relative_to(SRC).with_suffix("").parts))
+    allowed = ALLOWED[part(module)]
+    if allowed is None:
+        return
+    used = {part(name) for name in imports(path) if name.split(".")[0] == "foveate"}
+    assert used - allowed - {part(module)} <= set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
+def test_transformers_is_known_only_where_allowed(path):
+    knows = any(name.split(".")[0] == "transformers" for name in imports(path))
+    assert not knows or path.relative_to(SRC).parts[0] in {"models", "serve", "train"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
+def test_files_and_functions_are_small_and_documented(path):
+    tree = ast.parse(path.read_text())
+    assert path.read_text().count("\n") <= 400
+    assert ast.get_docstring(tree), "a module says what it is"
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno < 60, node.name
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+
+
+def test_public_surface():
+    assert foveate.__all__ == sorted(foveate.__all__)
+    assert len(foveate.__all__) <= 14
+    for name in foveate.__all__:
+        assert getattr(foveate, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'nope'; it has"):
+        _ = foveate.nope
+
+
+def test_importing_does_nothing():
+    code = "import foveate, sys; print(any(m in sys.modules for m in ('torch', 'transformers')))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def blocks() -> list:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [
+        pytest.param(code, id=f"{page.name}-{number}")
+        for page in pages
+        for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+    ]
+
+
+@pytest.mark.parametrize("code", blocks())
+def test_prose_code_runs(code, capsys):
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_readme_tables_are_the_records(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from readme_tables import filled
+
+    text = (ROOT / "README.md").read_text()
+    assert "| frames | method |" in text
+    assert filled(text) == text
+
+
+def test_prose_links_exist():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (ROOT / target).exists(), target
+        for command in re.findall(r"python ((?:benchmarks|recipes)/\S+\.py)", page.read_text()):
+            assert (ROOT / command).exists(), command

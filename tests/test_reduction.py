@@ -1,0 +1,74 @@
+import json
+
+import pytest
+
+import foveate
+from foveate.aim import AIM, PAPER
+from foveate.compress.aim import AIMMerge
+from foveate.errors import FoveateError, InputError, MissingExtraError
+from foveate.prune.aim import AIMPrune
+from foveate.registry import register
+
+
+def test_names_make_methods():
+    assert foveate.create("aim", keep=0.5, prune=None) == AIM(0.5, None)
+    assert foveate.create("aim-merge", keep=0.5) == foveate.Reduction(before=AIMMerge(0.5))
+    assert foveate.create("aim-prune", prune=(1, 2)).inside == AIMPrune((1, 2))
+
+
+def test_bad_names_and_knobs_teach():
+    with pytest.raises(InputError, match=r"unknown method 'aimm'; known methods: aim, aim-merge"):
+        foveate.create("aimm")
+    with pytest.raises(InputError, match=r"unexpected keyword argument 'kepp'; its knobs: .*keep"):
+        foveate.create("aim-merge", kepp=0.5)
+    with pytest.raises(InputError, match="got 1.5"):
+        foveate.create("aim", keep=1.5)
+    with pytest.raises(InputError, match=r"published: llava-onevision-7b"):
+        AIM.paper("gpt")
+
+
+def test_off_is_known():
+    assert foveate.Reduction().is_off
+    assert AIM(1.0, None).is_off
+    assert not AIM(1.0, (1, 2)).is_off
+    assert not AIM(0.5, None).is_off
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_published_settings(name):
+    reduction = AIM.paper(name)
+    assert reduction.before.order == "reference"
+    counts = {
+        "llava-onevision-7b": (196, 49),
+        "llava-onevision-7b-74": (196, 74),
+        "llava-1.5-7b": (576, 252),
+        "llava-1.5-7b-low": (576, 72),
+    }
+    tokens, kept = counts[name]
+    from foveate.keep import kept_count
+
+    assert kept_count(reduction.before.keep, tokens) == kept
+
+
+def test_every_method_is_listed_with_its_paper():
+    table = foveate.methods()
+    assert set(table) == {"aim", "aim-merge", "aim-prune"}
+    for method in table.values():
+        assert method.summary.endswith(".")
+        assert method.paper
+    with pytest.raises(InputError, match="stage must be one of"):
+        register("x", stage="after", paper="")
+    with pytest.raises(InputError, match="'aim' is already registered"):
+        register("aim", stage="both", paper="")(AIMMerge)
+
+
+def test_report_is_json():
+    report = foveate.Report(
+        [4], [2], [[2, 1]], [3], 1, 2, 3, 4, {"score": 0.0}, True, [[0, 0, 1, None]]
+    )
+    assert json.loads(report.to_json())["merged_into"] == [[0, 0, 1, None]]
+
+
+def test_one_tree_of_errors():
+    assert issubclass(InputError, FoveateError)
+    assert 'pip install "foveate[video]"' in str(MissingExtraError("video", "video"))
