@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import AutoProcessor, LlavaOnevisionForConditionalGeneration
 
-from foveate.train.mini import language, tower
+from foveate.train.mini import align, language, tower
 from foveate.train.mini.card import write_card
 from foveate.train.mini.evaluate import evaluate
 from foveate.train.mini.export import export
@@ -44,6 +44,7 @@ def main() -> None:
     seconds = tower.train(
         model.model.vision_tower, replace(tower.TowerRecipe(), steps=arguments.tower_steps), work
     )
+    seconds += align.train(model, processor.tokenizer, align.AlignRecipe(), work)
     seconds += language.train(
         model,
         Packer(processor.tokenizer),

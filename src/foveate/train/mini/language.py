@@ -1,9 +1,11 @@
 """Stage B: teach the projector and the language model to answer, on the frozen tower's features.
 
-Two savings make a step cheap, and the model fit for fewer visual tokens later: in most steps a
-random share of the visual tokens is left out from the start (as FLIP and PatchDropout do), and in
-half of the steps the rest leave after one of the later layers (as PyramidDrop trains). Neither is
-a reduction of this library's; the last steps mostly see everything.
+Three savings make a step cheap. In the first steps most background tokens are left out, so that
+there is little to search and looking things up is learnt early. After that, in most steps a random
+share of all visual tokens is left out (as FLIP and PatchDropout do). And in half of all steps the
+visual tokens leave after one of the later layers (as PyramidDrop trains). The last two also make
+the model fit for fewer visual tokens later; none is a reduction of this library's. The last steps
+mostly see everything.
 """
 
 from collections import defaultdict
@@ -22,6 +24,7 @@ from foveate.train.mini.packing import (
     answer_loss,
     forward,
     keep_some,
+    shown,
     turn_hits,
     visual_tokens,
 )
@@ -37,6 +40,7 @@ TASK = {"r": "reasoning", "o": "ocr", "v": "video"}
 LENGTHS, LENGTH_SHARES = (4, 5, 6, 7, 8, 12, 16), (0.25, 0.15, 0.2, 0.1, 0.2, 0.06, 0.04)
 # A lower share would often hide the answer: a letter covers two patches, a needle one frame.
 LOWEST_KEEP = {"reasoning": 0.3, "ocr": 0.5, "video": 0.5}
+MOST_BACKGROUND = 0.2
 ENCODE_AT_ONCE = 64
 
 
@@ -47,15 +51,17 @@ class LanguageRecipe:
     Attributes:
         batch: pictures a step.
         turns: questions a picture, at most.
+        background_from: share of the steps after which background is kept like anything else.
         whole_from: share of the steps after which all visual tokens are kept, most of the time.
     """
 
-    steps: int = 4000
+    steps: int = 3600
     batch: int = 16
     turns: int = 8
     peak: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.02
+    background_from: float = 0.3
     whole_from: float = 0.8
     save_every: int = 100
     report_every: int = 50
@@ -69,13 +75,15 @@ class StepPlan:
 
     Attributes:
         length: frames of its clips; None for pictures.
-        keep: share of visual tokens that stay.
+        keep: share of visual tokens that stay; of the background alone in the first steps.
+        all_shown: whether tokens that show a character all stay.
         drop_after: layer after which the visual tokens leave; None = never.
     """
 
     task: str
     length: int | None
     keep: float
+    all_shown: bool
     drop_after: int | None
 
 
@@ -84,10 +92,13 @@ def plan_step(step: int, recipe: LanguageRecipe, layers: int) -> StepPlan:
     rng = np.random.default_rng([recipe.seed, step, 2])
     task = TASK[ROTA[step % len(ROTA)]]
     length = int(rng.choice(LENGTHS, p=LENGTH_SHARES)) if task == "video" else None
+    all_shown = step < recipe.background_from * recipe.steps
     reduced = 0.25 if step >= recipe.whole_from * recipe.steps else 0.8
     keep = float(rng.uniform(LOWEST_KEEP[task], 1.0)) if rng.random() < reduced else 1.0
+    if all_shown:
+        keep = float(rng.uniform(0.0, MOST_BACKGROUND))
     leaves = int(rng.integers(layers // 2, layers)) if rng.random() < 0.5 else None
-    return StepPlan(task, length, keep, leaves)
+    return StepPlan(task, length, keep, all_shown, leaves)
 
 
 def samples_of(plan: StepPlan, step: int, recipe: LanguageRecipe) -> list[Sample]:
@@ -127,7 +138,8 @@ def step_loss(
         features = encode(model, samples)
     visual = visual_tokens(model, features, len(samples), is_video=plan.task == "video")
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-    visual = keep_some(visual, plan.keep, generator)
+    always = shown(samples) if plan.all_shown else None
+    visual = keep_some(visual, plan.keep, generator, always)
     states = forward(model, packer.header, visual, turns, plan.drop_after)
     return answer_loss(model, states, turns)[0], plan
 

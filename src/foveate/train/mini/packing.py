@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from transformers import (
 )
 
 from foveate.train.mini.tokens import END, HEADER, turn
-from foveate.train.scenes.sample import GRID, Question
+from foveate.train.scenes.sample import GRID, Question, Sample
 
 IGNORED = -100
 
@@ -104,15 +105,40 @@ def visual_tokens(
     return torch.cat([projected, tile], dim=1)
 
 
+def shown(samples: list[Sample]) -> Bool[Tensor, "B V"]:
+    """Which visual tokens of each sample show a part of a character; all samples of one shape."""
+    frames = len(samples[0].marks)
+    labels = [[one.labels(number)["character"] for number in range(frames)] for one in samples]
+    grid = torch.from_numpy(np.array(labels) > 0).unflatten(2, (GRID, GRID))
+    if samples[0].is_video:
+        halves = grid.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+        pooled = halves.any(dim=5).any(dim=3).flatten(1)
+        return nn.functional.pad(pooled, (0, 1))
+    picture = grid[:, 0]
+    return torch.cat([picture.flatten(1), nn.functional.pad(picture, (0, 1)).flatten(1)], dim=1)
+
+
 def keep_some(
-    visual: Float[Tensor, "B V D"], keep: float, generator: torch.Generator
+    visual: Float[Tensor, "B V D"],
+    keep: float,
+    generator: torch.Generator,
+    always: Bool[Tensor, "B V"] | None = None,
 ) -> Float[Tensor, "B K D"]:
-    """A random share `keep` of each picture's visual tokens, in their order."""
+    """A random share `keep` of each picture's visual tokens, in their order.
+
+    Args:
+        visual: all of them.
+        keep: share to keep; of those not in `always`, if that is given.
+        generator: of the lottery.
+        always: tokens that stay in any case. K is one for the batch, so a picture with fewer of
+            them keeps more others.
+    """
     count = visual.shape[1]
-    kept = max(1, round(keep * count))
-    if kept >= count:
-        return visual
     lottery = torch.rand(visual.shape[:2], generator=generator)
+    sure = 0
+    if always is not None:
+        lottery, sure = lottery + always, int(always.sum(dim=1).max())
+    kept = max(1, sure + round(keep * (count - sure)))
     index = lottery.topk(kept, dim=1).indices.sort(dim=1).values
     return visual.gather(1, index[..., None].expand(-1, -1, visual.shape[-1]))
 
