@@ -300,6 +300,50 @@ def test_another_thread_is_not_reduced_and_is_told(tiny):
     assert torch.equal(seen["logits"], stock)
 
 
+def test_two_threads_with_two_reductions_do_not_disturb_each_other(tiny):
+    model, inputs = tiny
+    wanted = [AIM(0.25, (2, 4)), AIM(0.5, None), foveate.Reduction()]
+
+    def generate(reduction, results):
+        with torch.no_grad(), foveate.reduce(model, reduction) as run:
+            for _ in range(3):
+                results.append(model.generate(**inputs, **GREEDY).tolist())
+            results.append(run.report.visual_tokens_by_layer)
+
+    alone: list[list] = [[] for _ in wanted]
+    for reduction, results in zip(wanted, alone, strict=True):
+        generate(reduction, results)
+    together: list[list] = [[] for _ in wanted]
+    threads = [
+        threading.Thread(target=generate, args=pair) for pair in zip(wanted, together, strict=True)
+    ]
+    before = fingerprint(model)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+    assert fingerprint(model) == before
+
+
+def test_an_exception_inside_the_model_leaves_no_trace(tiny):
+    model, inputs = tiny
+    with torch.no_grad():
+        stock = model(**inputs).logits
+    before = fingerprint(model)
+
+    def explode(*_):
+        raise KeyError("in layer 3")
+
+    handle = model.model.language_model.layers[3].register_forward_pre_hook(explode)
+    with pytest.raises(KeyError), torch.no_grad(), foveate.reduce(model, AIM(0.25, (2, 4))):
+        model(**inputs)
+    handle.remove()
+    assert fingerprint(model) == before
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).logits, stock)
+
+
 def test_a_reduction_without_effect_raises():
     family = families()["llava"]
     model = family.tiny()

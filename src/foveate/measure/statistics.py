@@ -24,7 +24,7 @@ class Difference:
 
 
 def paired_difference(
-    base: Sequence[float], other: Sequence[float], draws: int = 2000, seed: int = 0
+    base: Sequence[float | int], other: Sequence[float | int], draws: int = 2000, seed: int = 0
 ) -> Difference:
     """Bootstrap over samples of the mean of `other - base`.
 

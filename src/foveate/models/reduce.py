@@ -328,7 +328,7 @@ class Reducer:
                 self.run.reports[-1].seconds["decode"] += now - self.started
             self.layer_masks = None
             return
-        prefill, self.prefill = self.prefill, None
+        prefill, self.prefill, self.encodings = self.prefill, None, {}
         report = prefill.report(now)
         if not report.fired and not self.reduction.is_off:
             raise NoEffectError(
