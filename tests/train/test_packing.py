@@ -12,12 +12,14 @@ from foveate.train.mini.packing import (
     forward,
     keep_some,
     packed,
+    shown,
     turn_hits,
     turn_mask,
     visual_tokens,
 )
 from foveate.train.mini.tokens import END
 from foveate.train.scenes import TASKS, make
+from foveate.train.scenes.sample import Question
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +136,63 @@ def test_kept_tokens_stay_in_order(keep):
     )
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_shown_tokens_are_those_over_a_character(task):
+    """Paint the marks' own cells, lay them out as the stock model does, and compare."""
+    samples = [make(task, "val", index, length=4 if task == "video" else None) for index in (0, 1)]
+    for row, sample in zip(shown(samples), samples, strict=True):
+        expected = []
+        for frame in sample.marks:
+            cells = {
+                (mark.row + down, mark.column + across)
+                for mark in frame
+                for down in range(2)
+                for across in range(mark.ink.shape[1] // 12)
+            }
+            if sample.is_video:
+                halved = {(y // 2, x // 2) for y, x in cells}
+                expected += [(y, x) in halved for y in range(6) for x in range(6)]
+            else:
+                expected += [(y, x) in cells for y in range(12) for x in range(12)]
+                expected += [(y, x) in cells for y in range(12) for x in range(13)]
+        if sample.is_video:
+            expected.append(False)
+        assert row.tolist() == expected
+
+
+def test_what_always_stays_stays():
+    visual = torch.arange(26.0).reshape(2, 13, 1)
+    always = torch.zeros(2, 13, dtype=torch.bool)
+    always[0, [3, 7]] = True
+    always[1, 12] = True
+    kept = keep_some(visual, 0.25, torch.Generator().manual_seed(0), always)[..., 0]
+    assert kept.shape == (2, 2 + round(0.25 * 11))
+    assert {3.0, 7.0} <= set(kept[0].tolist())
+    assert 25.0 in kept[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "first_early"),
+    [("which colour is the 7?", "red", " "), ("what is the red digit?", "7", " red")],
+)
+def test_answers_are_asked_for_early_from_the_word_on(
+    packer, processor, question, answer, first_early
+):
+    turns = packer.pack([[Question(question, answer, "any")]])
+    early = turns.early[0] != IGNORED
+    text = processor.tokenizer.decode(turns.ids[0][early][:1])
+    assert text == first_early
+    assert not (early & (turns.target[0] != IGNORED)).any()
+    wanted = processor.tokenizer.convert_tokens_to_ids(answer)
+    assert set(turns.early[0][early].tolist()) == {wanted}
+
+
 def test_a_turn_is_right_only_if_every_token_is():
     turns = Turns(
         ids=torch.zeros(1, 5, dtype=torch.long),
         offset=torch.zeros(1, 5, dtype=torch.long),
         segment=torch.tensor([[1, 1, 2, 2, 0]]),
         target=torch.tensor([[5, 6, IGNORED, 7, IGNORED]]),
+        early=torch.full((1, 5), IGNORED),
     )
     assert turn_hits(turns, torch.tensor([True, False, True])) == [[False, True]]

@@ -84,7 +84,9 @@ def test_plans_keep_what_they_promise():
     recipe = LanguageRecipe(steps=1000)
     plans = [plan_step(step, recipe, layers=8) for step in range(1000)]
     assert {plan.task for plan in plans} == {"reasoning", "ocr", "video"}
-    assert all(language.LOWEST_KEEP[plan.task] <= plan.keep <= 1 for plan in plans)
+    assert all(plan.keep <= language.MOST_BACKGROUND for plan in plans[:400])
+    assert all(language.LOWEST_KEEP[plan.task] <= plan.keep <= 1 for plan in plans[400:])
     assert {plan.drop_after for plan in plans} == {None, 4, 5, 6, 7}
     assert all((plan.length is not None) == (plan.task == "video") for plan in plans)
     assert sum(plan.keep == 1.0 for plan in plans[800:]) > 120
+    assert [plan.all_shown for plan in plans] == [step < 400 for step in range(1000)]

@@ -22,6 +22,7 @@ from foveate.train.mini import checkpoint
 from foveate.train.mini.packing import (
     Packer,
     answer_loss,
+    early_loss,
     forward,
     keep_some,
     shown,
@@ -35,13 +36,14 @@ from foveate.train.scenes import make
 from foveate.train.scenes.sample import Question, Sample
 
 # Tasks of twenty steps in a row; a step has one task, so that its shapes are equal.
-ROTA = tuple("rorvrvorvrvrorvrovrv")
+ROTA = tuple("rovrovrovrovrovrovov")
 TASK = {"r": "reasoning", "o": "ocr", "v": "video"}
 LENGTHS, LENGTH_SHARES = (4, 5, 6, 7, 8, 12, 16), (0.25, 0.15, 0.2, 0.1, 0.2, 0.06, 0.04)
 # A lower share would often hide the answer: a letter covers two patches, a needle one frame.
 LOWEST_KEEP = {"reasoning": 0.3, "ocr": 0.5, "video": 0.5}
 MOST_BACKGROUND = 0.2
 ENCODE_AT_ONCE = 64
+EARLY_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,21 @@ class LanguageRecipe:
     """How stage B trains.
 
     Attributes:
-        batch: pictures a step.
+        batch: pictures a step; twice as many of text, which has one or two questions each.
         turns: questions a picture, at most.
         background_from: share of the steps after which background is kept like anything else.
+        early_until: share of the steps in which answers are also asked for early.
         whole_from: share of the steps after which all visual tokens are kept, most of the time.
     """
 
-    steps: int = 3600
+    steps: int = 2600
     batch: int = 16
     turns: int = 8
     peak: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.02
-    background_from: float = 0.3
+    background_from: float = 0.4
+    early_until: float = 0.5
     whole_from: float = 0.8
     save_every: int = 100
     report_every: int = 50
@@ -103,7 +107,8 @@ def plan_step(step: int, recipe: LanguageRecipe, layers: int) -> StepPlan:
 
 def samples_of(plan: StepPlan, step: int, recipe: LanguageRecipe) -> list[Sample]:
     """The training samples of `step`."""
-    indices = range(step * recipe.batch, (step + 1) * recipe.batch)
+    size = recipe.batch * (2 if plan.task == "ocr" else 1)
+    indices = range(step * size, (step + 1) * size)
     return [make(plan.task, "train", i, seed=recipe.seed, length=plan.length) for i in indices]
 
 
@@ -141,7 +146,10 @@ def step_loss(
     always = shown(samples) if plan.all_shown else None
     visual = keep_some(visual, plan.keep, generator, always)
     states = forward(model, packer.header, visual, turns, plan.drop_after)
-    return answer_loss(model, states, turns)[0], plan
+    loss = answer_loss(model, states, turns)[0]
+    if step < recipe.early_until * recipe.steps:
+        return loss + EARLY_WEIGHT * early_loss(model, states, turns), plan
+    return loss, plan
 
 
 @torch.no_grad()

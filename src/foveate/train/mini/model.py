@@ -7,6 +7,7 @@ two-layer projector, a Qwen2 language model. Only the sizes are ours.
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
@@ -15,6 +16,8 @@ from transformers import (
 )
 
 from foveate.train.scenes.sample import PATCH, SIZE
+
+ALIKE_GAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -83,4 +86,27 @@ def build(
         tie_word_embeddings=True,
     )
     torch.manual_seed(seed)
-    return LlavaOnevisionForConditionalGeneration(config).float()
+    model = LlavaOnevisionForConditionalGeneration(config).float()
+    _attend_to_alike(model.model.language_model)
+    return model
+
+
+@torch.no_grad()
+def _attend_to_alike(language: nn.Module) -> None:
+    """Start each head so that a token attends to tokens like it, and copies a part of them.
+
+    Mimetic initialization (Trockman and Kolter, arXiv 2305.09828): queries start as keys, and the
+    output as the transpose of values. Looking up "the 7" among patches is nearly there then; from
+    independent random weights it takes longer to appear than all else takes to learn.
+    """
+    config = language.config
+    groups = config.num_attention_heads // config.num_key_value_heads
+    for layer in language.layers:
+        attention = layer.self_attn
+        heads = (config.num_key_value_heads, 1, -1, config.hidden_size)
+        key, value = (
+            part.weight.view(heads).expand(-1, groups, -1, -1).flatten(0, 2)
+            for part in (attention.k_proj, attention.v_proj)
+        )
+        attention.q_proj.weight.copy_(ALIKE_GAIN * key)
+        attention.o_proj.weight.copy_(value.T)

@@ -25,6 +25,9 @@ from foveate.train.mini.tokens import END, HEADER, turn
 from foveate.train.scenes.sample import GRID, Question, Sample
 
 IGNORED = -100
+# Tokens before the answer that reach back to the word asked for: "7?", "red digit?" and the chat
+# marks after it.
+EARLY = 8
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class Turns:
         offset: place of each token in its own turn.
         segment: number of the turn from 1; 0 = padding.
         target: the token to be predicted after this one, IGNORED unless it belongs to an answer.
+        early: the first token of the answer, at the last tokens of the question too; else IGNORED.
     """
 
     ids: Int[Tensor, "B T"]
     offset: Int[Tensor, "B T"]
     segment: Int[Tensor, "B T"]
     target: Int[Tensor, "B T"]
+    early: Int[Tensor, "B T"]
 
 
 class Packer:
@@ -57,15 +62,15 @@ class Packer:
         """The questions of each picture, with their answers, as one batch."""
         rows = [self._row(questions) for questions in asked]
         length = max(len(row[0]) for row in rows)
-        fill = (0, 0, 0, IGNORED)
+        fill = (0, 0, 0, IGNORED, IGNORED)
         columns = [
             [row[kind] + [fill[kind]] * (length - len(row[kind])) for row in rows]
-            for kind in range(4)
+            for kind in range(5)
         ]
         return Turns(*(torch.tensor(column) for column in columns))
 
     def _row(self, questions: list[Question]) -> tuple[list[int], ...]:
-        ids, offset, segment, target = [], [], [], []
+        ids, offset, segment, target, early = [], [], [], [], []
         for number, question in enumerate(questions, start=1):
             prompt, answer = self._ids(turn(question.text)), self._ids(question.answer + END)
             whole = prompt + answer
@@ -73,7 +78,9 @@ class Packer:
             offset += range(len(whole))
             segment += [number] * len(whole)
             target += [IGNORED] * (len(prompt) - 1) + list(answer) + [IGNORED]
-        return ids, offset, segment, target
+            sooner = [IGNORED] * (len(prompt) - EARLY) + [answer[0]] * (EARLY - 1)
+            early += sooner + [IGNORED] * (1 + len(answer))
+        return ids, offset, segment, target, early
 
 
 def visual_tokens(
@@ -230,6 +237,18 @@ def answer_loss(
     asked = turns.target != IGNORED
     logits, target = model.lm_head(states[asked]), turns.target[asked]
     return nn.functional.cross_entropy(logits, target), logits.argmax(-1) == target
+
+
+def early_loss(
+    model: LlavaOnevisionForConditionalGeneration, states: Float[Tensor, "B T D"], turns: Turns
+) -> Float[Tensor, ""]:
+    """Cross entropy of the answer's first token, said already while the question is read.
+
+    At the word that is asked for, looking it up takes one step of attention; where the answer is
+    written it takes two, each of which is of no use before the other is learnt.
+    """
+    asked = turns.early != IGNORED
+    return nn.functional.cross_entropy(model.lm_head(states[asked]), turns.early[asked])
 
 
 def turn_hits(turns: Turns, right: Bool[Tensor, "answers"]) -> list[list[bool]]:
