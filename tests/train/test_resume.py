@@ -81,7 +81,7 @@ def test_language_training_leaves_the_tower_alone(fresh, processor, tmp_path, mo
 
 
 def test_plans_keep_what_they_promise():
-    recipe = LanguageRecipe(steps=1000)
+    recipe = LanguageRecipe(steps=1000, background_from=0.4, whole_from=0.8)
     plans = [plan_step(step, recipe, layers=8) for step in range(1000)]
     assert {plan.task for plan in plans} == {"reasoning", "ocr", "video"}
     assert all(plan.keep <= language.MOST_BACKGROUND for plan in plans[:400])

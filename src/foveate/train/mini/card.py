@@ -48,12 +48,12 @@ float32 on {threads} CPU cores (torch {torch}, transformers {transformers}).
 1. The tower learns to name what every patch shows (character, colour, rank from the left and from
    the top); the heads that name it are thrown away.
 2. The projector learns to name the same patches in the language model's own words.
-3. Projector and language model learn to answer, the tower frozen. In the first 40 % of the steps
-   most background tokens were left out, so that there was little to search, and in the first half
-   the answer was also asked for at the end of the question. **After that, most steps left out a
-   random part of the visual tokens (up to 70 %; up to 50 % for text and clips). In half of all
-   steps all visual tokens left the sequence after one of the layers 4 to 7**, counted from 0 of
-   {layers}. The last fifth of the steps mostly kept them all.
+3. Projector and language model learn to answer, the tower frozen. In the first half most background
+   tokens were left out, so that there was little to search; the answer was also asked for at the
+   end of the question, and visual tokens for their part in the scene (first, last, moving left).
+   **After that, most steps left out a random part of the visual tokens (up to 70 %; up to 50 % for
+   text and clips). In half of all steps all visual tokens left the sequence after one of the
+   layers 4 to 7**, counted from 0 of {layers}. The last fifth of the steps mostly kept them all.
 
 So this model is used to missing visual tokens, more than models are that were trained without
 this. It was never trained with merged tokens or with any method of this library.

@@ -1,11 +1,15 @@
 """Stage B: teach the projector and the language model to answer, on the frozen tower's features.
 
-Three savings make a step cheap. In the first steps most background tokens are left out, so that
+Three savings make a step cheap. In the first half most background tokens are left out, so that
 there is little to search and looking things up is learnt early. After that, in most steps a random
 share of all visual tokens is left out (as FLIP and PatchDropout do). And in half of all steps the
 visual tokens leave after one of the later layers (as PyramidDrop trains). The last two also make
 the model fit for fewer visual tokens later; none is a reduction of this library's. The last steps
 mostly see everything.
+
+Two helps name a step of thought that no answer would reward by itself: the answer is also asked
+for while the question is read (`early_loss`), and visual tokens for their part in the scene
+(`roles`).
 """
 
 from collections import defaultdict
@@ -22,21 +26,22 @@ from foveate.train.mini import checkpoint
 from foveate.train.mini.packing import (
     Packer,
     answer_loss,
+    choose,
     early_loss,
     forward,
-    keep_some,
     shown,
     turn_hits,
     visual_tokens,
 )
 from foveate.train.mini.progress import Progress
+from foveate.train.mini.roles import role_loss, role_targets
 from foveate.train.mini.schedule import adamw, learning_rate, set_learning_rate
 from foveate.train.mini.tower import features_of, pixels_of
 from foveate.train.scenes import make
 from foveate.train.scenes.sample import Question, Sample
 
 # Tasks of twenty steps in a row; a step has one task, so that its shapes are equal.
-ROTA = tuple("rovrovrovrovrovrovov")
+ROTA = tuple("vrovovrvovrvovrvovro")
 TASK = {"r": "reasoning", "o": "ocr", "v": "video"}
 LENGTHS, LENGTH_SHARES = (4, 5, 6, 7, 8, 12, 16), (0.25, 0.15, 0.2, 0.1, 0.2, 0.06, 0.04)
 # A lower share would often hide the answer: a letter covers two patches, a needle one frame.
@@ -44,6 +49,7 @@ LOWEST_KEEP = {"reasoning": 0.3, "ocr": 0.5, "video": 0.5}
 MOST_BACKGROUND = 0.2
 ENCODE_AT_ONCE = 64
 EARLY_WEIGHT = 0.5
+ROLE_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
@@ -51,21 +57,24 @@ class LanguageRecipe:
     """How stage B trains.
 
     Attributes:
-        batch: pictures a step; twice as many of text, which has one or two questions each.
+        batch: pictures a step; twice as many pictures of text and clips while background is left
+            out, for those steps are short.
         turns: questions a picture, at most.
         background_from: share of the steps after which background is kept like anything else.
         early_until: share of the steps in which answers are also asked for early.
+        roles_until: share of the steps in which visual tokens are also asked for their roles.
         whole_from: share of the steps after which all visual tokens are kept, most of the time.
     """
 
-    steps: int = 2600
+    steps: int = 2400
     batch: int = 16
     turns: int = 8
     peak: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.02
-    background_from: float = 0.4
+    background_from: float = 0.55
     early_until: float = 0.5
+    roles_until: float = 0.9
     whole_from: float = 0.8
     save_every: int = 100
     report_every: int = 50
@@ -107,7 +116,7 @@ def plan_step(step: int, recipe: LanguageRecipe, layers: int) -> StepPlan:
 
 def samples_of(plan: StepPlan, step: int, recipe: LanguageRecipe) -> list[Sample]:
     """The training samples of `step`."""
-    size = recipe.batch * (2 if plan.task == "ocr" else 1)
+    size = recipe.batch * (2 if plan.all_shown and plan.task != "reasoning" else 1)
     indices = range(step * size, (step + 1) * size)
     return [make(plan.task, "train", i, seed=recipe.seed, length=plan.length) for i in indices]
 
@@ -123,10 +132,18 @@ def ask(samples: list[Sample], limit: int, seed: int) -> list[list[Question]]:
 
 
 def encode(model: LlavaOnevisionForConditionalGeneration, samples: list[Sample]) -> Tensor:
-    """Tower features of every frame of every sample, (frames, N, D)."""
-    pixels = pixels_of(np.concatenate([sample.frames() for sample in samples]))
+    """Tower features of every frame of every sample, (frames, N, D); equal frames encoded once."""
+    pixels, places, row = [], {}, []
+    for number, sample in enumerate(samples):
+        for frame, marks in enumerate(sample.marks):
+            key = (number, *((mark.character, mark.column, mark.row) for mark in marks))
+            if key not in places:
+                places[key] = len(pixels)
+                pixels.append(sample.frame(frame))
+            row.append(places[key])
     tower = model.model.vision_tower
-    return torch.cat([features_of(tower, part) for part in pixels.split(ENCODE_AT_ONCE)])
+    parts = pixels_of(np.stack(pixels)).split(ENCODE_AT_ONCE)
+    return torch.cat([features_of(tower, part) for part in parts])[row]
 
 
 def step_loss(
@@ -144,11 +161,15 @@ def step_loss(
     visual = visual_tokens(model, features, len(samples), is_video=plan.task == "video")
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     always = shown(samples) if plan.all_shown else None
-    visual = keep_some(visual, plan.keep, generator, always)
-    states = forward(model, packer.header, visual, turns, plan.drop_after)
+    kept = choose(visual.shape[:2], plan.keep, generator, always)
+    visual = visual.take_along_dim(kept[..., None], dim=1)
+    states, halfway = forward(model, packer.header, visual, turns, plan.drop_after)
     loss = answer_loss(model, states, turns)[0]
     if step < recipe.early_until * recipe.steps:
-        return loss + EARLY_WEIGHT * early_loss(model, states, turns), plan
+        loss = loss + EARLY_WEIGHT * early_loss(model, states, turns)
+    if step < recipe.roles_until * recipe.steps:
+        targets = role_targets(samples, packer.tokenizer).take_along_dim(kept, dim=1)
+        loss = loss + ROLE_WEIGHT * role_loss(model, halfway, targets)
     return loss, plan
 
 
@@ -170,7 +191,7 @@ def accuracy(
             visual = visual_tokens(
                 model, encode(model, samples), len(samples), is_video=task == "video"
             )
-            states = forward(model, packer.header, visual, turns, drop_after)
+            states, _ = forward(model, packer.header, visual, turns, drop_after)
             right = turn_hits(turns, answer_loss(model, states, turns)[1])
             for questions, row in zip(asked, right, strict=True):
                 for question, hit in zip(questions, row, strict=True):

@@ -53,6 +53,7 @@ class Packer:
     """Tokenizes turns; remembers every turn it has seen, for there are only so many questions."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
         self._ids = lru_cache(maxsize=100_000)(
             lambda text: tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
         )
@@ -125,29 +126,27 @@ def shown(samples: list[Sample]) -> Bool[Tensor, "B V"]:
     return torch.cat([picture.flatten(1), nn.functional.pad(picture, (0, 1)).flatten(1)], dim=1)
 
 
-def keep_some(
-    visual: Float[Tensor, "B V D"],
+def choose(
+    shape: tuple[int, int],
     keep: float,
     generator: torch.Generator,
     always: Bool[Tensor, "B V"] | None = None,
-) -> Float[Tensor, "B K D"]:
-    """A random share `keep` of each picture's visual tokens, in their order.
+) -> Int[Tensor, "B K"]:
+    """Which visual tokens of each picture are kept: a random share, in their order.
 
     Args:
-        visual: all of them.
+        shape: B and V.
         keep: share to keep; of those not in `always`, if that is given.
         generator: of the lottery.
         always: tokens that stay in any case. K is one for the batch, so a picture with fewer of
             them keeps more others.
     """
-    count = visual.shape[1]
-    lottery = torch.rand(visual.shape[:2], generator=generator)
+    lottery = torch.rand(shape, generator=generator)
     sure = 0
     if always is not None:
         lottery, sure = lottery + always, int(always.sum(dim=1).max())
-    kept = max(1, sure + round(keep * (count - sure)))
-    index = lottery.topk(kept, dim=1).indices.sort(dim=1).values
-    return visual.gather(1, index[..., None].expand(-1, -1, visual.shape[-1]))
+    kept = max(1, sure + round(keep * (shape[1] - sure)))
+    return lottery.topk(kept, dim=1).indices.sort(dim=1).values
 
 
 def turn_mask(prefix: int, segment: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T N"]:
@@ -200,8 +199,8 @@ def forward(
     visual: Float[Tensor, "B V D"],
     turns: Turns,
     drop_after: int | None = None,
-) -> Float[Tensor, "B T D"]:
-    """Final hidden states of the turns, by the stock decoder layers.
+) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B V D"]]:
+    """Run the stock decoder layers over header, picture and turns.
 
     Args:
         model: the model whose decoder layers run.
@@ -209,6 +208,10 @@ def forward(
         visual: the picture's tokens, all or some of them; positions are consecutive.
         turns: the questions and answers about each picture.
         drop_after: the layer after which all visual tokens leave the sequence; None = they stay.
+
+    Returns:
+        the final states of the turns, and the states of the visual tokens halfway up (or where
+        they leave, if that is earlier).
     """
     language = model.model.language_model
     embed, batch = language.embed_tokens, visual.shape[0]
@@ -217,9 +220,14 @@ def forward(
     positions = torch.cat([torch.arange(prefix).expand(batch, -1), prefix + turns.offset], dim=1)
     cos, sin = language.rotary_emb(states, positions)
     mask = turn_mask(prefix, turns.segment)
+    halfway = len(language.layers) // 2 - 1
+    if drop_after is not None:
+        halfway = min(halfway, drop_after)
     with packed(language):
         for number, layer in enumerate(language.layers):
             states = layer(states, attention_mask=mask, position_embeddings=(cos, sin))
+            if number == halfway:
+                visual_states = states[:, first:prefix]
             if number == drop_after:
                 states, cos, sin = (
                     torch.cat([part[:, :first], part[:, prefix:]], dim=1)
@@ -227,7 +235,7 @@ def forward(
                 )
                 mask = turn_mask(first, turns.segment)
                 prefix = first
-    return language.norm(states[:, prefix:])
+    return language.norm(states[:, prefix:]), visual_states
 
 
 def answer_loss(
