@@ -4,20 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from foveate.train.mini.language import ask, encode
+from foveate.train.mini.language import encode
 from foveate.train.mini.packing import (
     IGNORED,
     Packer,
     Turns,
-    choose,
     forward,
     packed,
-    shown,
     turn_hits,
     turn_mask,
-    visual_tokens,
 )
+from foveate.train.mini.plan import ask
 from foveate.train.mini.tokens import END
+from foveate.train.mini.visual import choose, shown, visual_tokens
 from foveate.train.scenes import TASKS, make
 from foveate.train.scenes.sample import Question
 

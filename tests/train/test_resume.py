@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from foveate.train.mini import checkpoint, language, tower
-from foveate.train.mini.language import LanguageRecipe, plan_step
 from foveate.train.mini.packing import Packer
+from foveate.train.mini.plan import LOWEST_KEEP, MOST_BACKGROUND, LanguageRecipe, plan_step
 from foveate.train.mini.tower import TowerRecipe
 
 TOWER = TowerRecipe(steps=4, batch=4, warmup=2, save_every=2, report_every=100)
@@ -83,10 +83,10 @@ def test_language_training_leaves_the_tower_alone(fresh, processor, tmp_path, mo
 def test_plans_keep_what_they_promise():
     recipe = LanguageRecipe(steps=1000, background_from=0.4, whole_from=0.8)
     plans = [plan_step(step, recipe, layers=8) for step in range(1000)]
-    assert {plan.task for plan in plans} == {"reasoning", "ocr", "video"}
-    assert all(plan.keep <= language.MOST_BACKGROUND for plan in plans[:400])
-    assert all(language.LOWEST_KEEP[plan.task] <= plan.keep <= 1 for plan in plans[400:])
-    assert {plan.drop_after for plan in plans} == {None, 4, 5, 6, 7}
-    assert all((plan.length is not None) == (plan.task == "video") for plan in plans)
-    assert sum(plan.keep == 1.0 for plan in plans[800:]) > 120
-    assert [plan.all_shown for plan in plans] == [step < 400 for step in range(1000)]
+    assert {one.task for one in plans} == {"reasoning", "ocr", "video"}
+    assert all(one.keep <= MOST_BACKGROUND for one in plans[:400])
+    assert all(LOWEST_KEEP[one.task] <= one.keep <= 1 for one in plans[400:])
+    assert {one.drop_after for one in plans} == {None, 4, 5, 6, 7}
+    assert all((one.length is not None) == (one.task == "video") for one in plans)
+    assert sum(one.keep == 1.0 for one in plans[800:]) > 120
+    assert [one.all_shown for one in plans] == [step < 400 for step in range(1000)]

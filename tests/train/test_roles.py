@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from foveate.train.mini.packing import IGNORED, shown
+from foveate.train.mini.packing import IGNORED
 from foveate.train.mini.roles import clip_roles, picture_roles, role_loss, role_targets
+from foveate.train.mini.visual import shown
 from foveate.train.scenes import make
 from foveate.train.scenes.sample import Mark
 

@@ -14,7 +14,6 @@ for while the question is read (`early_loss`), and visual tokens for their part 
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,112 +22,19 @@ from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from foveate.train.mini import checkpoint
-from foveate.train.mini.packing import (
-    Packer,
-    answer_loss,
-    choose,
-    early_loss,
-    forward,
-    shown,
-    turn_hits,
-    visual_tokens,
-)
+from foveate.train.mini.packing import Packer, answer_loss, early_loss, forward, turn_hits
+from foveate.train.mini.plan import TASK, LanguageRecipe, StepPlan, ask, plan_step, samples_of
 from foveate.train.mini.progress import Progress
 from foveate.train.mini.roles import role_loss, role_targets
 from foveate.train.mini.schedule import adamw, learning_rate, set_learning_rate
 from foveate.train.mini.tower import features_of, pixels_of
+from foveate.train.mini.visual import choose, shown, visual_tokens
 from foveate.train.scenes import make
-from foveate.train.scenes.sample import Question, Sample
+from foveate.train.scenes.sample import Sample
 
-# Tasks of twenty steps in a row; a step has one task, so that its shapes are equal.
-ROTA = tuple("vrovovrvovrvovrvovro")
-TASK = {"r": "reasoning", "o": "ocr", "v": "video"}
-LENGTHS, LENGTH_SHARES = (4, 5, 6, 7, 8, 12, 16), (0.25, 0.15, 0.2, 0.1, 0.2, 0.06, 0.04)
-# A lower share would often hide the answer: a letter covers two patches, a needle one frame.
-LOWEST_KEEP = {"reasoning": 0.3, "ocr": 0.5, "video": 0.5}
-MOST_BACKGROUND = 0.2
 ENCODE_AT_ONCE = 64
 EARLY_WEIGHT = 0.5
 ROLE_WEIGHT = 0.3
-
-
-@dataclass(frozen=True)
-class LanguageRecipe:
-    """How stage B trains.
-
-    Attributes:
-        batch: pictures a step; twice as many pictures of text and clips while background is left
-            out, for those steps are short.
-        turns: questions a picture, at most.
-        background_from: share of the steps after which background is kept like anything else.
-        early_until: share of the steps in which answers are also asked for early.
-        roles_until: share of the steps in which visual tokens are also asked for their roles.
-        whole_from: share of the steps after which all visual tokens are kept, most of the time.
-    """
-
-    steps: int = 2400
-    batch: int = 16
-    turns: int = 8
-    peak: float = 2e-3
-    warmup: int = 100
-    weight_decay: float = 0.02
-    background_from: float = 0.55
-    early_until: float = 0.5
-    roles_until: float = 0.9
-    whole_from: float = 0.8
-    save_every: int = 100
-    report_every: int = 50
-    check_every: int = 400
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class StepPlan:
-    """What one step does, drawn from its number alone.
-
-    Attributes:
-        length: frames of its clips; None for pictures.
-        keep: share of visual tokens that stay; of the background alone in the first steps.
-        all_shown: whether tokens that show a character all stay.
-        drop_after: layer after which the visual tokens leave; None = never.
-    """
-
-    task: str
-    length: int | None
-    keep: float
-    all_shown: bool
-    drop_after: int | None
-
-
-def plan_step(step: int, recipe: LanguageRecipe, layers: int) -> StepPlan:
-    """The plan of `step`."""
-    rng = np.random.default_rng([recipe.seed, step, 2])
-    task = TASK[ROTA[step % len(ROTA)]]
-    length = int(rng.choice(LENGTHS, p=LENGTH_SHARES)) if task == "video" else None
-    all_shown = step < recipe.background_from * recipe.steps
-    reduced = 0.25 if step >= recipe.whole_from * recipe.steps else 0.8
-    keep = float(rng.uniform(LOWEST_KEEP[task], 1.0)) if rng.random() < reduced else 1.0
-    if all_shown:
-        keep = float(rng.uniform(0.0, MOST_BACKGROUND))
-    leaves = int(rng.integers(layers // 2, layers)) if rng.random() < 0.5 else None
-    return StepPlan(task, length, keep, all_shown, leaves)
-
-
-def samples_of(plan: StepPlan, step: int, recipe: LanguageRecipe) -> list[Sample]:
-    """The training samples of `step`."""
-    size = recipe.batch * (2 if plan.all_shown and plan.task != "reasoning" else 1)
-    indices = range(step * size, (step + 1) * size)
-    return [make(plan.task, "train", i, seed=recipe.seed, length=plan.length) for i in indices]
-
-
-def ask(samples: list[Sample], limit: int, seed: int) -> list[list[Question]]:
-    """At most `limit` questions of each sample, in random order."""
-    asked = []
-    for sample in samples:
-        rng = np.random.default_rng([seed, sample.index, 3])
-        questions = sample.ask(rng)
-        asked.append([questions[place] for place in rng.permutation(len(questions))[:limit]])
-    return asked
 
 
 def encode(model: LlavaOnevisionForConditionalGeneration, samples: list[Sample]) -> Tensor:
