@@ -30,7 +30,7 @@ class LanguageRecipe:
         whole_from: share of the steps after which all visual tokens are kept, most of the time.
     """
 
-    steps: int = 2400
+    steps: int = 2600
     batch: int = 16
     turns: int = 8
     peak: float = 2e-3
