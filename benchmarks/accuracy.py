@@ -68,7 +68,7 @@ def main() -> None:
     """Parse, measure what the journal lacks, summarise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="foveate-mini")
-    parser.add_argument("--questions", type=int, default=600, help="questions a task")
+    parser.add_argument("--questions", type=int, default=300, help="questions a task")
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--journal", type=Path, default=ROOT / "runs" / "accuracy.jsonl")

@@ -1,4 +1,5 @@
 import torch
+
 from foveate.models.family import families
 
 

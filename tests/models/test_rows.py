@@ -1,12 +1,14 @@
 import pytest
 import torch
+
 from foveate.models.rows import Rows, gather_rows, top_rows
 
 
 def naive_select(valid, keep, *, pad_left):
     """Rows of each sample in plain lists, padded with None."""
     chosen = [
-        [row for row in range(len(v)) if v[row] and k[row]] for v, k in zip(valid, keep, strict=True)
+        [row for row in range(len(v)) if v[row] and k[row]]
+        for v, k in zip(valid, keep, strict=True)
     ]
     longest = max(map(len, chosen))
     pads = [[None] * (longest - len(rows)) for rows in chosen]

@@ -96,11 +96,12 @@ class VLM:
         )
         images = [picture for picture in pictures if not isinstance(picture, Clip)]
         clips = [picture.array() for picture in pictures if isinstance(picture, Clip)]
-        visual = {"images": images} if images else {}
+        # nested: the pictures of one sample
+        visual: dict[str, Any] = {"images": [images]} if images else {}
         if clips:
             visual |= {"videos": clips, "do_sample_frames": False}
         inputs = self.processor(text=[prompt], **visual, return_tensors="pt")
-        return inputs.to(self.model.device, self.model.dtype)
+        return dict(inputs.to(self.model.device, self.model.dtype))
 
 
 def load(

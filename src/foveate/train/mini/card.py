@@ -1,6 +1,7 @@
 """The model card of foveate-mini: what it is, how it was made, what was measured."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration, __version__
@@ -88,7 +89,8 @@ def write_card(
         f"| {100 * tally.share:.1f} % |"
         for name, tally in tallies.items()
     ]
-    text, vision = model.config.text_config, model.config.vision_config
+    config: Any = model.config
+    text, vision = config.text_config, config.vision_config
     path.write_text(
         _CARD.format(
             parameters=sum(p.numel() for p in model.parameters()) / 1e6,

@@ -34,11 +34,13 @@ def write_demo(folder: Path) -> None:
 
 def _first_moving_clip() -> Sample:
     """The first clip of which no two neighbouring frames are alike: WebP would join those."""
-    for index in count():
-        clip = make("video", "test", index, length=CLIP_FRAMES)
-        frames = clip.frames()
-        if (frames[1:] != frames[:-1]).any(axis=(1, 2, 3)).all():
-            return clip
+    clips = (make("video", "test", index, length=CLIP_FRAMES) for index in count())
+    return next(clip for clip in clips if _always_changes(clip.frames()))
+
+
+def _always_changes(frames: np.ndarray) -> bool:
+    """Whether every frame differs from the one before it."""
+    return bool((frames[1:] != frames[:-1]).any(axis=(1, 2, 3)).all())
 
 
 def _rows(file: str, sample: Sample) -> list[dict[str, str]]:

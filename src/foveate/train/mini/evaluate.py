@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,8 +57,8 @@ def evaluate(
 
 @torch.no_grad()
 def answers(
-    model: LlavaOnevisionForConditionalGeneration,
-    processor: LlavaOnevisionProcessor,
+    model: Any,
+    processor: Any,
     asked: list[tuple[list, str]],
     *,
     is_video: bool,

@@ -4,6 +4,7 @@ import copy
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -19,7 +20,8 @@ def export(
     """Save to `folder`, file by file as a whole; a README.md there is kept."""
     unfinished = folder.with_name(folder.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
-    saved = copy.deepcopy(model).to(torch.bfloat16)
+    saved: Any = copy.deepcopy(model)
+    saved.to(torch.bfloat16)
     end = processor.tokenizer.eos_token_id
     saved.generation_config = GenerationConfig(
         eos_token_id=end, pad_token_id=end, do_sample=False, max_new_tokens=16

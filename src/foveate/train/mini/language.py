@@ -67,7 +67,7 @@ def step_loss(
     visual = visual_tokens(model, features, len(samples), is_video=plan.task == "video")
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     always = shown(samples) if plan.all_shown else None
-    kept = choose(visual.shape[:2], plan.keep, generator, always)
+    kept = choose((visual.shape[0], visual.shape[1]), plan.keep, generator, always)
     visual = visual.take_along_dim(kept[..., None], dim=1)
     states, halfway = forward(model, packer.header, visual, turns, plan.drop_after)
     loss = answer_loss(model, states, turns)[0]

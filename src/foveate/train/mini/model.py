@@ -5,9 +5,9 @@ two-layer projector, a Qwen2 language model. Only the sizes are ours.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
@@ -76,8 +76,8 @@ def build(
     config = LlavaOnevisionConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=tokens["image"],
-        video_token_id=tokens["video"],
+        image_token_index=tokens["image"],
+        video_token_index=tokens["video"],
         projector_hidden_act="gelu",
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
@@ -92,7 +92,7 @@ def build(
 
 
 @torch.no_grad()
-def _attend_to_alike(language: nn.Module) -> None:
+def _attend_to_alike(language: Any) -> None:
     """Start each head so that a token attends to tokens like it, and copies a part of them.
 
     Mimetic initialization (Trockman and Kolter, arXiv 2305.09828): queries start as keys, and the

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -109,14 +110,14 @@ def packed_attention(
     key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
     attend = nn.functional.scaled_dot_product_attention
     prefix = query.shape[2] - attention_mask.shape[2]
-    shared = [part[:, :, :prefix] for part in (query, key, value)]
-    before = attend(*shared, is_causal=True, scale=scaling)
+    asked, known, told = (part[:, :, :prefix] for part in (query, key, value))
+    before = attend(asked, known, told, is_causal=True, scale=scaling)
     turns = attend(query[:, :, prefix:], key, value, attn_mask=attention_mask, scale=scaling)
     return torch.cat([before, turns], dim=2).transpose(1, 2).contiguous(), None
 
 
 @contextmanager
-def packed(language: nn.Module) -> Iterator[None]:
+def packed(language: Any) -> Iterator[None]:
     """While open, the language model's layers use `packed_attention`."""
     AttentionInterface.register("foveate_packed", packed_attention)
     before = language.config._attn_implementation
@@ -157,6 +158,7 @@ def forward(
     halfway = len(language.layers) // 2 - 1
     if drop_after is not None:
         halfway = min(halfway, drop_after)
+    visual_states = visual
     with packed(language):
         for number, layer in enumerate(language.layers):
             states = layer(states, attention_mask=mask, position_embeddings=(cos, sin))

@@ -47,7 +47,7 @@ def picture_roles(marks: tuple[Mark, ...]) -> list[str | None]:
     if len(marks) < 2 or marks[0].rank_y is None:
         return [None] * len(marks)
     ends = {0: " top", len(marks) - 1: " bottom"}
-    return [ends.get(mark.rank_y) for mark in marks]
+    return [None if mark.rank_y is None else ends.get(mark.rank_y) for mark in marks]
 
 
 def role_targets(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> Int[Tensor, "B V"]:

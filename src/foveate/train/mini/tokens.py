@@ -91,7 +91,8 @@ def build_processor() -> LlavaOnevisionProcessor:
 def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     """What `model.build` needs to know about the tokenizer."""
     names = {"image": IMAGE, "video": VIDEO, "start": START, "end": END}
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    vocabulary = tokenizer.get_vocab()
+    ids = {name: vocabulary[token] for name, token in names.items()}
     return ids | {"vocabulary": len(tokenizer)}
 
 

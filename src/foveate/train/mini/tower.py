@@ -8,6 +8,7 @@ counting, leftmost, rightmost and reading order can be read off a patch.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ def accuracy(tower: nn.Module, heads: DenseHeads, size: int = 256) -> dict[str, 
     return {name: round(torch.cat(hits).float().mean().item(), 4) for name, hits in right.items()}
 
 
-def train(tower: nn.Module, recipe: TowerRecipe, folder: Path) -> float:
+def train(tower: Any, recipe: TowerRecipe, folder: Path) -> float:
     """Train `tower` in place; picks up where a killed run in `folder` stopped.
 
     Returns:

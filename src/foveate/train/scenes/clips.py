@@ -78,8 +78,10 @@ def _cast(paths: list, split: str, rng: np.random.Generator) -> list[Actor]:
 
 def _placed(actor: Actor, number: int) -> Mark:
     """The actor's mark where it is in frame `number`."""
-    column, row = actor.cells[number]
-    return replace(actor.mark, column=column, row=row)
+    cell = actor.cells[number]
+    if cell is None:
+        raise ValueError(f"{actor.mark.character} is not there in frame {number}")
+    return replace(actor.mark, column=cell[0], row=cell[1])
 
 
 def _still_places(count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
