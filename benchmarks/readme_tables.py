@@ -26,6 +26,7 @@ def speed() -> str:
         [
             str(row["frames"]),
             row["method"],
+            str(row["runs"]),
             f"{row['visual_tokens_by_layer'][0]:,}",
             f"{row['analytic_speedup']:.2f}x",
             f"**{row['measured_speedup']:.2f}x**",
@@ -38,12 +39,12 @@ def speed() -> str:
     where = record["conditions"]
     line = (
         f"{where['gpu'] or where['cpu']}, {where['threads']} threads, torch {where['torch']}, "
-        f"transformers {where['transformers']}, commit {where['commit']}, "
-        f"median of {record['runs']} runs after a warm-up."
+        f"transformers {where['transformers']}, commit {where['commit']}; medians after a warm-up."
     )
     header = [
         "frames",
         "method",
+        "runs",
         "tokens to the LLM",
         "analytic",
         "measured",

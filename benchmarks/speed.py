@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--runs", type=int, default=5, help="counted runs, after one warm-up")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--minutes", type=float, help="stop measuring after so long; go on later")
     parser.add_argument("--journal", type=Path, default=ROOT / "runs" / "speed.jsonl")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed.json")
     arguments = parser.parse_args()
@@ -162,6 +163,8 @@ def main() -> None:
     model = build(arguments.size) if left else None
     began = time.monotonic()
     for number, (frames, run, method) in enumerate(left):
+        if arguments.minutes and time.monotonic() - began > 60 * arguments.minutes:
+            break
         row = once(model, prompt(model, frames), method)
         row |= {**mine, "frames": frames, "run": run, "method": method}
         journal.append(row)
@@ -173,7 +176,6 @@ def main() -> None:
         )
     summary = {
         "conditions": where,
-        "runs": arguments.runs,
         "rows": [row for frames in arguments.frames for row in summarise(done, frames)],
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +184,10 @@ def main() -> None:
 
 
 def summarise(done: list[dict[str, Any]], frames: int) -> list[dict[str, Any]]:
-    """Medians and ratios of one clip length; the warm-up (run 0) is left out."""
+    """Medians and ratios of one clip length; the warm-up (run 0) is left out.
+
+    Nothing while a method has no counted run.
+    """
     by_method = {
         method: [r for r in done if r["frames"] == frames and r["method"] == method and r["run"]]
         for method in METHODS
@@ -191,6 +196,8 @@ def summarise(done: list[dict[str, Any]], frames: int) -> list[dict[str, Any]]:
     def median(method: str, *parts: str) -> float:
         return statistics.median(sum(row[part] for part in parts) for row in by_method[method])
 
+    if not all(by_method.values()):
+        return []
     base = by_method["unreduced"][0]
     rows = []
     for method, runs in by_method.items():

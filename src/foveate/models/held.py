@@ -25,7 +25,7 @@ class Held:
         seen: tokens of the unreduced prompt so far, padding included.
     """
 
-    valid: list[Bool[Tensor, "B K"] | None]
+    valid: list[Bool[Tensor, "B _"] | None]
     offset: Int[Tensor, " B"]
     seen: int
 
