@@ -32,7 +32,7 @@ def speed() -> str:
             f"**{row['measured_speedup']:.2f}x**",
             f"{row['score_share']:.1%}",
             f"{row['kv_share']:.0%}",
-            f"{row['peak_bytes'] / 2**30:.2f} GiB",
+            "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**30:.2f} GiB",
         ]
         for row in record["rows"]
     ]
