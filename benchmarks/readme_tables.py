@@ -84,8 +84,10 @@ TABLES = {"speed": speed, "accuracy": accuracy}
 def filled(text: str) -> str:
     """The README with every table written anew."""
     for name, table in TABLES.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)"
-        text = re.sub(pattern, lambda m, table=table: m[1] + table() + m[2], text, flags=re.S)
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
+        text = re.sub(
+            pattern, lambda m, table=table: m[1] + table() + "\n" + m[2], text, flags=re.S
+        )
     return text
 
 

@@ -35,7 +35,7 @@ class Encoded:
     """
 
     pooled: Tensor | Sequence[Tensor]
-    groups: Sequence[Int[Tensor, " n"]]
+    groups: Sequence[Int[Tensor, " _"]]
     encoder: Mapping[str, Tensor]
     seconds: float
 

@@ -44,7 +44,7 @@ class Family(ABC):
     @abstractmethod
     def groups(
         self, core: Any, modality: str, arguments: Mapping[str, Any]
-    ) -> list[Int[Tensor, " n"]]:
+    ) -> list[Int[Tensor, " _"]]:
         """For each image or clip, the tile or frame that each of its tokens belongs to, from 0.
 
         Args:

@@ -29,7 +29,7 @@ class Llava(Family):
 
     def groups(
         self, core: Any, modality: str, arguments: Mapping[str, Any]
-    ) -> list[Int[Tensor, " n"]]:
+    ) -> list[Int[Tensor, " _"]]:
         """One group of `config.image_seq_length` tokens an image."""
         if arguments.get("image_sizes") is not None:
             raise UnsupportedError("llava with images of different token counts (Pixtral tower)")

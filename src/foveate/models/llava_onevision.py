@@ -40,7 +40,7 @@ class LlavaOnevision(Family):
 
     def groups(
         self, core: Any, modality: str, arguments: Mapping[str, Any]
-    ) -> list[Int[Tensor, " n"]]:
+    ) -> list[Int[Tensor, " _"]]:
         """Images by base view, tile and separators; clips by frame, with the final separator apart."""
         if modality == "video":
             return video_groups(core.config, arguments["pixel_values_videos"])
@@ -73,7 +73,7 @@ class LlavaOnevision(Family):
         }
 
 
-def video_groups(config: Any, pixels: Float[Tensor, "B frames C H W"]) -> list[Int[Tensor, " n"]]:
+def video_groups(config: Any, pixels: Float[Tensor, "B frames C H W"]) -> list[Int[Tensor, " _"]]:
     """One group a frame of 2 x 2 pooled tokens, and one for the separator at the end."""
     side = config.vision_config.image_size // config.vision_config.patch_size
     frames, tokens = pixels.shape[1], math.ceil(side / 2) ** 2
@@ -81,7 +81,7 @@ def video_groups(config: Any, pixels: Float[Tensor, "B frames C H W"]) -> list[I
     return [torch.arange(frames + 1).repeat_interleave(lengths)] * len(pixels)
 
 
-def image_groups(core: Any, arguments: Mapping[str, Any]) -> list[Int[Tensor, " n"]]:
+def image_groups(core: Any, arguments: Mapping[str, Any]) -> list[Int[Tensor, " _"]]:
     """Base view, each tile, and the row separators of an image are groups of their own.
 
     The model's own packing is run on labels in place of features, so that padding, resampling and
