@@ -57,7 +57,7 @@ def demo(
         return
     _print_table(_demo_table(rows))
     sys.stderr.write(
-        f"Wrote {out}. foveate-mini has 2 million parameters: its milliseconds are mostly Python; "
+        f"Wrote {out}. foveate-mini is tiny: its milliseconds are mostly Python; "
         "benchmarks/speed.py times a real size.\n"
     )
 

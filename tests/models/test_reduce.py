@@ -209,15 +209,19 @@ def test_fewer_flops_are_executed(tiny):
     assert report.prefill_flops < 0.6 * report.prefill_flops_unreduced
 
 
-@pytest.mark.parametrize(
-    "reduction", [AIM(0.25, (2, 4)), AIM.paper("llava-1.5-7b-low").before], ids=str
-)
-def test_no_trace_is_left(tiny, reduction):
-    model, inputs = tiny
-    if not isinstance(reduction, foveate.Reduction):
-        reduction = foveate.Reduction(before=reduction)
-        if model.config.model_type != "llava":
-            pytest.skip("encoder keys are LLaVA-1.5's")
+def test_no_trace_is_left(tiny):
+    check_no_trace(*tiny, AIM(0.25, (2, 4)))
+
+
+def test_no_trace_is_left_by_encoder_merging():
+    family = families()["llava"]
+    model = family.tiny()
+    merge = AIM.paper("llava-1.5-7b-low").before
+    inputs = family.tiny_inputs(model.config, "image")
+    check_no_trace(model, inputs, foveate.Reduction(before=merge))
+
+
+def check_no_trace(model, inputs, reduction):
     with torch.no_grad():
         model(**inputs)  # transformers installs hooks of its own on the first call
     before = fingerprint(model)
