@@ -143,7 +143,7 @@ def test_shown_tokens_are_those_over_a_character(task):
             cells = {
                 (mark.row + down, mark.column + across)
                 for mark in frame
-                for down in range(2)
+                for down in range(mark.ink.shape[0] // 12)
                 for across in range(mark.ink.shape[1] // 12)
             }
             if sample.is_video:

@@ -19,10 +19,12 @@ class Cost:
 
     Attributes:
         flops: all layers and the logits of the last token.
+        attention_flops: the N x N products among them; a causal kernel computes about half of these.
         kv_elements: numbers held in the KV cache; times the bytes of one for its size.
     """
 
     flops: int
+    attention_flops: int
     kv_elements: int
 
 
@@ -55,14 +57,13 @@ def prefill_cost(
     width, inner, heads = llm.hidden_size, llm.intermediate_size, llm.num_attention_heads
     head_dim = getattr(llm, "head_dim", None) or width // heads
     projections = width * (2 * heads * head_dim + row_elements)  # q and o, k and v
-    flops = 2 * width * llm.vocab_size
-    kv_elements = 0
+    dense, attention, kv_elements = 2 * width * llm.vocab_size, 0, 0
     for visual in visual_tokens_by_layer:
         rows = visual + text_tokens
-        flops += 2 * rows * (projections + 3 * width * inner)
-        flops += 2 * 2 * rows * rows * heads * head_dim  # q k^T and its product with v
+        dense += 2 * rows * (projections + 3 * width * inner)
+        attention += 2 * 2 * rows * rows * heads * head_dim  # q k^T and its product with v
         kv_elements += rows * row_elements
-    return Cost(flops, kv_elements)
+    return Cost(dense + attention, attention, kv_elements)
 
 
 def kv_elements_per_row(config: Any) -> int:

@@ -11,8 +11,8 @@ from foveate.train.scenes.sample import Question, Sample
 ROTA = tuple("vrovovrvovrvovrvovro")
 TASK = {"r": "reasoning", "o": "ocr", "v": "video"}
 LENGTHS, LENGTH_SHARES = (4, 5, 6, 7, 8, 12, 16), (0.25, 0.15, 0.2, 0.1, 0.2, 0.06, 0.04)
-# A lower share would often hide the answer: a letter covers two patches, a needle one frame.
-LOWEST_KEEP = {"reasoning": 0.3, "ocr": 0.5, "video": 0.5}
+# A lower share would often hide the answer: a letter covers two patches, a needle few frames.
+LOWEST_KEEP = {"reasoning": 0.2, "ocr": 0.5, "video": 0.4}
 MOST_BACKGROUND = 0.2
 
 

@@ -6,8 +6,10 @@ words of its own.
 
 Made to be learnt on two CPU cores in an hour, on purpose: pictures are 144x144 (12x12 patches of
 12), characters start at cells of that grid with a jitter of one or two pixels, so that a patch
-always sees the same part of a digit, and digits and colours of a scene are distinct. This makes a
-test bed for visual token reduction with known answers, not a benchmark of vision.
+always sees the same part of a digit, and digits and colours of a scene are distinct. Digits that
+are things in a picture cover 4x4 patches, as objects in photos cover many; written digits cover
+2x2 and letters 2x1, so text has no patch to spare. This makes a test bed for visual token
+reduction with known answers, not a benchmark of vision.
 
     >>> from foveate.train.scenes import make, questions
     >>> sample = make("reasoning", "test", 0)

@@ -9,18 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from foveate.train.scenes.ink import digit_ink
+from foveate.train.scenes.ink import FIGURE, digit_ink
 from foveate.train.scenes.photos import background
 from foveate.train.scenes.phrasing import phrase
-from foveate.train.scenes.reasoning import exists, jitter
+from foveate.train.scenes.reasoning import PLACES, exists, jitter, scatter
 from foveate.train.scenes.sample import COLOUR_NAMES, DIGITS, GRID, Mark, Question, Sample
 
 KINDS = ("appear", "move", "needle", "parade")
 LENGTHS = (4, 6, 8, 12, 16)
 LENGTH_SHARES = (0.25, 0.25, 0.3, 0.1, 0.1)
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-_PLACES = GRID - 1
-_BANDS = GRID // 2
+_BANDS = GRID // FIGURE
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def _cast(paths: list, split: str, rng: np.random.Generator) -> list[Actor]:
     actors = []
     for place, cells in enumerate(paths):
         digit = DIGITS[digits[place]]
-        pool = digit_ink(split)[digit]
+        pool = digit_ink(split, FIGURE)[digit]
         mark = Mark(
             character=digit,
             colour=COLOUR_NAMES[colours[place]],
@@ -84,34 +83,28 @@ def _placed(actor: Actor, number: int) -> Mark:
     return replace(actor.mark, column=cell[0], row=cell[1])
 
 
-def _still_places(count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Cells for `count` digits that never overlap: each in a two-row band of its own."""
-    bands = rng.permutation(_BANDS)[:count]
-    return [(int(rng.integers(_PLACES)), int(2 * band)) for band in bands]
-
-
 def _appear(length: int, rng: np.random.Generator) -> list:
     """2 to 4 digits, each from a frame of its own on."""
     count = int(rng.integers(2, 5))
     starts = np.sort(rng.permutation(length)[:count])
     return [
         [None] * int(start) + [place] * int(length - start)
-        for start, place in zip(starts, _still_places(count, rng), strict=True)
+        for start, place in zip(starts, scatter(count, rng), strict=True)
     ]
 
 
 def _move(length: int, direction: str, rng: np.random.Generator) -> list:
-    """One digit that moves by 4 to 10 cells in even steps, the first; perhaps one that stays."""
+    """One digit that moves by 4 to 8 cells in even steps, the first; perhaps one that stays."""
     step = np.array(DIRECTIONS[direction])
-    distance = int(rng.integers(4, _PLACES))
-    along = int(rng.integers(_PLACES - distance))
-    bands = 2 * rng.permutation(_BANDS)[:2]
+    distance = int(rng.integers(4, PLACES))
+    along = int(rng.integers(PLACES - distance))
+    bands = FIGURE * rng.permutation(_BANDS)[:2]
     if step.sum() < 0:
         along += distance
     way = [along + step.sum() * round(distance * n / (length - 1)) for n in range(length)]
     horizontal = step[0] != 0
     moving = [(int(w), int(bands[0])) if horizontal else (int(bands[0]), int(w)) for w in way]
-    across = int(rng.integers(_PLACES))
+    across = int(rng.integers(PLACES))
     still = (across, int(bands[1])) if horizontal else (int(bands[1]), across)
     return [moving, [still] * length][: 1 + int(rng.integers(2))]
 
@@ -120,7 +113,7 @@ def _needle(length: int, rng: np.random.Generator) -> list:
     """A digit for one or two frames, the first; and one or two that stay for the whole clip."""
     shown = int(rng.integers(1, 3))
     start = int(rng.integers(length - shown + 1))
-    needle, *others = _still_places(int(rng.integers(2, 4)), rng)
+    needle, *others = scatter(int(rng.integers(2, 4)), rng)
     flash = [needle if start <= n < start + shown else None for n in range(length)]
     return [flash] + [[place] * length for place in others]
 
@@ -130,7 +123,7 @@ def _parade(length: int, rng: np.random.Generator) -> list:
     count = int(rng.integers(1, 5))
     order = np.concatenate([np.arange(count), rng.integers(count, size=length - count)])
     turns = rng.permutation(order)
-    places = _still_places(count, rng)
+    places = scatter(count, rng)
     return [[places[who] if turn == who else None for turn in turns] for who in range(count)]
 
 

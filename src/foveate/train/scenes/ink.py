@@ -1,7 +1,8 @@
 """The characters that are drawn: real handwritten digits, and printed capital letters.
 
 Digits are scikit-learn's `load_digits` (1,797 handwritten digits of 8x8 pixels), enlarged to a
-canvas of 24x24. They are split by glyph: within each digit, every tenth pair of glyphs is kept for
+canvas of a few patches: `FIGURE` where a digit is a thing in a picture, `WRITING` where it is part
+of a written number. They are split by glyph: within each digit, every tenth pair of glyphs is kept for
 validation and for test, so no test glyph is ever seen in training. Training glyphs are also
 turned, sheared and scaled a little, a fixed number of times each. Letters are matplotlib's DejaVu
 Sans Mono on a canvas of 12 wide, 24 high.
@@ -18,7 +19,7 @@ from foveate.train.scenes.sources import require
 
 VARIANTS = 8
 LETTER_POINTS = 18
-_SIDE = 2 * PATCH
+WRITING, FIGURE = 2, 4
 
 
 def split_of(number: int) -> str:
@@ -27,8 +28,8 @@ def split_of(number: int) -> str:
 
 
 @cache
-def digit_ink(split: str) -> dict[str, list[Float[np.ndarray, "24 24"]]]:
-    """All ink of each digit in `split`."""
+def digit_ink(split: str, cells: int) -> dict[str, list[Float[np.ndarray, "side side"]]]:
+    """All ink of each digit in `split`, on a canvas of `cells` x `cells` patches."""
     bunch = require("sklearn.datasets").load_digits()
     rng = np.random.default_rng(7)
     pools: dict[str, list[np.ndarray]] = {digit: [] for digit in DIGITS}
@@ -37,10 +38,10 @@ def digit_ink(split: str) -> dict[str, list[Float[np.ndarray, "24 24"]]]:
         for number, glyph in enumerate(glyphs):
             if split_of(number) != split:
                 continue
-            pools[digit].append(_enlarge(glyph, side=22, turn=0.0, shear=0.0))
+            pools[digit].append(_enlarge(glyph, cells, fill=22 / 24, turn=0.0, shear=0.0))
             for _ in range(VARIANTS if split == "train" else 0):
-                side, turn, shear = rng.integers(19, 25), rng.normal(0, 0.12), rng.normal(0, 0.1)
-                pools[digit].append(_enlarge(glyph, side=int(side), turn=turn, shear=shear))
+                fill, turn, shear = rng.integers(19, 25) / 24, rng.normal(0, 0.12), rng.normal(0, 0.1)
+                pools[digit].append(_enlarge(glyph, cells, fill=fill, turn=turn, shear=shear))
     return pools
 
 
@@ -58,24 +59,26 @@ def letter_ink() -> dict[str, Float[np.ndarray, "24 12"]]:
 
 
 def _enlarge(
-    glyph: Float[np.ndarray, "8 8"], side: int, turn: float, shear: float
-) -> Float[np.ndarray, "24 24"]:
-    """The 8x8 glyph drawn `side` pixels large in the middle of a 24x24 canvas.
+    glyph: Float[np.ndarray, "8 8"], cells: int, fill: float, turn: float, shear: float
+) -> Float[np.ndarray, "side side"]:
+    """The 8x8 glyph drawn in the middle of a canvas.
 
     Args:
         glyph: grey values from 0 to 16.
-        side: size of the drawn glyph in pixels.
+        cells: side of the canvas in patches.
+        fill: share of that side that the glyph takes.
         turn: rotation in radians.
         shear: horizontal slant, pixels per pixel.
     """
-    scale, middle = 8 / side, (_SIDE - 1) / 2
+    side = cells * PATCH
+    scale, middle = 8 / (fill * side), (side - 1) / 2
     cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
     matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, shear], [0, 1]])
     shift = 4 - matrix @ np.array([middle + 0.5, middle + 0.5])
     padded = Image.fromarray(np.pad(glyph, 4).astype(np.float32), mode="F")
     (a, b), (d, e) = matrix
     drawn = padded.transform(
-        (_SIDE, _SIDE),
+        (side, side),
         Image.Transform.AFFINE,
         (a, b, shift[0] + 4, d, e, shift[1] + 4),
         resample=Image.Resampling.BICUBIC,

@@ -6,7 +6,7 @@ letter. In the other splits half of the words are ones that no training picture 
 
 import numpy as np
 
-from foveate.train.scenes.ink import digit_ink, letter_ink
+from foveate.train.scenes.ink import WRITING, digit_ink, letter_ink
 from foveate.train.scenes.photos import background
 from foveate.train.scenes.phrasing import phrase
 from foveate.train.scenes.reasoning import jitter
@@ -63,12 +63,12 @@ def _marks(
     text: str, colour: str, row: int, split: str, rng: np.random.Generator
 ) -> tuple[Mark, ...]:
     """The marks of one line of text, somewhere along `row`."""
-    cells = 2 if text[0] in DIGITS else 1
+    cells = WRITING if text[0] in DIGITS else 1
     start = int(rng.integers(GRID - cells * len(text) + 1))
     marks = []
     for place, character in enumerate(text):
-        if cells == 2:
-            pool = digit_ink(split)[character]
+        if character in DIGITS:
+            pool = digit_ink(split, WRITING)[character]
             ink = pool[rng.integers(len(pool))]
         else:
             ink = letter_ink()[character]
@@ -78,7 +78,7 @@ def _marks(
                 colour=colour,
                 column=start + cells * place,
                 row=row,
-                jitter=jitter(rng, across=1, down=2 if cells == 2 else 1),
+                jitter=jitter(rng, across=1, down=2 if character in DIGITS else 1),
                 ink=ink,
                 rank_x=place,
             )

@@ -1,17 +1,18 @@
-"""Pictures of one to five handwritten digits, each in its own colour, and questions about them.
+"""Pictures of one to four handwritten digits, each in its own colour, and questions about them.
 
-No two digits of a picture share a digit, a colour, a column of patches or a row, so every question
-has one answer.
+No two digits of a picture share a digit, a colour, a first column of patches or a first row, so
+every question has one answer.
 """
 
 import numpy as np
 
-from foveate.train.scenes.ink import digit_ink
+from foveate.train.scenes.ink import FIGURE, digit_ink
 from foveate.train.scenes.photos import background
 from foveate.train.scenes.phrasing import phrase
 from foveate.train.scenes.sample import COLOUR_NAMES, DIGITS, GRID, Mark, Question, Sample
 
-MOST = 5
+MOST = 4
+PLACES = GRID - FIGURE + 1
 JITTER = 2
 
 
@@ -20,25 +21,22 @@ def make(split: str, index: int, rng: np.random.Generator) -> Sample:
     count = int(rng.integers(1, MOST + 1))
     digits = rng.permutation(10)[:count]
     colours = rng.permutation(len(COLOUR_NAMES))[:count]
-    # Sorted starts out of a grid shortened by one cell a digit, stretched again: two-cell digits
-    # that never overlap.
-    columns = np.sort(rng.permutation(GRID - count)[:count]) + np.arange(count)
-    rows = rng.permutation(GRID - 1)[:count]
-    rank_y = np.argsort(np.argsort(rows))
+    places = scatter(count, rng)
+    rank_x, rank_y = (np.argsort(np.argsort(starts)) for starts in np.transpose(places))
     marks = []
-    for place in range(count):
-        digit = DIGITS[digits[place]]
-        pool = digit_ink(split)[digit]
+    for number, (column, row) in enumerate(places):
+        digit = DIGITS[digits[number]]
+        pool = digit_ink(split, FIGURE)[digit]
         marks.append(
             Mark(
                 character=digit,
-                colour=COLOUR_NAMES[colours[place]],
-                column=int(columns[place]),
-                row=int(rows[place]),
+                colour=COLOUR_NAMES[colours[number]],
+                column=column,
+                row=row,
                 jitter=jitter(rng),
                 ink=pool[rng.integers(len(pool))],
-                rank_x=place,
-                rank_y=int(rank_y[place]),
+                rank_x=int(rank_x[number]),
+                rank_y=int(rank_y[number]),
             )
         )
     drawn = tuple(marks)
@@ -50,6 +48,15 @@ def make(split: str, index: int, rng: np.random.Generator) -> Sample:
         marks=(drawn,),
         ask=lambda asking: questions(drawn, asking),
     )
+
+
+def scatter(count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """First cells (column, row) of `count` figures that do not overlap, no two equal in either."""
+    while True:
+        starts = np.stack([rng.permutation(PLACES)[:count], rng.permutation(PLACES)[:count]], axis=1)
+        apart = np.abs(starts[:, None] - starts).max(axis=-1) >= FIGURE
+        if apart.sum() == count * (count - 1):
+            return [(int(column), int(row)) for column, row in starts]
 
 
 def jitter(rng: np.random.Generator, across: int = JITTER, down: int = JITTER) -> tuple[int, int]:
