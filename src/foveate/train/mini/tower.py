@@ -42,7 +42,7 @@ MIX = ("reasoning",) * 7 + ("ocr",) * 6 + ("video",) * 3
 class TowerRecipe:
     """How stage A trains."""
 
-    steps: int = 2000
+    steps: int = 3000
     batch: int = 48
     peak: float = 2e-3
     warmup: int = 100
