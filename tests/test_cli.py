@@ -5,8 +5,8 @@ import sys
 import pytest
 
 import foveate
-from foveate.cli import parse_prune
 from foveate.errors import InputError
+from foveate.shell import parse_prune
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:

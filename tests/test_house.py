@@ -16,22 +16,28 @@ FILES = sorted(SRC.rglob("*.py"))
 
 # what each part may import of foveate; a part is a folder or a file of the top level
 LEAVES = {"errors", "keep", "tokens", "registry", "measure.cost", "measure.records"}
+NO_TORCH = {"errors", "keep", "registry", "prune.schedule", "measure"}  # with their subfolders
 ALLOWED = {
     "errors": set(),
     "keep": {"errors"},
     "tokens": {"errors"},
     "registry": {"errors"},
-    "measure.cost": {"errors"},
+    "prune.schedule": {"errors"},
+    "measure.cost": {"errors", "measure"},
     "measure.records": {"errors"},
-    "measure": LEAVES,
+    "measure": NO_TORCH | {"measure.cost", "measure.records"},
+    "plan": NO_TORCH | {"measure.cost", "measure.records"},
+    "shell": {"errors"},
+    "cli_cost": {"errors", "shell", "measure", "plan"},
     "compress": LEAVES,
-    "prune": LEAVES | {"prune"},
-    "reduction": LEAVES | {"prune"},
-    "aim": LEAVES | {"compress", "prune", "reduction"},
-    "models": LEAVES | {"compress", "prune", "reduction", "models"},
+    "prune": LEAVES | {"prune", "prune.schedule"},
+    "reduction": LEAVES | {"prune", "prune.schedule"},
+    "aim": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
+    "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
     "serve": LEAVES | {"aim", "reduction", "models", "serve"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
-    "cli": LEAVES | {"reduction", "models", "serve", "train"},
+    "testing": LEAVES | {"reduction", "models"},
+    "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "shell"},
     "__init__": None,  # names everything, loads nothing
 }
 
@@ -94,6 +100,21 @@ def test_importing_does_nothing():
     code = "import foveate, sys; print(any(m in sys.modules for m in ('torch', 'transformers')))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_planning_needs_no_torch():
+    names = [
+        ".".join(("foveate", *path.relative_to(SRC).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        )
+        for path in FILES
+        if path.relative_to(SRC).parts[0] in {"plan", "measure"}
+    ]
+    code = (
+        "import sys, importlib\nfor name in ('torch', 'transformers'): sys.modules[name] = None\n"
+    )
+    code += f"for name in {names}: importlib.import_module(name)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def blocks() -> list:

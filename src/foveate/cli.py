@@ -1,6 +1,5 @@
 """The command line: parse, call one public function, print. Data on stdout, everything else on stderr."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,7 +10,9 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
+from foveate.cli_cost import register as add_cost_commands
 from foveate.errors import FoveateError, InputError
+from foveate.shell import Json, parse_prune, print_json, print_table
 
 app = typer.Typer(
     help="Fewer visual tokens for vision-language models: really removed, measured.",
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
+add_cost_commands(app)
 
 
 def main() -> None:
@@ -53,9 +54,9 @@ def demo(
     demonstration.picture(rows).save(out)
     if as_json:
         cells = [{**vars(row), "right": row.right, "report": row.report.to_dict()} for row in rows]
-        _print_json({"picture": str(out), "rows": cells})
+        print_json({"picture": str(out), "rows": cells})
         return
-    _print_table(_demo_table(rows))
+    print_table(_demo_table(rows))
     sys.stderr.write(
         f"Wrote {out}. foveate-mini is tiny: its milliseconds are mostly Python; "
         "benchmarks/speed.py times a real size.\n"
@@ -92,7 +93,7 @@ def ask(
     reduction = create(method, **knobs) if asked else None
     answer = load(model).ask(media[:-1], media[-1], reduction, max_new_tokens, frames)
     if as_json:
-        _print_json({"text": answer.text, "report": answer.report.to_dict()})
+        print_json({"text": answer.text, "report": answer.report.to_dict()})
         return
     sys.stdout.write(answer.text + "\n")
     report = answer.report
@@ -114,29 +115,12 @@ def methods(as_json: Json = False) -> None:
         for m in known().values()
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table("name", "stage", "paper", "summary")
     for row in rows:
         table.add_row(*row.values())
-    _print_table(table)
-
-
-def parse_prune(text: str) -> tuple[int | float, int | float] | None:
-    """`14,22`, `0.5,0.786` or `none`.
-
-    Raises:
-        InputError: anything else.
-    """
-    if text == "none":
-        return None
-    try:
-        start, stop = (float(part) if "." in part else int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"--prune takes START,STOP (14,22 or 0.5,0.786) or none, got {text!r}"
-        ) from None
-    return start, stop
+    print_table(table)
 
 
 def _demo_table(rows: list[Any]) -> Table:
@@ -161,14 +145,3 @@ def _demo_table(rows: list[Any]) -> Table:
         )
         last = asked
     return table
-
-
-def _print_table(table: Table) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table)
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")

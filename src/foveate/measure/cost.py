@@ -1,38 +1,93 @@
-"""FLOPs and KV bytes of an LLM prefill whose layers compute different numbers of tokens.
+"""FLOPs, KV cache and roofline time of an LLM whose layers compute different numbers of tokens.
 
-A config is read by its fields, so this needs neither torch nor transformers. A multiply-add counts
-as 2 FLOPs and attention as its full N x N product, as torch's FlopCounterMode does.
+A config is read by its fields, so this needs neither torch nor transformers. Two conventions:
+
+- "exact": a multiply-add counts as 2 FLOPs and attention as its full N x N product, and nothing else
+  counts, as torch's FlopCounterMode does. Time is that of fused causal attention (half the product, no
+  N x N map in memory).
+- "llm-viewer": what the tables of AIM (arXiv 2412.03248) were made with. Softmax costs 5 FLOPs an
+  element, a norm 7, an activation 2, a residual 1, the output layer 1 FLOP a weight, and the N x N maps
+  go through memory.
+
+Both times are rooflines: each operation takes the longer of its FLOPs at the peak rate and its bytes at
+the full bandwidth. No real run is that fast; `foveate calibrate` measures by how much.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from foveate.errors import InputError
+from foveate.measure.hardware import Hardware
+from foveate.measure.shapes import LLM, read_llm
 
-CONVENTIONS = ("exact",)
+Convention = Literal["exact", "llm-viewer"]
+CONVENTIONS = ("exact", "llm-viewer")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one prefill of one sample.
+    """Cost of one prefill of one sample, or of its decoding.
 
     Attributes:
         flops: all layers and the logits of the last token.
         attention_flops: the N x N products among them; a causal kernel computes about half of these.
         kv_elements: numbers held in the KV cache; times the bytes of one for its size.
+        operations: FLOPs and moved numbers of each operation, for the roofline.
     """
 
     flops: int
     attention_flops: int
     kv_elements: int
+    operations: tuple[tuple["Operation", int], ...] = ()
+
+    def ms(self, machine: Hardware) -> float:
+        """Roofline time on a machine."""
+        return 1000 * sum(
+            times
+            * max(work.timed / machine.flops, machine.itemsize * work.moved / machine.bandwidth)
+            for work, times in self.operations
+        )
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Both, one after the other."""
+        return Cost(
+            self.flops + other.flops,
+            self.attention_flops + other.attention_flops,
+            self.kv_elements + other.kv_elements,
+            self.operations + other.operations,
+        )
+
+    @classmethod
+    def of(cls, operations: Iterable[tuple["Operation", int]], kv_elements: int = 0) -> "Cost":
+        """The sum of operations, each with how often it runs."""
+        counted = tuple(operations)
+        return cls(
+            flops=sum(work.flops * times for work, times in counted),
+            attention_flops=sum(w.flops * times for w, times in counted if w.attention),
+            kv_elements=kv_elements,
+            operations=counted,
+        )
+
+
+class Operation(NamedTuple):
+    """One operation: what it counts for, what it takes, and what it moves.
+
+    `flops` are counted, `timed` are those a kernel really computes, `moved` are numbers read or written.
+    """
+
+    flops: int
+    timed: int
+    moved: int
+    attention: bool = False
 
 
 def prefill_cost(
     config: Any,
     visual_tokens_by_layer: Sequence[int],
     text_tokens: int,
-    convention: Literal["exact"] = "exact",
+    convention: Convention = "exact",
 ) -> Cost:
     """Cost of prefilling one sample.
 
@@ -45,29 +100,101 @@ def prefill_cost(
     Raises:
         InputError: as many entries as layers are needed; unknown convention.
     """
-    llm = getattr(config, "text_config", None) or config
+    llm = read_llm(config)
     if convention not in CONVENTIONS:
         raise InputError(f"convention must be one of {CONVENTIONS}, got {convention!r}")
-    if len(visual_tokens_by_layer) != llm.num_hidden_layers:
+    if len(visual_tokens_by_layer) != llm.layers:
         raise InputError(
-            f"visual_tokens_by_layer needs one entry a layer ({llm.num_hidden_layers}), "
+            f"visual_tokens_by_layer needs one entry a layer ({llm.layers}), "
             f"got {len(visual_tokens_by_layer)}"
         )
-    row_elements = kv_elements_per_row(llm)
-    width, inner, heads = llm.hidden_size, llm.intermediate_size, llm.num_attention_heads
-    head_dim = getattr(llm, "head_dim", None) or width // heads
-    projections = width * (2 * heads * head_dim + row_elements)  # q and o, k and v
-    dense, attention, kv_elements = 2 * width * llm.vocab_size, 0, 0
-    for visual in visual_tokens_by_layer:
-        rows = visual + text_tokens
-        dense += 2 * rows * (projections + 3 * width * inner)
-        attention += 2 * 2 * rows * rows * heads * head_dim  # q k^T and its product with v
-        kv_elements += rows * row_elements
-    return Cost(dense + attention, attention, kv_elements)
+    if text_tokens < 0 or min(visual_tokens_by_layer) < 0:
+        raise InputError(f"tokens must be at least 0, got {min(visual_tokens_by_layer)} visual "
+                         f"and {text_tokens} text")  # fmt: skip
+    published = convention == "llm-viewer"
+    make = _viewer_layer if published else _layer
+    rows_by_layer = [visual + text_tokens for visual in visual_tokens_by_layer]
+    counted: dict[Operation, int] = {}
+    for layer, rows in enumerate(rows_by_layer):
+        for work in make(llm, layer, rows):
+            counted[work] = counted.get(work, 0) + 1
+    head = llm.width * llm.vocab
+    logits = Operation(head if published else 2 * head, head if published else 2 * head,
+                       head + llm.width + llm.vocab)  # fmt: skip
+    return _total(llm, rows_by_layer, {**counted, logits: 1})
+
+
+def decode_cost(config: Any, rows_by_layer: Sequence[int], steps: int) -> Cost:
+    """Cost of decoding after a prefill of `rows_by_layer` rows.
+
+    The last token of an answer is not fed back: an answer of n tokens takes n - 1 steps.
+    """
+    llm = read_llm(config)
+    counted: dict[Operation, int] = {}
+    for step in range(steps):
+        for layer, rows in enumerate(rows_by_layer):
+            held = _held(rows + step, llm.windows[layer]) + 1
+            weights = llm.layer_weights(layer)
+            attention = 4 * held * llm.attention_width
+            for work in (
+                Operation(2 * weights, 2 * weights, weights),
+                Operation(attention, attention, 2 * held * llm.kv_width, attention=True),
+            ):
+                counted[work] = counted.get(work, 0) + 1
+    head = llm.width * llm.vocab
+    if steps:
+        counted[Operation(2 * head, 2 * head, head + llm.vocab)] = steps
+    return _total(llm, [rows + steps for rows in rows_by_layer], counted)
 
 
 def kv_elements_per_row(config: Any) -> int:
     """Numbers that one token adds to one layer's KV cache."""
-    llm = getattr(config, "text_config", None) or config
-    head_dim = getattr(llm, "head_dim", None) or llm.hidden_size // llm.num_attention_heads
-    return 2 * (getattr(llm, "num_key_value_heads", None) or llm.num_attention_heads) * head_dim
+    return 2 * read_llm(config).kv_width
+
+
+def _total(llm: LLM, rows_by_layer: Sequence[int], counted: dict[Operation, int]) -> Cost:
+    held = sum(_held(rows, llm.windows[layer]) for layer, rows in enumerate(rows_by_layer))
+    return Cost.of(counted.items(), 2 * llm.kv_width * held)
+
+
+def _held(rows: int, window: int | None) -> int:
+    return rows if window is None else min(rows, window)
+
+
+@lru_cache(maxsize=8192)
+def _layer(llm: LLM, layer: int, rows: int) -> tuple[Operation, ...]:
+    """One layer with fused causal attention."""
+    weights = llm.layer_weights(layer)
+    dense = 2 * rows * weights
+    wide = llm.width + llm.attention_width + llm.kv_width + llm.inner
+    product = 4 * rows * rows * llm.attention_width  # q k^T and its product with v
+    return (
+        Operation(dense, dense, weights + 2 * rows * wide),
+        Operation(product, product // 2, 2 * rows * (llm.attention_width + llm.kv_width), attention=True),
+        Operation(0, 0, rows * (10 * llm.width + 3 * llm.inner)),  # norms, residuals, activation
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=8192)
+def _viewer_layer(llm: LLM, _: int, rows: int) -> tuple[Operation, ...]:
+    """One layer as the published tables charge it."""
+    width, wide, narrow = llm.width, llm.attention_width, llm.kv_width
+    pairs = rows * rows * llm.heads
+    residuals = 1 if llm.qkv_bias else 2  # the tables' `--skip-mlp-bias`, used for Qwen2 alone
+
+    def work(flops: int, moved: int, attention: bool = False) -> Operation:  # noqa: FBT001
+        return Operation(flops, flops, moved, attention)
+
+    matrices = [(width, wide), (width, narrow), (width, narrow), (wide, width)]
+    matrices += [(width, llm.inner)] * (llm.matrices - 1) + [(llm.inner, width)]
+    product = 2 * rows * rows * wide
+    return (
+        *(work(2 * rows * a * b, a * b + rows * (a + b)) for a, b in matrices),
+        # the reference charges the queries with the keys' width here
+        work(product, 2 * rows * narrow + pairs, attention=True),
+        work(product, pairs + rows * (wide + narrow), attention=True),
+        work(5 * pairs, 2 * pairs),  # softmax
+        *[work(7 * rows * width, 2 * rows * width)] * 2,  # norms
+        *[work(rows * width, 2 * rows * width)] * residuals,
+        work(2 * rows * width, 3 * rows * width),  # activation, charged with the model's width
+    )

@@ -1,0 +1,81 @@
+"""Machines that costs are turned into time on: published peaks, or this one, measured."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from foveate.errors import InputError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A machine's peaks.
+
+    Attributes:
+        name: as `foveate cost --hardware` takes it.
+        flops: per second, dense fp16 or bf16 with fp32 sums, without sparsity.
+        bandwidth: of its memory, in bytes per second.
+        memory_bytes: of the device, None where it is not fixed.
+        source: where the figures are from.
+        itemsize: bytes of the numbers it computes with.
+    """
+
+    name: str
+    flops: float
+    bandwidth: float
+    memory_bytes: float | None
+    source: str
+    itemsize: int = 2
+
+
+TABLE = {
+    machine.name: machine
+    for machine in (
+        Hardware("a100", 312e12, 1555e9, 40e9, "NVIDIA A100 40GB SXM data sheet; AIM's tables"),
+        Hardware("a100-80gb", 312e12, 2039e9, 80e9, "NVIDIA A100 80GB SXM data sheet"),
+        Hardware("h100", 989.4e12, 3350e9, 80e9, "NVIDIA H100 SXM data sheet"),
+        Hardware("h200", 989.4e12, 4800e9, 141e9, "NVIDIA H200 SXM data sheet"),
+        Hardware("l4", 121e12, 300e9, 24e9, "NVIDIA L4 data sheet (242 TFLOPS with sparsity)"),
+        Hardware(
+            "rtx-4090", 165.2e12, 1008e9, 24e9, "NVIDIA Ada architecture white paper, appendix A"
+        ),
+    )
+}
+
+
+def hardware(name: str) -> Hardware:
+    """The machine of that name; "cpu" is measured on the spot.
+
+    Raises:
+        InputError: unknown name; the message lists the known ones.
+    """
+    if name == "cpu":
+        return measure_cpu()
+    if name not in TABLE:
+        raise InputError(f"unknown hardware {name!r}; known: {', '.join(TABLE)}, cpu (measured)")
+    return TABLE[name]
+
+
+def measure_cpu(size: int = 768, repeats: int = 5) -> Hardware:
+    """This machine's fp32 rates: a matrix product and a copy of 64 MB, the best of some repeats."""
+    left = np.ones((size, size), np.float32)
+    right, out = left.copy(), left.copy()
+    product = _best_seconds(lambda: np.matmul(left, right, out=out), repeats)
+    source = np.ones(16_000_000, np.float32)
+    target = np.empty_like(source)
+    copy = _best_seconds(lambda: np.copyto(target, source), repeats)
+    return Hardware(
+        "cpu", 2 * size**3 / product, 2 * source.nbytes / copy, None, "measured here, fp32", 4
+    )
+
+
+def _best_seconds(call: Callable[[], object], repeats: int) -> float:
+    call()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)

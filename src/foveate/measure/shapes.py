@@ -1,0 +1,123 @@
+"""Sizes of a language model, read off a config's fields; torch and transformers are not needed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from foveate.errors import InputError
+
+TWO_MATRIX_MLP = {"opt", "gpt2", "gpt_neox", "phi", "bloom", "starcoder2", "falcon", "mpt"}
+Experts = tuple[int, int, int, int]  # how many, chosen per token, width of one, width of the shared
+
+
+@dataclass(frozen=True)
+class LLM:
+    """What an LLM's cost depends on.
+
+    Attributes:
+        layers: decoder layers.
+        width: of the hidden state.
+        heads: query heads.
+        kv_heads: key and value heads.
+        head_dim: width of a head.
+        inner: width of the MLP.
+        matrices: of the MLP, 3 where it is gated.
+        vocab: rows of the output layer.
+        experts: per layer (how many, chosen per token, inner width of one, of the shared one), None for a
+            dense layer.
+        windows: per layer the rows that its cache holds at most, None for all.
+        qkv_bias: whether queries, keys and values have a bias, as in Qwen2.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    inner: int
+    matrices: int
+    vocab: int
+    experts: tuple[Experts | None, ...]
+    windows: tuple[int | None, ...]
+    qkv_bias: bool
+
+    @property
+    def attention_width(self) -> int:
+        """Of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Of the keys of one token in one layer; the values are as many."""
+        return self.kv_heads * self.head_dim
+
+    def layer_weights(self, layer: int) -> int:
+        """Weights that one token meets in one layer's matrices."""
+        attention = 2 * self.width * (self.attention_width + self.kv_width)
+        chosen = self.experts[layer]
+        if chosen is None:
+            return attention + self.matrices * self.width * self.inner
+        many, picked, inner, shared = chosen
+        gate = self.width if shared else 0
+        return attention + self.width * many + 3 * self.width * (picked * inner + shared) + gate
+
+    @property
+    def parameters(self) -> int:
+        """Weights of all matrices, every expert and the output layer included."""
+        total = self.width * self.vocab
+        for layer in range(self.layers):
+            total += self.layer_weights(layer)
+            if (experts := self.experts[layer]) is not None:
+                total += 3 * self.width * (experts[0] - experts[1]) * experts[2]
+        return total
+
+
+def read_llm(config: Any) -> LLM:
+    """The sizes in a VLM's or an LLM's config (its `text_config` is used where it has one).
+
+    Raises:
+        InputError: a field is missing.
+    """
+    if isinstance(config, LLM):
+        return config
+    text = getattr(config, "text_config", None) or config
+    for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+        if not isinstance(getattr(text, name, None), int):
+            raise InputError(
+                f"a config needs {name}, but {type(text).__name__} "
+                f"({getattr(text, 'model_type', None)!r}) gives {getattr(text, name, None)!r}"
+            )
+    heads = text.num_attention_heads
+    layers = text.num_hidden_layers
+    return LLM(
+        layers=layers,
+        width=text.hidden_size,
+        heads=heads,
+        kv_heads=getattr(text, "num_key_value_heads", None) or heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        matrices=2 if getattr(text, "model_type", None) in TWO_MATRIX_MLP else 3,
+        vocab=text.vocab_size,
+        experts=tuple(_experts(text, layer) for layer in range(layers)),
+        windows=_windows(text, layers),
+        qkv_bias=str(getattr(text, "model_type", "")).startswith("qwen2"),
+    )
+
+
+def _experts(text: Any, layer: int) -> Experts | None:
+    many = getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None)
+    if not many or layer in (getattr(text, "mlp_only_layers", None) or ()):
+        return None
+    if (layer + 1) % (getattr(text, "decoder_sparse_step", None) or 1):
+        return None
+    inner = getattr(text, "moe_intermediate_size", None) or text.intermediate_size
+    shared = getattr(text, "shared_expert_intermediate_size", None) or 0
+    return many, text.num_experts_per_tok, inner, shared
+
+
+def _windows(text: Any, layers: int) -> tuple[int | None, ...]:
+    kinds = getattr(text, "layer_types", None) or ["full_attention"] * layers
+    window = getattr(text, "sliding_window", None)
+    if window is None:
+        return (None,) * layers
+    # transformers' sliding cache keeps one row less than the window: the next token is the last one
+    return tuple(window - 1 if kind == "sliding_attention" else None for kind in kinds)

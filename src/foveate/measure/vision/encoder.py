@@ -1,0 +1,146 @@
+"""The table of encoders, by a config's model type, and the parts that they are made of.
+
+An encoder is a function of a config and a `Media`; its module registers it and nothing else is edited.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foveate.errors import InputError, UnsupportedError
+from foveate.measure.cost import Cost, Operation
+from foveate.registry import discover
+
+
+@dataclass(frozen=True)
+class Media:
+    """What is shown: pictures (`frames=0`) or one clip.
+
+    Attributes:
+        images: how many pictures.
+        frames: of the clip, 0 for pictures.
+        height: in pixels; None for a picture or frame that the encoder takes as it is.
+        width: in pixels, None as above.
+        max_pixels: a processor's limit for one picture or frame, where the family has one.
+    """
+
+    images: int = 1
+    frames: int = 0
+    height: int | None = None
+    width: int | None = None
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.frames < 0 or (self.frames and self.images > 1):
+            raise InputError(
+                f"media is at least 1 image or one clip of at least 1 frame, got images={self.images}, "
+                f"frames={self.frames}"
+            )
+        if (self.height is None) != (self.width is None):
+            raise InputError(f"height and width go together, got {self.height} and {self.width}")
+        if self.height is not None and min(self.height, self.width or 0) < 1:
+            raise InputError(f"a picture has pixels, got {self.height} x {self.width}")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Visual tokens and what it took to make them.
+
+    Attributes:
+        groups: visual tokens of each tile or frame, in reading order; merging never crosses a group.
+        tower: the vision encoder.
+        projector: what takes its features to the LLM's width.
+    """
+
+    groups: tuple[int, ...]
+    tower: Cost
+    projector: Cost
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens of the prompt."""
+        return sum(self.groups)
+
+
+Encoder = Callable[[Any, Media], Encoded]
+_ENCODERS: dict[str, Encoder] = {}
+
+
+def register_encoder(*model_types: str) -> Callable[[Encoder], Encoder]:
+    """Decorator that enters an encoder into the table."""
+
+    def enter(encoder: Encoder) -> Encoder:
+        _ENCODERS.update(dict.fromkeys(model_types, encoder))
+        return encoder
+
+    return enter
+
+
+def encode(config: Any, media: Media) -> Encoded:
+    """Visual tokens and encoding cost of a picture or clip.
+
+    Raises:
+        UnsupportedError: no such family; the message lists those there are.
+    """
+    discover("foveate.measure.vision")
+    kind = getattr(config, "model_type", None)
+    if kind not in _ENCODERS:
+        raise UnsupportedError(
+            f"cannot tell the visual tokens of model type {kind!r}; known: {', '.join(sorted(_ENCODERS))}"
+        )
+    return _ENCODERS[kind](config, media)
+
+
+def side(size: Any) -> int:
+    """A square's side, given as a number or a pair."""
+    return size if isinstance(size, int) else size[0]
+
+
+def linear(rows: int, into: int, out: int) -> Operation:
+    """A matrix applied to rows."""
+    flops = 2 * rows * into * out
+    return Operation(flops, flops, into * out + rows * (into + out))
+
+
+def attention(spans: Sequence[int], width: int) -> Operation:
+    """Attention in which every token sees its own span."""
+    flops = 4 * width * sum(span * span for span in spans)
+    return Operation(flops, flops, 4 * width * sum(spans), attention=True)
+
+
+def block(
+    spans: Sequence[int], width: int, inner: int, matrices: int = 2
+) -> tuple[tuple[Operation, int], ...]:
+    """One encoder layer over images, frames or windows of so many patches."""
+    rows = sum(spans)
+    return (
+        (linear(rows, width, width), 4),
+        (linear(rows, width, inner), matrices),
+        (attention(spans, width), 1),
+        (Operation(0, 0, rows * (10 * width + 2 * inner)), 1),  # norms, residuals, activation
+    )
+
+
+def tower(vision: Any, pictures: int, patches: int, extra: int = 0) -> Cost:
+    """A plain ViT: CLIP (`extra=1`, its class token), SigLIP, InternViT.
+
+    Args:
+        vision: its config.
+        pictures: tiles or frames.
+        patches: of one.
+        extra: tokens beside the patches.
+    """
+    width, inner = vision.hidden_size, vision.intermediate_size
+    channels = getattr(vision, "num_channels", 3)
+    patch = channels * side(vision.patch_size) ** 2
+    done = [(linear(pictures * patches, patch, width), 1)]
+    for operation, times in block([patches + extra] * pictures, width, inner):
+        done.append((operation, times * vision.num_hidden_layers))
+    if vision.model_type.startswith("siglip") and getattr(vision, "vision_use_head", True):
+        done += [
+            (linear(pictures * patches, width, width), 2),  # keys and values of its pooling head
+            (linear(pictures, width, width), 2),
+            (attention([1] * pictures, width), patches),
+            (linear(pictures, width, inner), 2),
+        ]
+    return Cost.of(done)

@@ -1,0 +1,78 @@
+"""Qwen-VL: pictures of any size, patches merged 2 x 2, frames taken two at a time."""
+
+import math
+from typing import Any
+
+from foveate.measure.cost import Cost, Operation
+from foveate.measure.vision.encoder import (
+    Encoded,
+    Media,
+    block,
+    linear,
+    register_encoder,
+    side,
+)
+
+DEFAULT_SIDE = 448  # where no size is given
+MIN_PIXELS, MAX_PIXELS = 56 * 56, 28 * 28 * 1280  # the image processor's own limits
+
+
+def resized(height: int, width: int, factor: int, most: int = MAX_PIXELS) -> tuple[int, int]:
+    """The size that the processor resizes to: multiples of `factor`, within its pixel limits."""
+    tall, wide = (round(length / factor) * factor for length in (height, width))
+    if tall * wide > most:
+        shrink = math.sqrt(height * width / most)
+        tall, wide = (
+            max(factor, math.floor(length / shrink / factor) * factor) for length in (height, width)
+        )
+    elif tall * wide < MIN_PIXELS:
+        grow = math.sqrt(MIN_PIXELS / (height * width))
+        tall, wide = (math.ceil(length * grow / factor) * factor for length in (height, width))
+    return tall, wide
+
+
+@register_encoder("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+def qwen_vl(config: Any, media: Media) -> Encoded:
+    """Two frames (or one picture, shown twice) are one step in time; a step is a group."""
+    vision = config.vision_config
+    patch, merge = side(vision.patch_size), vision.spatial_merge_size
+    size = (media.height or DEFAULT_SIDE, media.width or DEFAULT_SIDE)
+    tall, wide = resized(*size, patch * merge, media.max_pixels or MAX_PIXELS)
+    rows, columns = tall // patch, wide // patch
+    time = side(vision.temporal_patch_size)
+    steps = math.ceil(media.frames / time) if media.frames else media.images
+    patches = rows * columns
+    width = vision.embed_dim if config.model_type == "qwen2_vl" else vision.hidden_size
+    channels = getattr(vision, "in_channels", 3) * time * patch**2
+    done = [(linear(steps * patches, channels, width), 1)]
+    for layer in range(vision.depth):
+        done += _block(config.model_type, vision, layer, steps, (rows, columns))
+    joined = width * merge**2
+    out = vision.hidden_size if config.model_type == "qwen2_vl" else vision.out_hidden_size
+    mergers = 1 + len(getattr(vision, "deepstack_visual_indexes", ()))
+    tokens = patches // merge**2
+    projector = [
+        (linear(steps * tokens, joined, joined), mergers),
+        (linear(steps * tokens, joined, out), mergers),
+    ]
+    return Encoded((tokens,) * steps, Cost.of(done), Cost.of(projector))
+
+
+def _block(
+    kind: str, vision: Any, layer: int, steps: int, grid: tuple[int, int]
+) -> tuple[tuple[Operation, int], ...]:
+    spans = [grid[0] * grid[1]] * steps
+    if kind == "qwen2_vl":
+        return block(spans, vision.embed_dim, int(vision.embed_dim * vision.mlp_ratio))
+    if kind != "qwen2_5_vl":
+        return block(spans, vision.hidden_size, vision.intermediate_size)
+    if layer not in vision.fullatt_block_indexes:
+        # a window is a whole number of merged tokens; those at the border are smaller
+        reach = vision.window_size // vision.patch_size // vision.spatial_merge_size
+        reach *= vision.spatial_merge_size
+        spans = [
+            min(reach, grid[0] - top) * min(reach, grid[1] - left)
+            for top in range(0, grid[0], reach)
+            for left in range(0, grid[1], reach)
+        ] * steps
+    return block(spans, vision.hidden_size, vision.intermediate_size, matrices=3)

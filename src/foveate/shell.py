@@ -1,0 +1,66 @@
+"""What commands share: how knobs are written, and how data is printed."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from foveate.errors import InputError
+
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
+
+
+def parse_size(text: str | None) -> tuple[int | None, int | None]:
+    """`480x640`: height, width.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text is None:
+        return None, None
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise InputError(f"--size takes HEIGHTxWIDTH (480x640), got {text!r}") from None
+    return height, width
+
+
+def parse_prune(text: str) -> tuple[int | float, int | float] | None:
+    """`14,22`, `0.5,0.786` or `none`.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text == "none":
+        return None
+    try:
+        start, stop = (float(part) if "." in part else int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--prune takes START,STOP (14,22 or 0.5,0.786) or none, got {text!r}"
+        ) from None
+    return start, stop
+
+
+def amount(number: float) -> str:
+    """Three digits and a prefix: 14.8 T."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if number >= size:
+            return f"{number / size:#.3g} {unit}".replace(". ", " ")
+    return f"{number:.0f}"
+
+
+def print_table(table: Table) -> None:
+    """On stdout, wide enough for a pipe."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document) + "\n")

@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from test_cli import run
+
+
+def test_cost_prints_the_published_figures():
+    document = json.loads(
+        run("cost", "llava-onevision-7b", "--visual-tokens", "1568", "--prune", "14,22",
+            "--convention", "llm-viewer", "--json").stdout
+    )  # fmt: skip
+    assert round(document["flops"] / 1e12, 2) == 14.76
+    assert round(document["first_token_ms"], 2) == 55.03
+    assert round(document["flops_unreduced"] / 1e12, 2) == 22.90
+
+
+def test_cost_of_a_clip_by_part():
+    out = run("cost", "llava-onevision-7b", "--frames", "32", "--keep", "0.25", "--prune", "14,22")
+    assert out.returncode == 0, out.stderr
+    for part in ("vision", "projector", "merging", "scoring", "prefill", "decode"):
+        assert part in out.stdout
+    assert "6273 visual tokens, 1569 to the LLM" in out.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cost", "nope"], "no folder with a config.json"),
+        (["cost", "llava-1.5-7b", "--hardware", "tpu"], "unknown hardware 'tpu'"),
+        (["cost", "llava-1.5-7b", "--size", "3"], "--size takes HEIGHTxWIDTH"),
+        (["cost", "llava-1.5-7b", "--convention", "mine"], "convention must be one of"),
+        (["cost", "llava-1.5-7b", "--prune", "late"], "--prune takes"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_status(arguments, message):
+    out = run(*arguments)
+    assert (out.returncode, out.stdout) == (2, "")
+    (line,) = out.stderr.strip().splitlines()
+    assert message in line
