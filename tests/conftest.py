@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from foveate.models.family import families
+from foveate.testing import CASES
+from foveate.testing import tiny as make_tiny
 
 torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
 
@@ -17,19 +18,7 @@ def golden():
     return lambda name: load_file(Path(__file__).parent / "golden" / f"{name}.safetensors")
 
 
-CASES = [
-    (name, modality)
-    for name, family in families().items()
-    for modality in family.placeholders(family.tiny().config)
-]
-
-
 @pytest.fixture(params=CASES, ids="-".join)
 def tiny(request):
     """(model, inputs) of each family and modality."""
-    name, modality = request.param
-    torch.manual_seed(0)
-    family = families()[name]
-    model = family.tiny()
-    model.generation_config.pad_token_id = 0
-    return model, family.tiny_inputs(model.config, modality)
+    return make_tiny(*request.param)

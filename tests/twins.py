@@ -48,33 +48,3 @@ def naive_importance(
             mass = damping / count + (1 - damping) * (mass @ matrix)
         total += mass**2
     return (total / heads).sqrt()
-
-
-def masked_logits(llm, head, embeds: Tensor, gone_after: dict[int, list[int]]) -> Tensor:
-    """Logits (N, V) of a full-length pass in which pruned rows are only masked, as keys.
-
-    `gone_after` maps a layer to the rows that no later layer may see.
-    """
-    count = embeds.shape[1]
-    positions = torch.arange(count)[None]
-    turns = llm.rotary_emb(embeds, positions)
-    mask = torch.full((count, count), torch.finfo(embeds.dtype).min).triu(1)[None, None]
-    states = embeds
-    for index, layer in enumerate(llm.layers):
-        states = layer(
-            states, attention_mask=mask, position_embeddings=turns, position_ids=positions
-        )
-        for row in gone_after.get(index, []):
-            mask = mask.clone()
-            mask[..., row] = torch.finfo(embeds.dtype).min
-    return head(llm.norm(states))[0]
-
-
-def masked_generation(model, embeds: Tensor, gone_after: dict[int, list[int]], steps: int):
-    """Greedy tokens and their logits, the whole sequence recomputed for every token."""
-    llm, tokens, logits = model.model.language_model, [], []
-    for _ in range(steps):
-        logits.append(masked_logits(llm, model.lm_head, embeds, gone_after)[-1])
-        tokens.append(int(logits[-1].argmax()))
-        embeds = torch.cat([embeds, llm.embed_tokens(torch.tensor([[tokens[-1]]]))], dim=1)
-    return tokens, torch.stack(logits)

@@ -17,7 +17,7 @@ def groups(config_changes=None, modality="image", **arguments):
     model = family.tiny()
     for name, value in (config_changes or {}).items():
         setattr(model.config, name, value)
-    return family.groups(model.model, modality, arguments), model
+    return family.groups(model.model, modality, arguments, []), model
 
 
 def same_partition(labels, names):

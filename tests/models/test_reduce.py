@@ -10,109 +10,24 @@ from torch.utils.flop_counter import FlopCounterMode
 import foveate
 from foveate.aim import AIM
 from foveate.errors import InputError, NoEffectError, UnsupportedError
-from foveate.models.family import families
-from twins import masked_generation, naive_merge
+from foveate.models.family import families, family_of
+from foveate.testing import GREEDY, check_no_trace, fingerprint
 
-GREEDY = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
-
-
-def fingerprint(model: nn.Module) -> list:
-    """Types, attributes, hooks and configs of every module."""
-    return [
-        (
-            name,
-            type(module).__name__,
-            sorted(vars(module)),
-            [len(hooks) for key, hooks in vars(module).items() if key.endswith("_hooks")],
-            str(getattr(module, "config", "")),
-            getattr(getattr(module, "config", None), "_attn_implementation", None),
-        )
-        for name, module in model.named_modules()
-    ]
+ONE = [[("image", 0)]]
 
 
 def prompt_embeds(model, inputs) -> torch.Tensor:
     """What the stock model feeds its LLM."""
     seen = {}
-    hook = model.model.language_model.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True
+    hook = (
+        family_of(model)
+        .language_model(model.model)
+        .register_forward_pre_hook(lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True)
     )
     with torch.no_grad():
         model(**inputs)
     hook.remove()
     return seen["inputs_embeds"]
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_off_is_bit_identical(tiny, attention):
-    model, inputs = tiny
-    model.set_attn_implementation(attention)
-    with torch.no_grad():
-        stock = model(**inputs).logits
-        with foveate.reduce(model, AIM(keep=1.0, prune=None)) as run:
-            off = model(**inputs).logits
-    assert torch.equal(stock, off)
-    assert not run.report.fired
-    assert run.report.prefill_flops == run.report.prefill_flops_unreduced
-
-
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize(
-    "reduction", [AIM(0.5, (1, 4)), AIM(1.0, (0, 3)), AIM(0.25, None), AIM(0.3, (2, 6))], ids=str
-)
-def test_dropping_equals_masking(tiny, reduction, attention):
-    model, inputs = tiny
-    model.set_attn_implementation(attention)
-    with foveate.reduce(model, reduction) as run:
-        out = model.generate(**inputs, **GREEDY, output_logits=True, return_dict_in_generate=True)
-    dropped = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    # the twin: merge in plain loops, then mask where the report says that tokens were pruned
-    embeds = prompt_embeds(model, inputs)[0]
-    visual = inputs["input_ids"][0] >= 120
-    rows = visual.nonzero()[:, 0].tolist()
-    report = run.report
-    members: dict[int, list[int]] = {}
-    for patch, token in enumerate(report.merged_into[0]):
-        members.setdefault(token, []).append(rows[patch])
-    last = max(r for r in range(len(visual)) if r < rows[0]) if rows[0] else -1
-    merged = [
-        merged_mean(model, inputs, embeds, members[token], reduction) for token in sorted(members)
-    ]
-    sequence = torch.cat([embeds[: last + 1], torch.stack(merged), embeds[rows[-1] + 1 :]])[None]
-    gone: dict[int, list[int]] = {}
-    for token, layer in enumerate(report.pruned_after[0]):
-        gone.setdefault(layer, []).append(last + 1 + token)
-    gone.pop(None, None)
-    with torch.no_grad():
-        masked, logits = masked_generation(model, sequence, gone, GREEDY["max_new_tokens"])
-    torch.testing.assert_close(torch.cat(out.logits), logits, rtol=0, atol=1e-4)
-    assert dropped == masked
-
-
-def merged_mean(model, inputs, embeds, members, reduction):
-    """The published mean of means of a merged token, found again by merging its group naively."""
-    if len(members) == 1:
-        return embeds[members[0]]
-    for group in groups_of(model, inputs):
-        if members[0] in group:
-            target = -(-round(reduction.keep * len(group) * 1e6) // 10**6)
-            removals, left = [], len(group)
-            while left > target:
-                removals.append(min(left - target, left // 2))
-                left -= removals[-1]
-            features, patches = naive_merge(embeds[group], removals)
-            wanted = {group.index(member) for member in members}
-            return features[patches.index(wanted)]
-    raise AssertionError(f"rows {members} are in no group")
-
-
-def groups_of(model, inputs) -> list[list[int]]:
-    """Rows of each group, from the family's own labels."""
-    family = families()[model.config.model_type]
-    modality = "video" if "pixel_values_videos" in inputs else "image"
-    (labels,) = family.groups(model.model, modality, inputs)
-    rows = (inputs["input_ids"][0] >= 120).nonzero()[:, 0]
-    return [rows[labels == label].tolist() for label in labels.unique()]
 
 
 def test_first_pruned_layer_matches_published_code(golden):
@@ -154,7 +69,7 @@ def test_first_pruned_layer_matches_published_code(golden):
             model.model.language_model.layers[layer].register_forward_hook(
                 lambda _, __, output, layer=layer: states.update({layer: output})
             )
-        model(input_ids=ids, pixel_values=family.tiny_inputs(config, "image")["pixel_values"])
+        model(input_ids=ids, pixel_values=family.tiny_inputs(config, ONE)["pixel_values"])
     for layer in (14, 15):
         torch.testing.assert_close(
             states[layer][:, -after:],
@@ -169,31 +84,12 @@ def test_first_pruned_layer_matches_published_code(golden):
     assert run.report.visual_tokens_by_layer[0] == [64] * 15 + [56, 48, 40, 32, 24, 16, 8] + [0] * 6
 
 
-def test_tokens_and_cache_are_really_gone(tiny):
-    model, inputs = tiny
-    widths = []
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, args: widths.append(args[0].shape[1]))
-        for layer in model.model.language_model.layers
-    ]
-    with torch.no_grad(), foveate.reduce(model, AIM(0.5, (1, 4))) as run:
-        cache = model(**inputs, use_cache=True).past_key_values
-    for hook in hooks:
-        hook.remove()
-    report = run.report
-    expected = [n + report.text_tokens[0] for n in report.visual_tokens_by_layer[0]]
-    assert widths == expected
-    assert [layer.get_seq_length() for layer in cache.layers] == expected
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-    assert report.kv_bytes == held < report.kv_bytes_unreduced
-
-
 def test_fewer_flops_are_executed(tiny):
     model, inputs = tiny
     model.set_attn_implementation("eager")  # torch's counter does not know SDPA's CPU kernel
     embeds = prompt_embeds(model, inputs)
     with torch.no_grad(), FlopCounterMode(display=False) as stock:
-        model.model.language_model(inputs_embeds=embeds)
+        family_of(model).language_model(model.model)(inputs_embeds=embeds)
         model.lm_head(embeds[:, -1:])
     with torch.no_grad(), foveate.reduce(model, AIM(0.25, (2, 4))) as run:
         model(**inputs, logits_to_keep=1)  # shape caches are warm now
@@ -209,40 +105,19 @@ def test_fewer_flops_are_executed(tiny):
     assert report.prefill_flops < 0.6 * report.prefill_flops_unreduced
 
 
-def test_no_trace_is_left(tiny):
-    check_no_trace(*tiny, AIM(0.25, (2, 4)))
-
-
 def test_no_trace_is_left_by_encoder_merging():
     family = families()["llava"]
     model = family.tiny()
     merge = AIM.paper("llava-1.5-7b-low").before
-    inputs = family.tiny_inputs(model.config, "image")
+    inputs = family.tiny_inputs(model.config, ONE)
     check_no_trace(model, inputs, foveate.Reduction(before=merge))
-
-
-def check_no_trace(model, inputs, reduction):
-    with torch.no_grad():
-        model(**inputs)  # transformers installs hooks of its own on the first call
-    before = fingerprint(model)
-    with torch.no_grad(), foveate.reduce(model, reduction):
-        model(**inputs)
-        assert fingerprint(model) != before
-    assert fingerprint(model) == before
-
-    def explode():
-        raise KeyError("inside")
-
-    with pytest.raises(KeyError, match="inside"), foveate.reduce(model, reduction):
-        explode()
-    assert fingerprint(model) == before
 
 
 def test_encoder_merging_projects_what_was_merged():
     family = families()["llava"]
     torch.manual_seed(0)
     model = family.tiny()
-    inputs = family.tiny_inputs(model.config, "image")
+    inputs = family.tiny_inputs(model.config, ONE)
     seen = {}
     model.model.multi_modal_projector.register_forward_pre_hook(
         lambda _, args: seen.update(features=seen.get("features", args[0]))
@@ -339,7 +214,8 @@ def test_an_exception_inside_the_model_leaves_no_trace(tiny):
     def explode(*_):
         raise KeyError("in layer 3")
 
-    handle = model.model.language_model.layers[3].register_forward_pre_hook(explode)
+    layers = family_of(model).language_model(model.model).layers
+    handle = layers[3].register_forward_pre_hook(explode)
     with pytest.raises(KeyError), torch.no_grad(), foveate.reduce(model, AIM(0.25, (2, 4))):
         model(**inputs)
     handle.remove()
@@ -355,12 +231,12 @@ def test_a_reduction_without_effect_raises():
         pytest.raises(NoEffectError, match="changed nothing"),
         foveate.reduce(model, AIM(0.999, None)),
     ):
-        model(**family.tiny_inputs(model.config, "image"))
+        model(**family.tiny_inputs(model.config, ONE))
 
 
 def test_what_cannot_be_reduced_says_so(tiny):
     model, inputs = tiny
-    with pytest.raises(UnsupportedError, match=r"Linear.*supported: llava, llava_onevision"):
+    with pytest.raises(UnsupportedError, match=r"Linear.*supported: gemma3, .*smolvlm"):
         foveate.reduce(nn.Linear(2, 2), AIM()).__enter__()
     with pytest.raises((InputError, TypeError), match="Reduction"):
         foveate.reduce(model, "aim").__enter__()

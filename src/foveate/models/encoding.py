@@ -101,10 +101,14 @@ def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def encode(*args: Any, **kwargs: Any) -> Any:
-        watcher = _watchers.get((threading.get_ident(), id(core)))
+        key = (threading.get_ident(), id(core))
+        watcher = _watchers.pop(key, None)  # one method may call the other: only the outer is noted
         if watcher is None:
             return original(*args, **kwargs)
-        arguments = signature.bind(*args, **kwargs).arguments
-        return watcher(modality, lambda: original(*args, **kwargs), arguments)
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+            return watcher(modality, lambda: original(*args, **kwargs), arguments)
+        finally:
+            _watchers[key] = watcher
 
     return encode

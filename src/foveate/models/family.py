@@ -5,14 +5,16 @@ are `Any` here: their attributes are transformers' and known to no type checker.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from jaxtyping import Bool, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
+from foveate.models.tiny import Picture, prompt, stacked
 from foveate.registry import discover
 
 
@@ -33,33 +35,55 @@ class Visual:
 
 
 class Family(ABC):
-    """One model family, as `model.config.model_type` names it."""
+    """One model family, as `model.config.model_type` names it.
+
+    Attributes:
+        model_type: transformers' name of it.
+        grid_positions: whether visual tokens have positions of their own on a grid (M-RoPE). They keep
+            them when others are merged away; elsewhere merging renumbers the sequence.
+        token_types: name of the input that tells text, image and video tokens apart, if it takes one.
+    """
 
     model_type: ClassVar[str]
+    grid_positions: ClassVar[bool] = False
+    token_types: ClassVar[str | None] = None
 
     @abstractmethod
     def placeholders(self, config: Any) -> dict[str, int]:
         """Placeholder token of each modality ("image", "video") that the family takes."""
 
     @abstractmethod
+    def tiny(self) -> Any:
+        """A model of this family with random weights, small enough to test on."""
+
+    @abstractmethod
+    def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
+        """A picture of noise for `tiny`.
+
+        Args:
+            config: of the tiny model.
+            modality: one of `placeholders`.
+            size: from 0; families that take pictures of several shapes give each another one.
+        """
+
     def groups(
-        self, core: Any, modality: str, arguments: Mapping[str, Any]
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        pooled: Tensor | Sequence[Tensor],
     ) -> list[Int[Tensor, " _"]]:
-        """For each image or clip, the tile or frame that each of its tokens belongs to, from 0.
+        """For each entry of `pooled`, the tile or frame that each of its tokens belongs to, from 0.
+
+        By default an entry is one group.
 
         Args:
             core: the model without its head (`model.model`).
             modality: "image" or "video".
             arguments: of the core's `get_image_features` or `get_video_features`.
+            pooled: features that these returned, one entry (n, D) an image, clip or sample.
         """
-
-    @abstractmethod
-    def tiny(self) -> Any:
-        """A model of this family with random weights, small enough to test on."""
-
-    @abstractmethod
-    def tiny_inputs(self, config: Any, modality: str) -> dict[str, Tensor]:
-        """A seeded prompt for `tiny` with one picture of that modality between text tokens."""
+        return [torch.zeros(len(entry), dtype=torch.long) for entry in pooled]
 
     def language_model(self, core: Any) -> Any:
         """The LLM, whose `layers` are its decoder layers."""
@@ -76,6 +100,47 @@ class Family(ABC):
             UnsupportedError: this family has no such single module.
         """
         raise UnsupportedError(f"{self.model_type} offers no encoder keys; use metric='features'")
+
+    def blocks(self, inputs: Mapping[str, Any]) -> Int[Tensor, "B N"] | None:
+        """Where attention runs both ways: the number of each token's block, -1 outside; None = nowhere.
+
+        Args:
+            inputs: keyword arguments of the core's forward.
+        """
+        return None
+
+    def deepstack(self, arguments: dict[str, Any]) -> list[Float[Tensor, "V D"]]:
+        """Take out of the LLM's arguments what it adds to the visual rows behind its first layers."""
+        return []
+
+    def tiny_collate(self, samples: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
+        """The tensors of all pictures of a batch, as the family's processor lays them out."""
+        return stacked(samples)
+
+    def tiny_inputs(
+        self,
+        config: Any,
+        samples: Sequence[Sequence[tuple[str, int]]],
+        padding: Literal["left", "right"] = "left",
+    ) -> dict[str, Tensor]:
+        """A seeded batch for `tiny`.
+
+        Args:
+            config: of the tiny model.
+            samples: for each sample its pictures, each (modality, size).
+            padding: the side on which shorter samples are padded.
+        """
+        drawn = [[self.tiny_picture(config, *picture) for picture in sample] for sample in samples]
+        inputs = prompt(drawn, self.tiny_collate, padding)
+        if self.token_types is not None:
+            places = {
+                token: place for place, token in enumerate(self.placeholders(config).values(), 1)
+            }
+            kinds = torch.zeros_like(inputs["input_ids"])
+            for token, place in places.items():
+                kinds[inputs["input_ids"] == token] = place
+            inputs[self.token_types] = kinds
+        return inputs
 
 
 _FAMILIES: dict[str, Family] = {}

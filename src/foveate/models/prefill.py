@@ -9,7 +9,8 @@ from torch import Tensor
 from foveate.measure.cost import kv_elements_per_row, prefill_cost
 from foveate.models.family import Visual
 from foveate.models.held import Held
-from foveate.models.rows import Rows
+from foveate.models.masks import SLIDING, Sight, kind_of, layer_mask
+from foveate.models.rows import Rows, gather_rows
 from foveate.models.splice import Spliced
 from foveate.reduction import Report
 
@@ -19,7 +20,8 @@ class Prefill:
 
     Attributes:
         rows: the rows that the next layer computes.
-        layer_inputs: what replaces the layers' own masks and positions once rows were pruned.
+        sight: of the prompt's rows: their positions, and blocks inside which attention runs both ways.
+        carried: features (B, N, D) of the prompt's rows that are added to them behind the first layers.
         scores: (B, N) importance that the current layer gave.
         offset: (B,), by how much merging lowered the positions.
         cache: the KV cache that is being filled, if any.
@@ -29,20 +31,25 @@ class Prefill:
     """
 
     rows: Rows
+    sight: Sight
+    carried: list[Float[Tensor, "B N D"]]
     scores: Float[Tensor, "B N"]
     offset: Int[Tensor, " B"]
     to_llm: list[int]
 
     def __init__(self, visual: Visual, config: Any, encode_seconds: float) -> None:
         self.visual, self.config = visual, config
-        self.layer_inputs: dict[str, Any] = {}
+        self.pruned: Tensor | None = None  # current rows among those that entered the LLM
+        self.made: dict[Any, Any] = {}  # masks and position embeddings of the current rows
+        self.carried = []
         self.cache: Any = None
         self.overhead = 0
         self.rows_by_layer: list[Rows] = []
         self.seconds = {"encode": encode_seconds, "compress": 0.0, "score": 0.0}
 
-    def begin(self, valid: Bool[Tensor, "B N"], now: float) -> None:
+    def begin(self, valid: Bool[Tensor, "B N"], sight: Sight, now: float) -> None:
         """The prompt is about to enter the LLM."""
+        self.sight = sight
         self.prompt = self.rows = Rows.of_prompt(valid, self.visual.mask)
         self.offset = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
         every = torch.arange(valid.numel(), device=valid.device).view_as(valid)
@@ -51,10 +58,23 @@ class Prefill:
 
     def compressed(self, spliced: Spliced) -> Int[Tensor, "B M"]:
         """Take the merged rows out; returns the rows that are left."""
+        # every removed row moves what follows it one place up
+        place = self.sight.place - (~spliced.stays).long().cumsum(1)
+        self.sight = Sight(place.clamp(min=0), self.sight.block)
         index, self.rows = self.rows.select(spliced.stays)
         self.target = spliced.target
         self.overhead += spliced.flops
         return index
+
+    def carry(self, features: list[Float[Tensor, "V D"]], spliced: Spliced | None) -> None:
+        """Lay out what visual tokens get behind the first layers; of merged tokens the mean."""
+        for part in features:
+            if spliced is not None:
+                self.carried.append(spliced.mean(part))
+            else:
+                whole = part.new_zeros(*self.visual.mask.shape, part.shape[-1])
+                whole[self.visual.mask] = part
+                self.carried.append(whole)
 
     def enter_llm(self, embeds: Float[Tensor, "B M D"], now: float) -> None:
         """Everything before the LLM is done."""
@@ -65,9 +85,42 @@ class Prefill:
         self.seconds["compress"] = now - self.began
         self.began = now
 
-    def enter_layer(self) -> None:
-        """Another layer computes the current rows."""
+    def enter_layer(
+        self, layer: int, states: Float[Tensor, "B M D"], inputs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Another layer computes the current rows; returns what replaces its masks and positions.
+
+        Args:
+            layer: its index.
+            states: what it is about to compute.
+            inputs: what the LLM hands to it, for the rows that entered the LLM.
+        """
         self.rows_by_layer.append(self.rows)
+        merged = self.entered is not self.prompt
+        own: dict[str, Any] = {}
+        if self.pruned is not None or (merged and self.sight.block is not None):
+            own["attention_mask"] = self._mask(kind_of(self.config, layer), states)
+        if self.pruned is not None:
+            whole = inputs["position_embeddings"]
+            if id(whole) not in self.made:
+                self.made[id(whole)] = tuple(gather_rows(part, self.pruned) for part in whole)
+            own["position_embeddings"] = self.made[id(whole)]
+            if inputs.get("position_ids") is not None:
+                positions = inputs["position_ids"].expand(len(self.pruned), -1)
+                own["position_ids"] = positions.gather(1, self.pruned)
+        return own
+
+    def _mask(self, kind: str, states: Float[Tensor, "B M D"]) -> Any:
+        if kind not in self.made:
+            sight = self.sight.of_rows(self.rows.origin)
+            self.made[kind] = layer_mask(self.config, states, self.rows.mask, kind, sight)
+        return self.made[kind]
+
+    def leave_layer(self, layer: int, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B M D"]:
+        """Add to the rows what they carry along for this layer."""
+        if layer >= len(self.carried):
+            return states
+        return states + gather_rows(self.carried[layer], self.rows.origin).to(states.dtype)
 
     def prune(self, layer: int, kept: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"] | None:
         """Drop the visual rows not in `kept`; returns the rows left, None if nothing was dropped."""
@@ -78,13 +131,28 @@ class Prefill:
         sample, row = dropped.nonzero(as_tuple=True)
         self.pruned_after[sample, rows.origin[sample, row]] = layer
         index, self.rows = rows.select(~rows.visual | kept)
+        self.pruned = index if self.pruned is None else self.pruned.gather(1, index)
+        self.made.clear()
         return index
 
     def held(self) -> Held:
         """What the cache holds after this prefill."""
+        places: dict[int, Tensor] = {}  # layers of the same rows share them
+        for rows in self.rows_by_layer:
+            places.setdefault(id(rows), self.sight.place.gather(1, rows.origin))
         return Held(
-            [rows.mask for rows in self.rows_by_layer], self.offset, self.prompt.valid.shape[1]
+            [rows.mask for rows in self.rows_by_layer],
+            [places[id(rows)] for rows in self.rows_by_layer],
+            self.offset,
+            self.prompt.valid.shape[1],
         )
+
+    def _held_rows(self, layer: int, rows: int) -> int:
+        """How many of a layer's rows its cache keeps: of a sliding window, one fewer than it is wide."""
+        sliding = kind_of(self.config, layer) == SLIDING
+        if self.cache is not None:
+            sliding = bool(getattr(self.cache.layers[layer], "is_sliding", False))
+        return min(rows, self.config.sliding_window - 1) if sliding else rows
 
     def report(self, now: float) -> Report:
         """The report, once the last layer has run."""
@@ -95,7 +163,11 @@ class Prefill:
         full = [prefill_cost(self.config, [n] * depth, t) for n, t in zip(came, text, strict=True)]
         by_layer = [list(sample) for sample in zip(*counts, strict=True)]
         cut = [prefill_cost(self.config, n, t) for n, t in zip(by_layer, text, strict=True)]
-        held = [rows.valid.numel() for rows in self.rows_by_layer]
+        samples, whole = self.prompt.valid.shape
+        held = [
+            self._held_rows(n, rows.valid.shape[1]) for n, rows in enumerate(self.rows_by_layer)
+        ]
+        unreduced = [self._held_rows(n, whole) for n in range(depth)]
         row_bytes = kv_elements_per_row(self.config) * self.itemsize
         return Report(
             visual_tokens_in=came,
@@ -104,8 +176,8 @@ class Prefill:
             text_tokens=text,
             prefill_flops=sum(cost.flops for cost in cut) + self.overhead,
             prefill_flops_unreduced=sum(cost.flops for cost in full),
-            kv_bytes=row_bytes * sum(held),
-            kv_bytes_unreduced=row_bytes * depth * self.prompt.valid.numel(),
+            kv_bytes=row_bytes * samples * sum(held),
+            kv_bytes_unreduced=row_bytes * samples * sum(unreduced),
             seconds={**self.seconds, "prefill": now - self.began, "decode": 0.0},
             fired=by_layer != [[n] * depth for n in came],
             **self._fates(),

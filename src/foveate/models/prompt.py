@@ -65,7 +65,7 @@ def gather_encodings(
         parts = []
         for item in items:
             parts.append(note.groups[item] + used)
-            used += int(note.groups[item].max()) + 1
+            used += int(note.groups[item].max()) + 1 if len(note.groups[item]) else 0
         labels[masks[modality]] = torch.cat(parts).to(labels.device)
         seconds += note.seconds
         if note.encoder:

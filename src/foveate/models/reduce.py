@@ -5,6 +5,7 @@ layer hands it the masks and positions of the rows that it still computes, and o
 layer drops rows. On leaving, also by an exception, the hooks are gone and nothing else was touched.
 """
 
+import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +20,12 @@ from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.models.attention import watch
 from foveate.models.encoding import NOTE, Encoded, watch_encoding
 from foveate.models.family import Family, family_of
-from foveate.models.held import Held, causal_mask, reduced_caches
+from foveate.models.held import Held, held_by, mark_reduced
+from foveate.models.masks import Sight, kind_of, layer_mask
 from foveate.models.prefill import Prefill
 from foveate.models.prompt import gather_encodings, placeholder_masks
-from foveate.models.rows import Rows, gather_rows, top_rows
-from foveate.models.splice import splice
+from foveate.models.rows import gather_rows, top_rows
+from foveate.models.splice import Spliced, splice
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Pruner, Reduction, Report
 
@@ -89,11 +91,8 @@ class Reducer:
         self.config = self.llm.config
         depth = len(self.llm.layers)
         inside = reduction.inside
+        self.parameters = tuple(inspect.signature(self.core.forward).parameters)
         self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
-        if self.schedule and set(getattr(self.config, "layer_types", None) or ()) - {
-            "full_attention"
-        }:
-            raise UnsupportedError("pruning inside the LLM needs full attention in every layer")
         self.thread = threading.get_ident()
         self.strangers = 0  # forwards on other threads
         self.run = Run()
@@ -101,6 +100,8 @@ class Reducer:
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
         self.masks: dict[str, Tensor] = {}  # of their placeholders
+        self.padding: Any = None  # the prompt's attention mask
+        self.block: Tensor | None = None  # inside which attention runs both ways
         self.patches: dict[str, Tensor] = {}  # of the encoding under way
         self.started = 0.0
 
@@ -133,8 +134,7 @@ class Reducer:
                 hook(self.family.encoder_keys(self.core), self._see_keys, after=True)
             for index, layer in enumerate(layers):
                 hook(layer, self._layer_entrance(index))
-            for index in self.schedule:
-                hook(layers[index], self._pruning_exit(index), after=True)
+                hook(layer, self._layer_exit(index), after=True)
             scored = [index for index, share in self.schedule.items() if share]
             if scored and self.reduction.inside is not None:
                 watchers = {
@@ -179,7 +179,7 @@ class Reducer:
         began = clock(self.llm)
         self.patches = {}
         output = encode()
-        groups = self.family.groups(self.core, modality, arguments)
+        groups = self.family.groups(self.core, modality, arguments, output.pooler_output)
         note = Encoded(output.pooler_output, groups, self.patches, clock(self.llm) - began)
         setattr(output, NOTE, note)
         self.encodings[modality] = output
@@ -194,8 +194,10 @@ class Reducer:
     def _see_prompt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.started = clock(self.llm)
         self.prefill = self.layer_masks = None
+        kwargs = {**dict(zip(self.parameters, args, strict=False)), **kwargs}
         self.encodings = dict(kwargs.get("mm_encoder_outputs") or {})
         self.masks = placeholder_masks(self.family.placeholders(self.core.config), kwargs)
+        self.padding, self.block = kwargs.get("attention_mask"), self.family.blocks(kwargs)
 
     # --- the LLM's entrance -----------------------------------------------------------------------
 
@@ -205,55 +207,71 @@ class Reducer:
             visual, seconds = gather_encodings(self.masks, self.encodings)
             self.prefill = Prefill(visual, self.config, seconds)
             return args, self._enter_prefill(self.prefill, dict(kwargs))
-        held = None if cache is None else reduced_caches.get(cache)
+        held = held_by(cache)
         return None if held is None else (args, self._enter_continuation(held, dict(kwargs)))
 
     def _enter_prefill(self, prefill: Prefill, kwargs: dict[str, Any]) -> dict[str, Any]:
-        embeds, mask = kwargs["inputs_embeds"], kwargs.get("attention_mask")
-        cache = kwargs.get("past_key_values")
-        refuse(self.reduction, mask, cache)
-        valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
-        prefill.begin(valid, clock(self.llm))
-        before = self.reduction.before
+        embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
+        if not self.reduction.is_off:
+            refuse(self.llm, self.padding, cache)
+        valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
+        if isinstance(self.padding, Tensor) and self.padding.dim() == 2:
+            valid = self.padding.bool()
+        place = kwargs.get("position_ids")
+        if place is None or place.dim() != 2:
+            place = torch.arange(embeds.shape[1], device=embeds.device)[None]
+        sight = Sight(place.expand(embeds.shape[:2]), self.block)
+        prefill.begin(valid, sight, clock(self.llm))
+        before, spliced = self.reduction.before, None
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, self._project)
-            index = prefill.compressed(spliced)
-            positions = kwargs.get("position_ids")
-            if positions is None:
-                positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
-            # merging renumbers: every removed row moves what follows it one place up
-            positions = positions.expand(embeds.shape[:2]) - (~spliced.stays).long().cumsum(1)
-            prefill.offset = (~spliced.stays & valid).sum(1)
-            kwargs["inputs_embeds"] = gather_rows(spliced.embeds, index)
-            kwargs["position_ids"] = positions.gather(1, index).clamp(min=0)
-            kwargs["attention_mask"] = prefill.rows.mask
+            self._take_out(prefill, spliced, kwargs)
+        if not self.reduction.is_off:
+            prefill.carry(self.family.deepstack(kwargs), spliced)
         if cache is None and wants_cache(kwargs, self.config):
             kwargs["past_key_values"] = cache = DynamicCache(config=self.config)
         prefill.cache = cache
         prefill.enter_llm(kwargs["inputs_embeds"], clock(self.llm))
         return kwargs
 
+    def _take_out(self, prefill: Prefill, spliced: Spliced, kwargs: dict[str, Any]) -> None:
+        """Take merged rows out of what the LLM gets."""
+        index = prefill.compressed(spliced)
+        positions = kwargs.get("position_ids")
+        if self.family.grid_positions and positions is not None:
+            # the places on the grid alone: a fourth row only tells packed sequences apart
+            positions = positions if positions.dim() == 2 else positions[-3:]
+        else:
+            positions = prefill.sight.place
+            prefill.offset = (~spliced.stays & prefill.prompt.valid).sum(1)
+        kwargs["position_ids"] = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
+        kwargs["inputs_embeds"] = gather_rows(spliced.embeds, index)
+        kwargs["attention_mask"] = prefill.rows.mask
+
     def _project(self, features: Tensor) -> Tensor:
         return self.family.projector(self.core)(features)
 
     def _enter_continuation(self, held: Held, kwargs: dict[str, Any]) -> dict[str, Any]:
-        embeds, mask = kwargs["inputs_embeds"], kwargs.get("attention_mask")
+        embeds, mask = kwargs["inputs_embeds"], self.padding
         cache, count = kwargs["past_key_values"], embeds.shape[1]
         fresh = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
-        if mask is not None:
+        if isinstance(mask, Tensor):
             fresh = mask[:, -count:].bool()
         positions = kwargs.get("position_ids")
         if positions is None:
             positions = (held.seen + torch.arange(count, device=embeds.device))[None]
-        held.extend(cache, fresh)
-        kwargs["position_ids"] = positions - held.offset[:, None]
+        positions = positions - held.offset[:, None]
+        place = positions if positions.dim() == 2 else positions[-1]
+        held.extend(fresh, place.expand(embeds.shape[:2]))
+        kwargs["position_ids"] = positions
         kwargs["attention_mask"] = held.valid[0]
         self.layer_masks = []
-        made: dict[tuple[int, int], Any] = {}  # layers of one length and padding share a mask
-        for index, valid in enumerate(held.valid):
-            alike = (cache.layers[index].get_seq_length(), id(valid))
+        made: dict[tuple[Any, ...], Any] = {}  # layers of one kind, length and padding share a mask
+        for index, (valid, place) in enumerate(zip(held.valid, held.place, strict=True)):
+            kind, layer = kind_of(self.config, index), cache.layers[index]
+            alike = (kind, layer.get_seq_length(), id(valid))
             if alike not in made:
-                made[alike] = causal_mask(self.config, embeds, valid, cache, index)
+                made[alike] = layer_mask(self.config, embeds, valid, kind, Sight(place), layer)
             self.layer_masks.append(made[alike])
         return kwargs
 
@@ -262,8 +280,8 @@ class Reducer:
     def _layer_entrance(self, index: int) -> Any:
         def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if self.prefill is not None:
-                self.prefill.enter_layer()
-                return args, {**kwargs, **self.prefill.layer_inputs}
+                states = args[0] if args else kwargs["hidden_states"]
+                return args, {**kwargs, **self.prefill.enter_layer(index, states, kwargs)}
             if self.layer_masks is not None:
                 return args, {**kwargs, "attention_mask": self.layer_masks[index]}
             return None
@@ -284,40 +302,29 @@ class Reducer:
 
         return score
 
-    def _pruning_exit(self, index: int) -> Any:
+    def _layer_exit(self, index: int) -> Any:
         def leave(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             prefill = self.prefill
             if prefill is None:
                 return None
-            rows = prefill.rows
-            counts = [kept_after(self.schedule[index], n) for n in prefill.to_llm]
-            kept = torch.zeros_like(rows.visual)
-            if any(counts):
-                kept = top_rows(prefill.scores, rows.visual, counts)
-            states = output[0] if isinstance(output, tuple) else output
-            chosen = prefill.prune(index, kept)
-            if chosen is None:
+            before = output[0] if isinstance(output, tuple) else output
+            states = prefill.leave_layer(index, before)
+            if index in self.schedule:
+                states = self._prune(prefill, index, states)
+            if states is before:
                 return None
-            states = gather_rows(states, chosen)
-            prefill.layer_inputs = self._narrowed(kwargs, chosen, states, prefill.rows, index + 1)
             return (states, *output[1:]) if isinstance(output, tuple) else states
 
         return leave
 
-    def _narrowed(
-        self, kwargs: dict[str, Any], chosen: Tensor, states: Tensor, rows: Rows, layer: int
-    ) -> dict[str, Any]:
-        """Masks and positions of the rows that the following layers compute."""
-        inputs: dict[str, Any] = {
-            "attention_mask": causal_mask(self.config, states, rows.mask, None, layer),
-            "position_embeddings": tuple(
-                gather_rows(part, chosen) for part in kwargs["position_embeddings"]
-            ),
-        }
-        if kwargs.get("position_ids") is not None:
-            positions = kwargs["position_ids"].expand(chosen.shape[0], -1)
-            inputs["position_ids"] = positions.gather(1, chosen)
-        return inputs
+    def _prune(self, prefill: Prefill, index: int, states: Tensor) -> Tensor:
+        rows = prefill.rows
+        counts = [kept_after(self.schedule[index], n) for n in prefill.to_llm]
+        kept = torch.zeros_like(rows.visual)
+        if any(counts):
+            kept = top_rows(prefill.scores, rows.visual, counts)
+        chosen = prefill.prune(index, kept)
+        return states if chosen is None else gather_rows(states, chosen)
 
     # --- the LLM's exit ---------------------------------------------------------------------------
 
@@ -337,17 +344,16 @@ class Reducer:
             )
         self.run.reports.append(report)
         if prefill.cache is not None and report.fired:
-            reduced_caches[prefill.cache] = prefill.held()
+            mark_reduced(prefill.cache, prefill.held())
 
 
-def refuse(reduction: Reduction, mask: Any, cache: Any) -> None:
+def refuse(llm: Any, mask: Any, cache: Any) -> None:
     """Refuse what a reduced prefill cannot honour.
 
     Raises:
-        UnsupportedError: a prepared mask, a static cache, or visual tokens behind a filled cache.
+        UnsupportedError: a prepared mask, a static cache, gradient checkpointing, or visual tokens behind
+            a filled cache.
     """
-    if reduction.is_off:
-        return
     if cache is not None and getattr(cache, "is_compileable", False):
         raise UnsupportedError(
             f"{type(cache).__name__} reserves equal lengths in every layer; works: DynamicCache"
@@ -359,6 +365,11 @@ def refuse(reduction: Reduction, mask: Any, cache: Any) -> None:
     if cache is not None and cache.get_seq_length():
         raise UnsupportedError(
             "a picture after a cached prefix cannot be reduced; start with an empty cache"
+        )
+    if llm.training and getattr(llm, "gradient_checkpointing", False):
+        raise UnsupportedError(
+            "gradient checkpointing runs layers twice, which a reduction does not follow; switch it off "
+            "with model.gradient_checkpointing_disable()"
         )
 
 

@@ -64,9 +64,10 @@ class Rows:
 
 
 def gather_rows(states: Tensor, index: Int[Tensor, "B M"]) -> Tensor:
-    """Rows `index` of (B or 1, N, D) states: (B, M, D)."""
-    states = states.expand(index.shape[0], *states.shape[1:])
-    return states.gather(1, index[..., None].expand(*index.shape, states.shape[-1]))
+    """Rows `index` of (..., B or 1, N, D) states: (..., B, M, D)."""
+    lead, width = states.shape[:-3], states.shape[-1]
+    states = states.expand(*lead, index.shape[0], *states.shape[-2:])
+    return states.gather(-2, index[..., None].expand(*lead, *index.shape, width))
 
 
 def top_rows(

@@ -22,12 +22,23 @@ class Spliced:
         target: (B, N), for each visual row the flat row (over B * N) its patch is now part of, -1
             if dropped or not visual.
         flops: spent on deciding.
+        visual: (B, N), the visual rows of the prompt.
     """
 
     embeds: Float[Tensor, "B N D"]
     stays: Bool[Tensor, "B N"]
     target: Int[Tensor, "B N"]
     flops: int
+    visual: Bool[Tensor, "B N"]
+
+    def mean(self, features: Float[Tensor, "V D"]) -> Float[Tensor, "B N D"]:
+        """What else the visual tokens carry, averaged over the patches of each row; 0 at other rows."""
+        target = self.target[self.visual]
+        told, batch = target >= 0, self.embeds.shape[:2]
+        sums = features.new_zeros(batch.numel(), features.shape[-1])
+        sums.index_add_(0, target[told], features[told])
+        counts = torch.bincount(target[told], minlength=batch.numel()).clamp(min=1)
+        return (sums / counts[:, None].to(sums.dtype)).view(*batch, -1)
 
 
 def splice(
@@ -70,7 +81,7 @@ def splice(
         gone = torch.cat([kept, kept.new_full((len(kept), 1), -1)], dim=1)
         target[places] = gone.gather(1, merged.source.where(merged.source >= 0, kept.shape[1]))
     shape = visual.mask.shape
-    return Spliced(flat.view_as(embeds), stays.view(shape), target.view(shape), flops)
+    return Spliced(flat.view_as(embeds), stays.view(shape), target.view(shape), flops, visual.mask)
 
 
 def _by_size(group: Int[Tensor, " V"]) -> list[tuple[Tensor, Tensor]]:

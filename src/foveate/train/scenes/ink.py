@@ -40,7 +40,11 @@ def digit_ink(split: str, cells: int) -> dict[str, list[Float[np.ndarray, "side 
                 continue
             pools[digit].append(_enlarge(glyph, cells, fill=22 / 24, turn=0.0, shear=0.0))
             for _ in range(VARIANTS if split == "train" else 0):
-                fill, turn, shear = rng.integers(19, 25) / 24, rng.normal(0, 0.12), rng.normal(0, 0.1)
+                fill, turn, shear = (
+                    rng.integers(19, 25) / 24,
+                    rng.normal(0, 0.12),
+                    rng.normal(0, 0.1),
+                )
                 pools[digit].append(_enlarge(glyph, cells, fill=fill, turn=turn, shear=shear))
     return pools
 

@@ -53,7 +53,9 @@ def make(split: str, index: int, rng: np.random.Generator) -> Sample:
 def scatter(count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """First cells (column, row) of `count` figures that do not overlap, no two equal in either."""
     while True:
-        starts = np.stack([rng.permutation(PLACES)[:count], rng.permutation(PLACES)[:count]], axis=1)
+        starts = np.stack(
+            [rng.permutation(PLACES)[:count], rng.permutation(PLACES)[:count]], axis=1
+        )
         apart = np.abs(starts[:, None] - starts).max(axis=-1) >= FIGURE
         if apart.sum() == count * (count - 1):
             return [(int(column), int(row)) for column, row in starts]

@@ -1,0 +1,339 @@
+"""The contract of families and methods: what must hold of every one, to be called from anyone's tests.
+
+    from foveate.testing import CASES, check_dropping_is_masking, tiny
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_my_method(case):
+        check_dropping_is_masking(*tiny(*case), MyMethod(...))
+
+Every check takes a `tiny` model and inputs, and raises AssertionError where the contract is broken.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from foveate.models.family import families, family_of
+from foveate.models.reduce import reduce
+from foveate.reduction import Reduction, Report
+
+GREEDY = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
+CASES = tuple(
+    (name, modality)
+    for name, family in families().items()
+    for modality in family.placeholders(family.tiny().config)
+)
+
+
+def tiny(model_type: str, modality: str = "image") -> tuple[Any, dict[str, Tensor]]:
+    """A tiny random model of a family, the same every time, and a prompt with one picture."""
+    family = families()[model_type]
+    torch.manual_seed(0)
+    model = family.tiny()
+    model.generation_config.pad_token_id = 0
+    return model, family.tiny_inputs(model.config, [[(modality, 0)]])
+
+
+# --- off ------------------------------------------------------------------------------------------
+
+
+def check_off_is_bit_identical(model: Any, inputs: dict[str, Tensor]) -> None:
+    """Keeping all tokens changes no bit of the logits."""
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        with reduce(model, Reduction()) as run:
+            off = model(**inputs).logits
+    assert torch.equal(stock, off), "off is not bit-identical"
+    assert not run.report.fired
+    assert run.report.prefill_flops == run.report.prefill_flops_unreduced
+    assert run.report.kv_bytes == run.report.kv_bytes_unreduced
+
+
+# --- no trace -------------------------------------------------------------------------------------
+
+
+def fingerprint(model: nn.Module) -> list[tuple[Any, ...]]:
+    """Types, attributes, hooks and configs of every module."""
+    return [
+        (
+            name,
+            type(module).__name__,
+            sorted(vars(module)),
+            [len(hooks) for key, hooks in vars(module).items() if key.endswith("_hooks")],
+            str(getattr(module, "config", "")),
+            getattr(getattr(module, "config", None), "_attn_implementation", None),
+        )
+        for name, module in model.named_modules()
+    ]
+
+
+def check_no_trace(model: Any, inputs: dict[str, Tensor], reduction: Reduction) -> None:
+    """The model is the same before and after, also after an exception."""
+    with torch.no_grad():
+        model(**inputs)  # transformers installs hooks of its own on the first call
+    before = fingerprint(model)
+    with torch.no_grad(), reduce(model, reduction):
+        model(**inputs)
+        assert fingerprint(model) != before, "the fingerprint does not see a reduction at work"
+    assert fingerprint(model) == before, "a trace is left"
+    try:
+        with reduce(model, reduction):
+            raise KeyError("inside")
+    except KeyError:
+        assert fingerprint(model) == before, "a trace is left by an exception"
+    else:
+        raise AssertionError("an exception inside was swallowed")
+
+
+# --- gone means gone ------------------------------------------------------------------------------
+
+
+def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Reduction) -> None:
+    """Dropped tokens are out of the hidden states and of the cache, and the report counts the bytes."""
+    family = family_of(model)
+    widths: list[int] = []
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs: widths.append((args or (kwargs["hidden_states"],))[0].shape[1]),
+            with_kwargs=True,
+        )
+        for layer in family.language_model(model.model).layers
+    ]
+    with torch.no_grad(), reduce(model, reduction) as run:
+        cache = model(**inputs, use_cache=True).past_key_values
+    for hook in hooks:
+        hook.remove()
+    report = run.report
+    expected = [n + report.text_tokens[0] for n in report.visual_tokens_by_layer[0]]
+    assert widths == expected, f"layers computed {widths} rows, the report says {expected}"
+    lengths = [layer.get_seq_length() for layer in cache.layers]
+    assert lengths == expected, f"the cache holds {lengths} rows, the report says {expected}"
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert held == report.kv_bytes, (
+        f"the cache holds {held} bytes, the report says {report.kv_bytes}"
+    )
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def check_batch_is_samples_alone(
+    model: Any,
+    samples: Sequence[Sequence[tuple[str, int]]],
+    reduction: Reduction,
+    padding: Literal["left", "right"] = "left",
+) -> None:
+    """Each sample of a ragged batch has the logits and the greedy text that it has alone.
+
+    Args:
+        model: a tiny model.
+        samples: for each sample its pictures, each (modality, size).
+        reduction: what to do with their tokens.
+        padding: left goes through `generate`; right, which that does not take, through single steps.
+    """
+    family = family_of(model)
+    batch = family.tiny_inputs(model.config, samples, padding)
+    together, texts = _answers(model, batch, reduction, padding)
+    for number, sample in enumerate(samples):
+        inputs = family.tiny_inputs(model.config, [sample])
+        alone, (text,) = _answers(model, inputs, reduction, "left")
+        torch.testing.assert_close(together[number], alone[0], rtol=0, atol=1e-4)
+        assert texts[number] == text, f"sample {number} says {texts[number]}, alone {text}"
+
+
+@torch.no_grad()
+def _answers(
+    model: Any, inputs: dict[str, Tensor], reduction: Reduction, padding: str
+) -> tuple[Tensor, list[list[int]]]:
+    """Logits (B, V) after each sample's last token, and greedy tokens."""
+    steps, mask = GREEDY["max_new_tokens"], inputs["attention_mask"]
+    with reduce(model, reduction) as run:
+        if padding == "left":
+            out = model.generate(
+                **inputs, **GREEDY, output_logits=True, return_dict_in_generate=True
+            )
+            return out.logits[0], out.sequences[:, mask.shape[1] :].tolist()
+        out = model(**inputs, use_cache=True)
+        ends = mask.sum(1) - 1
+        if run.reports:
+            kept = [layers[-1] for layers in run.report.visual_tokens_by_layer]
+            ends = torch.tensor(kept) + torch.tensor(run.report.text_tokens) - 1
+        first = logits = out.logits[torch.arange(len(ends)), ends]
+        places, tokens = mask.sum(1, keepdim=True), []
+        if family_of(model).grid_positions:
+            places = (places + model.model.rope_deltas).expand(3, -1, -1)
+        for step in range(steps):
+            tokens.append(logits.argmax(-1))
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            logits = model(
+                input_ids=tokens[-1][:, None],
+                attention_mask=mask,
+                position_ids=places + step,
+                past_key_values=out.past_key_values,
+            ).logits[:, -1]
+    return first, torch.stack(tokens, dim=1).tolist()
+
+
+# --- dropping is masking --------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def check_dropping_is_masking(model: Any, inputs: dict[str, Tensor], reduction: Reduction) -> None:
+    """Logits and text are those of the whole sequence recomputed, with dropped tokens only masked."""
+    with reduce(model, reduction) as run:
+        out = model.generate(**inputs, **GREEDY, output_logits=True, return_dict_in_generate=True)
+    dropped = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    masked, logits = masked_generation(model, inputs, reduction, run.report)
+    torch.testing.assert_close(torch.cat(out.logits), logits, rtol=0, atol=1e-4)
+    assert dropped == masked, f"dropped {dropped}, masked {masked}"
+
+
+def masked_generation(
+    model: Any, inputs: dict[str, Tensor], reduction: Reduction, report: Report
+) -> tuple[list[int], Tensor]:
+    """The slow twin of a reduction, for one sample: nothing is dropped and nothing is cached.
+
+    Visual tokens are merged group by group in a plain loop; where the report says that one was pruned,
+    later layers are only told not to look at it.
+
+    Returns:
+        Greedy tokens and their logits (steps, V).
+    """
+    prompt = _merged_prompt(model, inputs, reduction, report)
+    tokens: list[int] = []
+    logits: list[Tensor] = []
+    for _ in range(GREEDY["max_new_tokens"]):
+        logits.append(_masked_logits(model, prompt))
+        tokens.append(int(logits[-1].argmax()))
+        _append(model, prompt, tokens[-1])
+    return tokens, torch.stack(logits)
+
+
+def _merged_prompt(
+    model: Any, inputs: dict[str, Tensor], reduction: Reduction, report: Report
+) -> dict[str, Any]:
+    """What the LLM would be given if the merged tokens had been the prompt."""
+    family = family_of(model)
+    seen: dict[str, Any] = {}
+    hook = family.language_model(model.model).register_forward_pre_hook(
+        lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True
+    )
+    groups = _groups(model, inputs)
+    hook.remove()
+    embeds = seen["inputs_embeds"][0]
+    carried = [part.clone() for part in family.deepstack(dict(seen))]
+    count = len(embeds)
+    rows = torch.isin(inputs["input_ids"][0], _placeholders(model)).nonzero()[:, 0]
+    stays = [True] * count
+    before = reduction.before
+    if before is not None and not before.is_off:
+        for label in groups.unique():
+            members = rows[groups == label]
+            merged = before(embeds[None, members])
+            places = members[merged.position[0].sort().values]
+            for row in members.tolist():
+                stays[row] = row in places.tolist()
+            embeds[places] = merged.features[0]
+    block = family.blocks(inputs)
+    block = torch.full((1, count), -1) if block is None else block
+    positions = torch.arange(sum(stays)).view(1, 1, -1)
+    if family.grid_positions:
+        positions = seen["position_ids"][-3:][..., stays]
+    # merged tokens carry the mean of what their patches carry
+    into = torch.tensor(report.merged_into[0])
+    carried = [
+        torch.stack([part[into == token].mean(0) for token in range(int(into.max()) + 1)])
+        for part in carried
+    ]
+    visual = torch.isin(inputs["input_ids"][0], _placeholders(model))[stays]
+    gone = torch.full((sum(stays),), len(family.language_model(model.model).layers))
+    gone[visual] = torch.tensor(
+        [len(gone) if layer is None else layer for layer in report.pruned_after[0]]
+    )
+    return {
+        "embeds": embeds[stays][None], "positions": positions, "block": block[0, stays],
+        "gone": gone, "visual": visual, "carried": carried,
+    }  # fmt: skip
+
+
+def _groups(model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """The group of every visual token of a prompt with one picture."""
+    family, core = family_of(model), model.model
+    modality = "video" if "pixel_values_videos" in inputs else "image"
+    found: dict[str, Any] = {}
+    original = getattr(core, f"get_{modality}_features")
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        arguments = inspect.signature(original).bind(*args, **kwargs).arguments
+        output = original(*args, **kwargs)
+        found["groups"] = family.groups(core, modality, arguments, output.pooler_output)
+        return output
+
+    core.__dict__[f"get_{modality}_features"] = noted
+    try:
+        model(**inputs)
+    finally:
+        del core.__dict__[f"get_{modality}_features"]
+    sizes = [int(labels.max()) + 1 for labels in found["groups"]]
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
+    return torch.cat([g + start for g, start in zip(found["groups"], starts, strict=True)])
+
+
+def _placeholders(model: Any) -> Tensor:
+    return torch.tensor(list(family_of(model).placeholders(model.config).values()))
+
+
+def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
+    """Put one text token at the end of a prompt."""
+    llm = family_of(model).language_model(model.model)
+    new = llm.embed_tokens(torch.tensor([[token]]))
+    prompt["embeds"] = torch.cat([prompt["embeds"], new], dim=1)
+    prompt["positions"] = torch.cat(
+        [prompt["positions"], prompt["positions"][..., -1:] + 1], dim=-1
+    )
+    for name, value in (("block", -1), ("gone", 10**6), ("visual", 0)):
+        last = torch.tensor([value], dtype=prompt[name].dtype)
+        prompt[name] = torch.cat([prompt[name], last])
+
+
+def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
+    """Logits (V,) after the last token of a prompt, every layer told whom to look at."""
+    llm = family_of(model).language_model(model.model)
+    count = prompt["embeds"].shape[1]
+    place, block = prompt["positions"][-1, 0], prompt["block"]
+    earlier = torch.ones(count, count, dtype=torch.bool).tril()
+    together = (block[:, None] == block) & (block >= 0)
+    kinds = getattr(llm.config, "layer_types", None) or ["full_attention"] * len(llm.layers)
+
+    def tell(layer: int) -> Any:
+        sees = (earlier | together) & (prompt["gone"] >= layer)
+        if kinds[layer] == "sliding_attention":
+            sees = sees & (place[:, None] - place < llm.config.sliding_window)
+        mask = torch.zeros(count, count).masked_fill(~sees, torch.finfo(torch.float32).min)
+        return lambda _, args, kwargs: (args, {**kwargs, "attention_mask": mask[None, None]})
+
+    hooks = [
+        layer.register_forward_pre_hook(tell(number), with_kwargs=True)
+        for number, layer in enumerate(llm.layers)
+    ]
+    positions = prompt["positions"]
+    extra: dict[str, Any] = {}
+    if prompt["carried"]:
+        extra = {
+            "deepstack_visual_embeds": prompt["carried"],
+            "visual_pos_masks": prompt["visual"].bool()[None],
+        }
+    try:
+        states = llm(
+            inputs_embeds=prompt["embeds"],
+            position_ids=positions[0] if len(positions) == 1 else positions,
+            use_cache=False,
+            **extra,
+        ).last_hidden_state
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return model.lm_head(states[0, -1])

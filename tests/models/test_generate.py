@@ -1,0 +1,193 @@
+"""Ways to generate: sampling, beams, turns, dtypes, many generations, and what is refused."""
+
+import copy
+import gc
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+import foveate
+from foveate.aim import AIM
+from foveate.errors import UnsupportedError
+from foveate.models.family import families, family_of
+from foveate.models.held import ReducedCache
+from foveate.testing import GREEDY, masked_generation, tiny
+
+HALF = AIM(0.5, (1, 4))
+MERGED = AIM(0.5, None)  # keeps the same tokens whatever text follows
+FAMILIES = tuple(families())
+
+
+@pytest.fixture(params=FAMILIES)
+def one(request):
+    """(model, inputs) of each family with one image."""
+    return tiny(request.param)
+
+
+def texts(model, inputs, **options):
+    return model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :].tolist()
+
+
+def test_sampling_is_seeded_and_its_samples_share_a_prompt(one):
+    model, inputs = one
+    options = {"do_sample": True, "max_new_tokens": 12, "min_new_tokens": 12}
+    with foveate.reduce(model, HALF):
+        torch.manual_seed(0)
+        first = texts(model, inputs, **options, num_return_sequences=3)
+        torch.manual_seed(0)
+        again = texts(model, inputs, **options, num_return_sequences=3)
+    assert first == again
+    assert len({tuple(text) for text in first}) > 1
+
+
+def test_beam_search_finds_what_the_whole_sequence_recomputed_finds(one):
+    model, inputs = one
+    with torch.no_grad(), foveate.reduce(model, MERGED) as run:
+        beams = model.generate(
+            **inputs, num_beams=3, num_return_sequences=3, max_new_tokens=6, min_new_tokens=6,
+            do_sample=False, output_scores=True, return_dict_in_generate=True,
+        )  # fmt: skip
+        greedy = texts(model, inputs, max_new_tokens=6, min_new_tokens=6, do_sample=False)
+    assert len(run.report.visual_tokens_in) == 1
+    assert sorted(beams.sequences_scores, reverse=True) == list(beams.sequences_scores)
+    # the score of the best beam, said again step by step without a cache
+    found = beams.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    assert mean_logprob(model, inputs, found) == pytest.approx(
+        float(beams.sequences_scores[0]), abs=1e-4
+    )
+    assert float(beams.sequences_scores[0]) >= mean_logprob(model, inputs, greedy[0]) - 1e-5
+
+
+def mean_logprob(model, inputs, tokens):
+    """Mean log probability of `tokens`, each asked for with a prompt of its own."""
+    total = 0.0
+    for count, token in enumerate(tokens):
+        asked = {
+            name: torch.cat([value, torch.tensor([[*tokens[:count]]], dtype=value.dtype)], dim=1)
+            if name == "input_ids"
+            else torch.cat(
+                [value, value.new_full((1, count), int(name == "attention_mask"))], dim=1
+            )
+            if name in ("attention_mask", "token_type_ids", "mm_token_type_ids")
+            else value
+            for name, value in inputs.items()
+        }
+        with torch.no_grad(), foveate.reduce(model, MERGED):
+            logits = model(**asked).logits[0, -1]
+        total += float(logits.log_softmax(-1)[token])
+    return total / len(tokens)
+
+
+def test_a_second_turn_goes_on_from_the_first_turns_cache(one):
+    model, inputs = one
+    follow_up = torch.tensor([[10, 11, 12, 13]])
+    with torch.no_grad(), foveate.reduce(model, MERGED):
+        cache = DynamicCache(config=family_of(model).language_model(model.model).config)
+        out = model.generate(
+            **inputs, **GREEDY, past_key_values=cache, return_dict_in_generate=True
+        )
+        ids = torch.cat([out.sequences, follow_up], dim=1)
+        assert isinstance(cache, ReducedCache)
+        assert cache.get_seq_length() == ids.shape[1] - 1 - follow_up.shape[1]
+        branch = copy.deepcopy(cache)  # one prompt, several questions
+        second = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), **GREEDY, past_key_values=cache
+        )[0, ids.shape[1] :].tolist()
+        again = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), **GREEDY, past_key_values=branch
+        )[0, ids.shape[1] :].tolist()
+        # as one long prompt: the answer and the second question are text behind the picture
+        whole = dict(inputs)
+        for name in ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"):
+            if name in inputs:
+                tail = ids[:, inputs["input_ids"].shape[1] :]
+                fill = {"input_ids": tail, "attention_mask": torch.ones_like(tail)}
+                whole[name] = torch.cat(
+                    [inputs[name], fill.get(name, torch.zeros_like(tail))], dim=1
+                )
+        expected = texts(model, whole, **GREEDY)[0]
+    assert second == again == expected
+
+
+def test_a_prompt_without_picture_after_one_with(one):
+    model, inputs = one
+    ids = torch.tensor([[1, 2, 3, 4]])
+    stock = model.generate(ids, **GREEDY)
+    with foveate.reduce(model, HALF) as run:
+        model.generate(**inputs, **GREEDY)
+        assert torch.equal(model.generate(ids, **GREEDY), stock)
+    assert len(run.reports) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_and_agrees_with_its_own_twin(one, dtype):
+    model, inputs = one
+    model.to(dtype)
+    inputs = {k: v.to(dtype) if v.is_floating_point() else v for k, v in inputs.items()}
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        with foveate.reduce(model, foveate.Reduction()):
+            assert torch.equal(model(**inputs).logits, stock)
+        with foveate.reduce(model, HALF) as run:
+            logits = model(**inputs).logits
+    assert logits.dtype == dtype
+    assert run.report.kv_bytes * 2 == in_full_precision(model, inputs)
+    assert bool(logits.isfinite().all())
+
+
+def in_full_precision(model, inputs):
+    """KV bytes of the same reduction in fp32."""
+    model = copy.deepcopy(model).float()
+    inputs = {k: v.float() if v.is_floating_point() else v for k, v in inputs.items()}
+    with torch.no_grad(), foveate.reduce(model, HALF) as run:
+        model(**inputs)
+    return run.report.kv_bytes
+
+
+def test_memory_is_flat_over_two_hundred_generations():
+    model, inputs = tiny("llava_onevision")
+    counts = []
+    for number in range(200):
+        with foveate.reduce(model, HALF):
+            model.generate(**inputs, max_new_tokens=2, do_sample=False)
+        if number in (99, 199):
+            gc.collect()
+            counts.append(sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects()))
+    assert counts[0] == counts[1]
+
+
+def test_what_cannot_be_generated_says_what_works(one):
+    model, inputs = one
+    with foveate.reduce(model, HALF), pytest.raises(UnsupportedError, match=r"StaticCache|Static"):
+        model.generate(**inputs, **GREEDY, cache_implementation="static")
+    with foveate.reduce(model, HALF), pytest.raises(UnsupportedError, match="beam search"):
+        model.generate(**inputs, **GREEDY, prompt_lookup_num_tokens=3)
+
+
+def test_gradient_checkpointing_is_refused():
+    model, inputs = tiny("llava")
+    model.train()
+    model.gradient_checkpointing_enable()
+    with foveate.reduce(model, HALF), pytest.raises(UnsupportedError, match="checkpointing"):
+        model(**inputs)
+
+
+def test_training_through_a_reduction_has_gradients():
+    model, inputs = tiny("llava")
+    model.train()
+    with foveate.reduce(model, HALF):
+        model(**inputs).logits[0, -1].sum().backward()
+    assert model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() > 0
+
+
+def test_the_masking_twin_can_tell_a_wrong_answer():
+    model, inputs = tiny("llava")
+    with torch.no_grad(), foveate.reduce(model, HALF) as run:
+        model.generate(**inputs, **GREEDY)
+        report = run.report
+    with torch.no_grad():
+        _, right = masked_generation(model, inputs, HALF, report)
+        report.pruned_after[0] = [None] * len(report.pruned_after[0])
+        _, wrong = masked_generation(model, inputs, HALF, report)
+    assert not torch.allclose(right, wrong, atol=1e-3)
