@@ -62,7 +62,6 @@ class Idefics3(Family):
                 text_config=LlamaConfig(**TINY_LLM),
                 image_token_id=TINY_IMAGE,
                 scale_factor=2,
-                pad_token_id=0,
             )
         ).eval()
 

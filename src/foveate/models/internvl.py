@@ -33,11 +33,10 @@ class InternVL(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a tile."""
+        vision: dict[str, Any] = {**TINY_VISION, "patch_size": [14, 14], "image_size": [112, 112]}
         return InternVLForConditionalGeneration(
             InternVLConfig(
-                vision_config=InternVLVisionConfig(
-                    **TINY_VISION | {"patch_size": [14, 14]}, image_size=[112, 112]
-                ),
+                vision_config=InternVLVisionConfig(**vision),
                 text_config=Qwen2Config(**TINY_LLM),
                 image_token_id=TINY_IMAGE,
                 image_seq_length=16,

@@ -20,11 +20,11 @@ from foveate.models.tiny import (
     noise,
 )
 
-TINY_TEXT = {
+TINY_TEXT: dict[str, Any] = {
     **TINY_LLM,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]},
 }
-TINY_IDS = {
+TINY_IDS: dict[str, Any] = {
     "image_token_id": TINY_IMAGE,
     "video_token_id": TINY_VIDEO,
     "vision_start_token_id": TINY_START,

@@ -28,6 +28,5 @@ class SmolVLM(Idefics3):
                 text_config=LlamaConfig(**TINY_LLM),
                 image_token_id=TINY_IMAGE,
                 scale_factor=2,
-                pad_token_id=0,
             )
         ).eval()
