@@ -30,6 +30,9 @@ def test_cost_of_a_clip_by_part():
         (["cost", "llava-1.5-7b", "--hardware", "tpu"], "unknown hardware 'tpu'"),
         (["cost", "llava-1.5-7b", "--size", "3"], "--size takes HEIGHTxWIDTH"),
         (["cost", "llava-1.5-7b", "--convention", "mine"], "convention must be one of"),
+        (["fit", "nope.csv"], "cannot read the points of nope.csv"),
+        (["fit", "ocr", "--form", "log"], "form must be one of"),
+        (["fit", "ocr", "--figure", "law.txt"], ".png, .pdf, .svg"),
         (["cost", "llava-1.5-7b", "--prune", "late"], "--prune takes"),
     ],
 )
@@ -38,3 +41,19 @@ def test_bad_input_is_one_line_and_a_status(arguments, message):
     assert (out.returncode, out.stdout) == (2, "")
     (line,) = out.stderr.strip().splitlines()
     assert message in line
+
+
+def test_fit_prints_intervals_and_what_is_not_identifiable(tmp_path):
+    figure = tmp_path / "law.png"
+    out = run("fit", "reasoning", "--figure", str(figure))
+    assert out.returncode == 0, out.stderr
+    assert "squared error 3.794e-04" in out.stdout
+    assert "predicts 7B within 0.97%" in out.stdout
+    assert "the points cannot tell A from B" in out.stdout
+    assert figure.stat().st_size > 10_000
+    product, additive = json.loads(run("fit", "ocr", "--json").stdout)
+    assert (
+        product["interval"]["alpha / beta"]["high"]
+        < 1
+        < additive["interval"]["alpha / beta"]["low"]
+    )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from foveate.aim import AIM as AIM
     from foveate.errors import FoveateError as FoveateError
     from foveate.models.reduce import reduce as reduce
+    from foveate.plan.law import fit_law as fit_law
     from foveate.reduction import Reduction as Reduction
     from foveate.reduction import Report as Report
     from foveate.reduction import create as create
@@ -27,6 +28,7 @@ _HOMES = {
     "VisionTokens": "foveate.tokens",
     "create": "foveate.reduction",
     "example": "foveate.serve.examples",
+    "fit_law": "foveate.plan.law",
     "load": "foveate.serve.vlm",
     "methods": "foveate.registry",
     "reduce": "foveate.models.reduce",
