@@ -1,4 +1,4 @@
-"""Positions of merged tokens: reading order for sequences, the grid's own places for M-RoPE, in any mix."""
+"""Positions of merged tokens: reading order, and on grids (M-RoPE) the places that they had, in any mix."""
 
 import numpy as np
 import pytest

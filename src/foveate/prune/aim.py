@@ -4,6 +4,7 @@ Source: AIM (arXiv 2412.03248), section 3.3: a token's importance is the mass it
 power iterations on the layer's sharpened causal attention, in the manner of PageRank.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,8 @@ from foveate.errors import InputError
 from foveate.prune.schedule import Bound, Schedule, check_bounds, linear
 from foveate.registry import register
 
-BLOCK = 128  # query rows at a time: 128 rows of 28 heads over 2,048 keys are 29 MB in fp32
+# numbers in a block of the attention matrix: 16 MB in fp32 stay in a CPU's cache, other devices want more
+CPU_BLOCK, BLOCK = 2**22, 2**26
 
 
 @register("aim-prune", stage="inside", paper="2412.03248")
@@ -78,7 +80,8 @@ def token_importance(
     `M = softmax(q k^T * scaling / temperature)` under the causal mask. The matrix is made once, in
     blocks of rows from the last to the first: a row only feeds rows before it, so when a block is
     reached all that will ever flow into it from later rows has arrived, and all steps of its own
-    rows can be taken before the block is thrown away. Memory is one block, never N x N.
+    rows can be taken before the block is thrown away. Memory is two blocks, never N x N, taken once: on a
+    CPU new pages cost as much as what is written to them.
 
     Args:
         query: (B, H, N, d) after RoPE.
@@ -97,16 +100,19 @@ def token_importance(
     valid = (
         torch.ones(batch, count, dtype=torch.bool, device=query.device) if valid is None else valid
     )
-    factor = width**-0.5 if scaling is None else scaling
+    factor = (width**-0.5 if scaling is None else scaling) / temperature
     # heads that share a key are rows of one product
-    query = query.unflatten(1, (groups, -1)).float() * factor
-    key = key.float()
+    query = query.detach().unflatten(1, (groups, -1)).float()
+    key = key.detach().float() * factor
+    block = (CPU_BLOCK if query.device.type == "cpu" else BLOCK) // (batch * heads * count)
+    block = min(max(block, 1), count)
+    space = query.new_empty(2, batch * heads * block * count)
     start = (valid / valid.sum(1, keepdim=True).clamp(min=1)).float()[:, None, None, :]
     mass = query.new_zeros(steps + 1, batch, groups, heads // groups, count)
     mass[0] = start
-    for low in reversed(range(0, count, BLOCK)):
-        high = min(low + BLOCK, count)
-        flow = _flow(query[..., low:high, :], key[:, :, :high], valid, low, temperature)
+    for low in reversed(range(0, count, block)):
+        high = min(low + block, count)
+        flow = _flow(query[..., low:high, :], key[:, :, :high], valid, low, space)
         for step in range(steps):  # settle this block's own rows first
             own = mass[step, ..., None, low:high] @ flow[..., low:high]
             mass[step + 1, ..., low:high] += own[..., 0, :]
@@ -123,15 +129,21 @@ def _flow(
     key: Float[Tensor, "B G K d"],
     valid: Bool[Tensor, "B N"],
     low: int,
-    temperature: float,
+    space: Float[Tensor, "2 M"],
 ) -> Float[Tensor, "B G R n K"]:
-    """Rows `low` to K of the sharpened attention matrix."""
-    rows, count = query.shape[-2], key.shape[-2]
-    logits = (query.flatten(2, 3) @ key.mT).unflatten(2, query.shape[2:4]).div_(temperature)
+    """Rows `low` to K of the sharpened attention matrix, made in `space`; they live until the next call."""
+    shape = (*query.shape[:-1], key.shape[-2])
+    logits, flow = (part[: math.prod(shape)].view(shape) for part in space)
+    torch.bmm(
+        query.flatten(0, 1).flatten(1, 2),
+        key.flatten(0, 1).mT,
+        out=logits.flatten(0, 1).flatten(1, 2),
+    )
+    rows, count = shape[-2:]
     future = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu(1)
     logits[..., low:].masked_fill_(future, -torch.inf)
     padding = ~valid[:, None, None, None, :count]
-    if padding.any():
-        logits.masked_fill_(padding, torch.finfo(logits.dtype).min)
-        return logits.softmax(-1) * valid[:, None, None, low:count, None]
-    return logits.softmax(-1)
+    if not padding.any():
+        return torch.softmax(logits, -1, out=flow)
+    logits.masked_fill_(padding, torch.finfo(logits.dtype).min)
+    return torch.softmax(logits, -1, out=flow).mul_(valid[:, None, None, low:count, None])
