@@ -33,6 +33,10 @@ def test_cost_of_a_clip_by_part():
         (["fit", "nope.csv"], "cannot read the points of nope.csv"),
         (["fit", "ocr", "--form", "log"], "form must be one of"),
         (["fit", "ocr", "--figure", "law.txt"], ".png, .pdf, .svg"),
+        (["plan", "llava-1.5-7b", "--budget", "fast"], "got 'fast'"),
+        (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is keep="),
+        (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "maths"], "task must be one of"),
+        (["plan", "llava-1.5-7b"], "frames must be at least 1"),
         (["cost", "llava-1.5-7b", "--prune", "late"], "--prune takes"),
     ],
 )
@@ -57,3 +61,10 @@ def test_fit_prints_intervals_and_what_is_not_identifiable(tmp_path):
         < 1
         < additive["interval"]["alpha / beta"]["low"]
     )
+
+
+def test_plan_prints_a_reduction_that_can_be_typed():
+    out = run("plan", "llava-onevision-7b", "--budget", "25%", "--frames", "32")
+    assert out.stdout.startswith("foveate.AIM(keep=0.398, prune=(14, 22))\n")
+    rows = json.loads(run("plan", "llava-onevision-7b", "--frames", "32", "--json").stdout)
+    assert [row["frames"] for row in rows] == [182, 103]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from foveate.errors import FoveateError as FoveateError
     from foveate.models.reduce import reduce as reduce
     from foveate.plan.law import fit_law as fit_law
+    from foveate.plan.planner import plan as plan
     from foveate.reduction import Reduction as Reduction
     from foveate.reduction import Report as Report
     from foveate.reduction import create as create
@@ -31,6 +32,7 @@ _HOMES = {
     "fit_law": "foveate.plan.law",
     "load": "foveate.serve.vlm",
     "methods": "foveate.registry",
+    "plan": "foveate.plan",
     "reduce": "foveate.models.reduce",
     "register": "foveate.registry",
 }

@@ -9,8 +9,8 @@ A config is read by its fields, so this needs neither torch nor transformers. Tw
   element, a norm 7, an activation 2, a residual 1, the output layer 1 FLOP a weight, and the N x N maps
   go through memory.
 
-Both times are rooflines: each operation takes the longer of its FLOPs at the peak rate and its bytes at
-the full bandwidth. No real run is that fast; `foveate calibrate` measures by how much.
+On a machine of the table both times are rooflines, which no real run reaches; `foveate calibrate`
+measures this machine.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from foveate.errors import InputError
-from foveate.measure.hardware import Hardware
+from foveate.measure.hardware import Machine
 from foveate.measure.shapes import LLM, read_llm
 
 Convention = Literal["exact", "llm-viewer"]
@@ -42,13 +42,9 @@ class Cost:
     kv_elements: int
     operations: tuple[tuple["Operation", int], ...] = ()
 
-    def ms(self, machine: Hardware) -> float:
-        """Roofline time on a machine."""
-        return 1000 * sum(
-            times
-            * max(work.timed / machine.flops, machine.itemsize * work.moved / machine.bandwidth)
-            for work, times in self.operations
-        )
+    def ms(self, machine: Machine) -> float:
+        """Time on a machine: a roofline, or what was measured there."""
+        return machine.ms(self.operations)
 
     def __add__(self, other: "Cost") -> "Cost":
         """Both, one after the other."""

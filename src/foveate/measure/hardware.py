@@ -1,12 +1,22 @@
 """Machines that costs are turned into time on: published peaks, or this one, measured."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from foveate.errors import InputError
+
+
+@runtime_checkable
+class Machine(Protocol):
+    """What turns operations, each with how often it runs, into milliseconds."""
+
+    @property
+    def name(self) -> str: ...
+    def ms(self, operations: Iterable[tuple[Any, int]]) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,13 @@ class Hardware:
     memory_bytes: float | None
     source: str
     itemsize: int = 2
+
+    def ms(self, operations: Iterable[tuple[Any, int]]) -> float:
+        """Roofline: each operation at the peak rate or at the full bandwidth, whichever is slower."""
+        return 1000 * sum(
+            times * max(work.timed / self.flops, self.itemsize * work.moved / self.bandwidth)
+            for work, times in operations
+        )
 
 
 TABLE = {

@@ -12,7 +12,7 @@ from typing import Any
 from foveate.errors import InputError
 from foveate.keep import check_keep, kept_count
 from foveate.measure.cost import Convention, Cost, Operation, decode_cost, prefill_cost
-from foveate.measure.hardware import Hardware
+from foveate.measure.hardware import Machine
 from foveate.measure.shapes import LLM, read_llm
 from foveate.measure.vision.encoder import Encoded, Media, encode
 from foveate.prune.schedule import Bound, check_bounds, kept_after, linear
@@ -59,8 +59,8 @@ class RequestCost:
         """Size of the KV cache."""
         return itemsize * self.kv_elements
 
-    def first_token_ms(self, machine: Hardware) -> float:
-        """Roofline time up to the first token."""
+    def first_token_ms(self, machine: Machine) -> float:
+        """Time up to the first token."""
         return sum(cost.ms(machine) for name, cost in self.parts.items() if name != "decode")
 
 

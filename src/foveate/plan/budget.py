@@ -1,0 +1,88 @@
+"""Budgets: what an answer may cost, as a share of FLOPs, FLOPs, bytes of KV cache, or milliseconds."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from foveate.errors import InputError
+from foveate.measure.hardware import Machine
+from foveate.measure.request import RequestCost
+
+Kind = Literal["share", "flops", "kv_bytes", "ms"]
+UNITS: dict[str, tuple[Kind, float]] = {
+    "%": ("share", 0.01),
+    **{f"{prefix}flop": ("flops", size) for prefix, size in
+       (("", 1.0), ("m", 1e6), ("g", 1e9), ("t", 1e12), ("p", 1e15))},
+    **{f"{prefix}b": ("kv_bytes", size) for prefix, size in
+       (("", 1.0), ("k", 1e3), ("m", 1e6), ("g", 1e9), ("ki", 2**10), ("mi", 2**20), ("gi", 2**30))},
+    "ms": ("ms", 1.0),
+    "s": ("ms", 1000.0),
+}  # fmt: skip
+ALLOWED = (
+    "a share (0.25, 25%), FLOPs (15 TFLOP), a KV cache (120 MB, 100 MiB) or a time (60 ms, 1.5 s)"
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that one answer may cost.
+
+    Attributes:
+        kind: "share" of the LLM's unreduced prefill FLOPs, "flops" of its prefill, "kv_bytes" of the
+            cache after the answer, or "ms" to the first token, encoding included.
+        value: in that unit.
+    """
+
+    kind: Kind
+    value: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.value < float("inf"):
+            raise InputError(f"a budget must be above 0, got {self.value}; allowed: {ALLOWED}")
+        if self.kind == "share" and self.value > 1:
+            raise InputError(f"a share of FLOPs must be in (0, 1], got {self.value}; {ALLOWED}")
+
+    @classmethod
+    def of(cls, budget: "Budget | float | int | str") -> "Budget":
+        """A number is a share; a string carries its unit.
+
+        Raises:
+            InputError: not a budget.
+        """
+        if isinstance(budget, Budget):
+            return budget
+        if isinstance(budget, (int, float)) and not isinstance(budget, bool):
+            return cls("share", float(budget))
+        found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([a-z%]*)\s*", str(budget).lower())
+        number, unit = found.groups() if found else ("", "")
+        try:
+            value = float(number)
+        except ValueError:
+            raise InputError(f"a budget is {ALLOWED}, got {budget!r}") from None
+        if not unit:
+            return cls("share", value)
+        unit = unit.removesuffix("s") if unit.endswith("flops") else unit
+        if unit not in UNITS:
+            raise InputError(f"unknown unit in {budget!r}; a budget is {ALLOWED}")
+        kind, size = UNITS[unit]
+        return cls(kind, value * size)
+
+    def spent(
+        self, cost: RequestCost, unreduced: RequestCost, machine: Machine, itemsize: int
+    ) -> float:
+        """What a request costs, in this budget's unit."""
+        if self.kind == "share":
+            return cost.prefill_flops / unreduced.prefill_flops
+        if self.kind == "flops":
+            return float(cost.prefill_flops)
+        if self.kind == "kv_bytes":
+            return float(cost.kv_bytes(itemsize))
+        return cost.first_token_ms(machine)
+
+    def text(self, value: float) -> str:
+        """A value of this kind with its unit."""
+        if self.kind == "share":
+            return f"{value:.1%} of the prefill FLOPs"
+        if self.kind == "flops":
+            return f"{value / 1e12:.4g} TFLOP"
+        return f"{value / 1e6:.4g} MB of KV cache" if self.kind == "kv_bytes" else f"{value:.4g} ms"

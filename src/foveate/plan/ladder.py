@@ -1,0 +1,73 @@
+"""What to give up first: AIM's knobs from "off" to the cheapest, each rung cheaper than the one before.
+
+The order follows published ablations. Video (AIM, arXiv 2412.03248, LLaVA-OneVision-7B of 28 layers,
+VideoMME, 58.2 unreduced): pruning late layers is free, 58.1 at (21, 22) and 58.2 at (14, 22); merging is
+too, down to a quarter, 58.2, then costs, 56.4 at an eighth and 50.9 at 1.6 %; pruning earlier costs most,
+52.9 at (7, 15) and 41.9 at (7, 8).
+
+Reading text is another matter. On TextVQA (same paper, LLaVA-1.5-7B of 32 layers, 58.2 unreduced, all
+near 2.4 TFLOP) FastV, which only prunes, keeps 57.3; AIM, which merges to 44 % first, 53.8; VTW, which
+drops everything after layer 8, 45.7. So tokens that are to be read are merged after the middle layers
+were pruned, and before the first quarter is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from foveate.errors import InputError
+
+Task = Literal["reasoning", "ocr"]
+START, STOP = 0.5, 0.786  # of the depth: AIM's (14, 22) of 28
+EARLY = 0.25  # of the depth: VTW's layer 8 of 32
+FEWEST = 1 / 64  # of a group: AIM's lowest merging, 1.6 %
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One setting of the knobs.
+
+    Attributes:
+        keep: share of each group's visual tokens that reaches the LLM.
+        prune: start and stop layer, None for no pruning.
+        stage: what was given up last: "nothing", "merging", "late", "middle" or "early layers".
+    """
+
+    keep: float
+    prune: tuple[int, int] | None
+    stage: str
+
+
+ORDER: dict[str, tuple[str, ...]] = {
+    "reasoning": ("late layers", "merging", "middle layers", "early layers"),
+    "ocr": ("late layers", "middle layers", "merging", "early layers"),
+}
+
+
+def ladder(layers: int, group: int, task: Task = "reasoning") -> Iterator[Rung]:
+    """Every rung for an LLM of so many layers and groups of so many tokens, dearest first.
+
+    Raises:
+        InputError: unknown task.
+    """
+    if task not in ORDER:
+        raise InputError(f"task must be one of {tuple(ORDER)}, got {task!r}")
+    start, stop = round(START * layers), max(round(STOP * layers), round(START * layers) + 1)
+    early = round(EARLY * layers)
+    # the layer after which pruning starts, from and to; after the last one nothing is left to save
+    starts = {
+        "late layers": range(layers - 2, start - 1, -1),
+        "middle layers": range(start - 1, early - 1, -1),
+        "early layers": range(early - 1, -1, -1),
+    }
+    keep, prune = 1.0, None
+    yield Rung(keep, prune, "nothing")
+    for stage in ORDER[task]:
+        if stage == "merging":
+            for count in range(group - 1, max(1, round(FEWEST * group)) - 1, -1):
+                keep = count / group
+                yield Rung(keep, prune, stage)
+            continue
+        for layer in starts[stage]:
+            prune = (layer, min(layer + stop - start, layers))
+            yield Rung(keep, prune, stage)

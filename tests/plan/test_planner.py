@@ -1,0 +1,194 @@
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from foveate.aim import AIM
+from foveate.errors import InputError
+from foveate.measure.configs import published, read_config
+from foveate.measure.hardware import TABLE
+from foveate.measure.request import request_cost
+from foveate.measure.vision.encoder import Media
+from foveate.plan.budget import Budget
+from foveate.plan.frontier import optimum
+from foveate.plan.ladder import ORDER, ladder
+from foveate.plan.law import fit_points
+from foveate.plan.measured import Measured, pareto, read_measured
+from foveate.plan.planner import plan_frames, plan_reduction
+from foveate.plan.points import published as published_points
+
+CLIP, ONEVISION = Media(frames=32), "llava-onevision-7b"
+A100 = TABLE["a100"]
+ACCURACIES = Path(__file__).parents[2] / "results" / "accuracy.json"
+
+
+@pytest.mark.parametrize(
+    ("written", "kind", "value"),
+    [
+        (0.25, "share", 0.25), (1, "share", 1.0), ("25%", "share", 0.25), ("0.25", "share", 0.25),
+        ("15 TFLOP", "flops", 15e12), ("1.5e13 FLOPs", "flops", 1.5e13), ("80gflops", "flops", 80e9),
+        ("120 MB", "kv_bytes", 120e6), ("100 MiB", "kv_bytes", 100 * 2**20),
+        ("60 ms", "ms", 60.0), ("1.5s", "ms", 1500.0), (Budget("ms", 7.0), "ms", 7.0),
+    ],
+)  # fmt: skip
+def test_budgets(written, kind, value):
+    budget = Budget.of(written)
+    assert (budget.kind, budget.value) == (kind, pytest.approx(value))
+
+
+@pytest.mark.parametrize(
+    "written", [0, -1, 1.5, "150%", "fast", "12 parsecs", "", float("nan"), "1.2.3 ms"]
+)
+def test_bad_budgets_are_refused(written):
+    with pytest.raises(InputError, match="share"):
+        Budget.of(written)
+
+
+@pytest.mark.parametrize("task", ORDER)
+@pytest.mark.parametrize("model", published())
+def test_every_rung_is_cheaper_than_the_one_before(model, task):
+    config, media = read_config(model), Media(images=2, height=672, width=448)
+    costs = [
+        request_cost(config, media, 100, keep=rung.keep, prune=rung.prune)
+        for rung in ladder(config.text_config.num_hidden_layers, 64, task)
+    ]
+    for before, after in itertools.pairwise(costs):
+        assert after.prefill_flops <= before.prefill_flops
+        assert after.kv_elements <= before.kv_elements
+    assert costs[-1].prefill_flops < 0.2 * costs[0].prefill_flops
+
+
+@pytest.mark.parametrize("task", ORDER)
+@pytest.mark.parametrize(
+    "written", [1.0, 0.9, 0.6, 0.25, 0.05, "15 TFLOP", "60 MB", "140 ms", "300 ms"]
+)
+def test_the_plan_fits_and_the_rung_before_does_not(written, task):
+    config, budget = read_config(ONEVISION), Budget.of(written)
+    plan = plan_reduction(ONEVISION, written, CLIP, task=task)
+
+    def spent(rung) -> float:
+        cost = request_cost(config, CLIP, 100, keep=rung.keep, prune=rung.prune)
+        return budget.spent(cost, plan.unreduced, A100, 2)
+
+    rungs = list(ladder(28, 196, task))
+    fitting = [spent(rung) <= budget.value for rung in rungs]
+    first = rungs[fitting.index(True)]  # every rung is looked at
+    assert (plan.keep, plan.prune) == (first.keep, first.prune)
+    assert budget.spent(plan.cost, plan.unreduced, A100, 2) <= budget.value
+
+
+def test_what_is_given_up_first():
+    late, merged, early = (plan_reduction(ONEVISION, share, CLIP) for share in (0.7, 0.15, 0.02))
+    assert (late.keep, late.prune) == (1.0, (15, 23))
+    assert merged.prune == (14, 22)
+    assert 0.2 < merged.keep < 0.25
+    assert early.prune < (14, 22)
+    assert early.keep == pytest.approx(1 / 64, abs=0.003)
+    assert "merging" in merged.why
+    reading = plan_reduction(ONEVISION, 0.42, CLIP, task="ocr")
+    assert (reading.keep, reading.prune) == (1.0, (7, 15))
+    assert plan_reduction(ONEVISION, 0.3, CLIP, task="ocr").keep < 1
+
+
+def test_a_plan_becomes_a_reduction():
+    plan = plan_reduction(ONEVISION, "15 TFLOP", CLIP)
+    assert plan.reduction == AIM(keep=plan.keep, prune=plan.prune)
+    assert plan_reduction(ONEVISION, 1.0).reduction.is_off
+
+
+def test_an_infeasible_budget_gives_the_cheapest_plan():
+    message = r"no plan fits 10 ms; the cheapest is keep=0.0153.*, prune=\(0, 8\) at \d\d\.\d+ ms"
+    with pytest.raises(InputError, match=message):
+        plan_reduction(ONEVISION, "10 ms", CLIP)
+    with pytest.raises(InputError, match=r"no plan fits 0.1% of the prefill FLOPs; the cheapest"):
+        plan_reduction(ONEVISION, 0.001, CLIP, task="ocr")
+
+
+def test_a_faster_machine_keeps_more():
+    slow, fast = (
+        plan_reduction(ONEVISION, "120 ms", CLIP, machine=name) for name in ("a100", "h100")
+    )
+    assert slow.cost.visual_tokens_to_llm < fast.cost.visual_tokens_to_llm
+
+
+def test_how_many_frames_fit_as_published():
+    frames = plan_frames(ONEVISION, 32, prune=(14, 22), convention="llm-viewer")
+    assert frames.frames == 192
+    assert frames.cost.flops <= frames.unreduced.flops
+
+
+def test_really_dropping_and_encoding_make_room_for_fewer_frames():
+    dropped = plan_frames(ONEVISION, 32, prune=(14, 22))
+    encoded = plan_frames(ONEVISION, 32, prune=(14, 22), encoder=True)
+    assert 96 < encoded.frames < dropped.frames < 192
+    for found, of in ((dropped, "prefill_flops"), (encoded, "flops")):
+        more = request_cost(
+            read_config(ONEVISION), Media(frames=found.frames + 1), 100, keep=0.25, prune=(14, 22)
+        )
+        assert getattr(found.cost, of) <= getattr(found.unreduced, of) < getattr(more, of)
+    with pytest.raises(InputError, match="at least 1, got 0"):
+        plan_frames(ONEVISION, 0)
+
+
+def test_measured_accuracy_decides_where_there_is_some():
+    rows = [
+        Measured("reasoning", 1.0, None, 0.90), Measured("reasoning", 0.5, None, 0.91),
+        Measured("reasoning", 1.0, (0.5, 0.786), 0.80), Measured("reasoning", 0.125, None, 0.60),
+        Measured("ocr", 1.0, None, 0.9), Measured("ocr", 1.0, (0.5, 0.786), 0.89),
+    ]  # fmt: skip
+    chosen = plan_reduction(ONEVISION, 1.0, CLIP, measured=rows)
+    assert (chosen.keep, chosen.prune, chosen.accuracy) == (0.5, None, 0.91)
+    assert plan_reduction(ONEVISION, 0.3, CLIP, measured=rows).keep == 0.125
+    assert plan_reduction(ONEVISION, 0.8, CLIP, measured=rows, task="ocr").accuracy == 0.89
+    with pytest.raises(InputError, match=r"the cheapest is keep=0.125, prune=None"):
+        plan_reduction(ONEVISION, 0.01, CLIP, measured=rows)
+
+
+def test_the_front_holds_what_nothing_beats():
+    rows = [
+        (cost, Measured("t", 1.0, None, right))
+        for cost, right in [(3.0, 0.5), (1.0, 0.4), (2.0, 0.6), (2.0, 0.3)]
+    ]
+    assert [(cost, row.accuracy) for cost, row in pareto(rows)] == [(1, 0.4), (2, 0.6)]
+
+
+def test_accuracies_of_the_benchmark_are_read(tmp_path):
+    rows = read_measured(ACCURACIES)
+    raw = json.loads(ACCURACIES.read_text())["rows"]
+    assert [row.accuracy for row in rows] == [row["accuracy"] for row in raw]
+    assert {row.prune for row in rows} == {None, (0.5, 0.786)}
+    plan = plan_reduction("foveate-mini", 0.5, measured=rows)
+    assert plan.accuracy == max(r.accuracy for r in rows if r.task == "reasoning" and r.keep <= 0.5)
+    for text in ("{", "[]", '{"rows": [{"task": "x", "setting": "?", "accuracy": 1}]}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InputError, match=r"bad.json must hold rows|a setting is keep"):
+            read_measured(tmp_path / "bad.json")
+
+
+def test_one_call_for_the_three_questions():
+    import foveate
+
+    config = read_config(ONEVISION)
+    assert foveate.plan(config, budget=0.25) == plan_reduction(ONEVISION, 0.25)
+    assert foveate.plan(ONEVISION, frames=8) == plan_frames(ONEVISION, 8)
+    law = fit_points(published_points("reasoning"))
+    found = foveate.plan(budget="0.4 TFLOP", law=law, models={"2b": 2.0, "4b": 4.0})
+    assert found == optimum(law, 4e11, 50, models={"2b": 2.0, "4b": 4.0})
+    assert foveate.plan(budget=4e11, law=law).best == optimum(law, 4e11, 50).best
+    for wrong in ({}, {"model": ONEVISION}, {"model": ONEVISION, "budget": 0.5, "frames": 3}):
+        with pytest.raises(InputError, match="plan takes a model and a budget"):
+            foveate.plan(**wrong)
+    with pytest.raises(InputError, match="a law's budget is FLOPs"):
+        foveate.plan(budget="50 ms", law=law)
+
+
+def test_a_model_is_planned_for_by_its_config():
+    from types import SimpleNamespace
+
+    import foveate
+
+    config = read_config("llava-1.5-7b")
+    model = SimpleNamespace(config=config)
+    vlm = SimpleNamespace(model=model)
+    assert foveate.plan(vlm, 0.5) == foveate.plan(model, 0.5) == foveate.plan(config, 0.5)
