@@ -36,6 +36,8 @@ def test_cost_of_a_clip_by_part():
         (["plan", "llava-1.5-7b", "--budget", "fast"], "got 'fast'"),
         (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is keep="),
         (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "maths"], "task must be one of"),
+        (["calibrate", "--out", "/no/such/folder/x.json"], "existing folder"),
+        (["calibrate", "--repeats", "0"], "at least 1, got 0"),
         (["plan", "llava-1.5-7b"], "frames must be at least 1"),
         (["cost", "llava-1.5-7b", "--prune", "late"], "--prune takes"),
     ],

@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
+from foveate.errors import InputError
 from foveate.shell import Json, amount, parse_prune, parse_size, print_json, print_table
 
 
@@ -16,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command()(cost)
     app.command()(fit)
     app.command()(plan)
+    app.command()(calibrate)
 
 
 def cost(
@@ -29,11 +31,13 @@ def cost(
     answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = 1,
     keep: Annotated[float, typer.Option(help="Share of visual tokens kept, (0, 1].")] = 1.0,
     prune: Annotated[str, typer.Option(help="START,STOP as layers or shares of depth.")] = "none",
-    hardware: Annotated[str, typer.Option(help="A known machine, or cpu: measured.")] = "a100",
+    hardware: Annotated[
+        str, typer.Option(help="A known machine, cpu, or a calibration.json.")
+    ] = "a100",
     convention: Annotated[str, typer.Option(help="exact, or llm-viewer: AIM's tables.")] = "exact",
     as_json: Json = False,
 ) -> None:
-    """What a request costs: FLOPs, KV cache, roofline time; nothing is loaded or run."""
+    """What a request costs: FLOPs, KV cache, and time (a roofline, unless calibrated); no model runs."""
     from foveate.measure.configs import read_config
     from foveate.measure.hardware import hardware as machine_named
     from foveate.measure.request import request_cost
@@ -48,10 +52,10 @@ def cost(
     full = request_cost(config, media, text, **knobs)
     cut = request_cost(config, media, text, keep=keep, prune=parse_prune(prune), **knobs)
     if as_json:
-        more = {"model": model, "convention": convention, "hardware": vars(machine)}
+        more = {"model": model, "convention": convention, "hardware": asdict(cast(Any, machine))}
         print_json({**more, **cost_document(cut, full, machine)})
         return
-    table = Table("part", "FLOPs", "unreduced", f"ms on {machine.name} (roofline)")
+    table = Table("part", "FLOPs", "unreduced", f"ms on {machine.name}")
     for name in dict.fromkeys([*cut.parts, *full.parts]):
         now, before = (costs.parts.get(name) for costs in (cut, full))
         table.add_row(
@@ -84,8 +88,7 @@ def cost_document(cut: Any, full: Any, machine: Any) -> dict[str, Any]:
         "first_token_ms": cut.first_token_ms(machine),
         "first_token_ms_unreduced": full.first_token_ms(machine),
         "parts": {
-            name: {"flops": part.flops, "roofline_ms": part.ms(machine)}
-            for name, part in cut.parts.items()
+            name: {"flops": part.flops, "ms": part.ms(machine)} for name, part in cut.parts.items()
         },
     }
 
@@ -165,7 +168,7 @@ def plan(
     text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = 100,
     answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = 1,
     task: Annotated[str, typer.Option(help="reasoning, or ocr: text is read.")] = "reasoning",
-    hardware: Annotated[str, typer.Option(help="The machine that a time is of.")] = "a100",
+    hardware: Annotated[str, typer.Option(help="As in cost; a time is of it.")] = "a100",
     measured: Annotated[
         Path | None, typer.Option(help="Accuracies that benchmarks/accuracy.py wrote.")
     ] = None,
@@ -209,4 +212,31 @@ def plan(
         f"foveate.AIM(keep={found.keep:.4g}, prune={found.prune})\n{found.why}; "
         f"{found.cost.visual_tokens_to_llm} of {found.cost.visual_tokens_in} visual tokens, "
         f"{found.flops_share:.1%} of the prefill FLOPs\n"
+    )
+
+
+def calibrate(
+    out: Annotated[Path, typer.Option(help="Where the rates go.")] = Path("calibration.json"),
+    repeats: Annotated[int, typer.Option(help="Runs a shape, after a warm-up.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine's prefill (a minute or two); then `--hardware calibration.json`."""
+    from foveate.measure import probe
+
+    if not out.resolve().parent.is_dir() or out.suffix != ".json":
+        raise InputError(f"--out must be a .json in an existing folder, got {out}")
+    if repeats < 1:
+        raise InputError(f"--repeats must be at least 1, got {repeats}")
+
+    def seen(shape: Any, ms: float) -> None:
+        sys.stderr.write(f"width {shape.width}, {shape.rows} rows: {ms:.1f} ms\n")
+
+    found = probe.calibrate(repeats=repeats, seen=seen)
+    found.write(out)
+    if as_json:
+        print_json(asdict(found))
+        return
+    sys.stdout.write(
+        f"Wrote {out}: {found.name}; {len(probe.HELD_OUT)} other shapes were foretold within "
+        f"{found.median_error or 0:.1%} (median)\n"
     )

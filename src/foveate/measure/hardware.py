@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from foveate.errors import InputError
+from foveate.measure.calibration import Calibration
 
 
 @runtime_checkable
@@ -62,16 +64,21 @@ TABLE = {
 }
 
 
-def hardware(name: str) -> Hardware:
-    """The machine of that name; "cpu" is measured on the spot.
+def hardware(name: str) -> Machine:
+    """The machine of that name; "cpu" is measured on the spot, a .json file was made by `calibrate`.
 
     Raises:
         InputError: unknown name; the message lists the known ones.
     """
+    if name.endswith(".json"):
+        return Calibration.read(Path(name))
     if name == "cpu":
         return measure_cpu()
     if name not in TABLE:
-        raise InputError(f"unknown hardware {name!r}; known: {', '.join(TABLE)}, cpu (measured)")
+        raise InputError(
+            f"unknown hardware {name!r}; known: {', '.join(TABLE)}, cpu (measured), or a .json of "
+            "foveate calibrate"
+        )
     return TABLE[name]
 
 
