@@ -1,4 +1,4 @@
-"""The README's tables, written from the records in results/.
+"""The README's tables, written from the records in results/ and from the families.
 
     python benchmarks/readme_tables.py          # rewrite them in README.md
 
@@ -9,6 +9,8 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+
+from foveate.models.family import support
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,7 +82,15 @@ def accuracy() -> str:
     )
 
 
-TABLES = {"speed": speed, "accuracy": accuracy}
+def families() -> str:
+    """What works on which family."""
+    rows = [
+        [row.family, f"`{row.model}`", row.takes, row.merge_at, row.positions] for row in support()
+    ]
+    return markdown(["family", "transformers class", "takes", "merge at", "positions"], rows)
+
+
+TABLES = {"speed": speed, "accuracy": accuracy, "families": families}
 
 
 def filled(text: str) -> str:

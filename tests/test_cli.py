@@ -6,6 +6,7 @@ import pytest
 
 import foveate
 from foveate.errors import InputError
+from foveate.models.family import families
 from foveate.shell import parse_prune
 
 
@@ -48,9 +49,12 @@ def test_bad_input_is_one_line_and_a_status(arguments, message):
 
 
 def test_methods():
-    rows = json.loads(run("methods", "--json").stdout)
-    assert {row["name"] for row in rows} == set(foveate.methods())
-    assert "aim-merge" in run("methods").stdout
+    listed = json.loads(run("methods", "--json").stdout)
+    assert {row["name"] for row in listed["methods"]} == set(foveate.methods())
+    assert {row["family"] for row in listed["families"]} == set(families())
+    shown = run("methods").stdout
+    assert "aim-merge" in shown
+    assert "qwen2_5_vl" in shown
 
 
 def test_prune_is_parsed():

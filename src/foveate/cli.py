@@ -74,7 +74,10 @@ def ask(
     prune: Annotated[
         str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
     ] = None,
-    frames: Annotated[int, typer.Option(help="Frames taken from a clip.")] = 8,
+    frames: Annotated[
+        int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames taken a second of a clip.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 32,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +94,7 @@ def ask(
         knobs["prune"] = None
     asked = keep is not None or prune is not None or method != "aim"
     reduction = create(method, **knobs) if asked else None
-    answer = load(model).ask(media[:-1], media[-1], reduction, max_new_tokens, frames)
+    answer = load(model).ask(media[:-1], media[-1], reduction, max_new_tokens, frames, fps)
     if as_json:
         print_json({"text": answer.text, "report": answer.report.to_dict()})
         return
@@ -107,20 +110,23 @@ def ask(
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """List the reduction methods."""
+    """List the reduction methods, and the model families that they work on."""
+    from foveate.models.family import support
     from foveate.registry import methods as known
 
     rows = [
         {"name": m.name, "stage": m.stage, "paper": m.paper, "summary": m.summary}
         for m in known().values()
     ]
+    families = [vars(row) for row in support()]
     if as_json:
-        print_json(rows)
+        print_json({"methods": rows, "families": families})
         return
-    table = Table("name", "stage", "paper", "summary")
-    for row in rows:
-        table.add_row(*row.values())
-    print_table(table)
+    for listed in (rows, families):
+        table = Table(*(name.replace("_", " ") for name in listed[0]))
+        for row in listed:
+            table.add_row(*row.values())
+        print_table(table)
 
 
 def _demo_table(rows: list[Any]) -> Table:

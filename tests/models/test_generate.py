@@ -191,3 +191,12 @@ def test_the_masking_twin_can_tell_a_wrong_answer():
         report.pruned_after[0] = [None] * len(report.pruned_after[0])
         _, wrong = masked_generation(model, inputs, HALF, report)
     assert not torch.allclose(right, wrong, atol=1e-3)
+
+
+def test_a_compiled_model_is_refused():
+    model, _ = tiny("llava")
+    with pytest.raises(UnsupportedError, match="compiled model"):
+        foveate.reduce(torch.compile(model), HALF).__enter__()
+    model.compile()
+    with pytest.raises(UnsupportedError, match="compiled model"):
+        foveate.reduce(model, HALF).__enter__()

@@ -1,4 +1,4 @@
-"""Positions of merged tokens: reading order, and on grids (M-RoPE) the places that they had, in any mix."""
+"""Positions of merged tokens: reading order, and on grids (M-RoPE) their own places, in any mix."""
 
 import numpy as np
 import pytest

@@ -1,37 +1,83 @@
+import subprocess
+import sys
+
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from foveate.errors import InputError
-from foveate.serve.media import Clip, read, spread
+from foveate.serve.media import Clip, Sampling, read, spread
 
 
 def test_pictures_and_animations(tmp_path):
     frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in range(0, 100, 10)]
     frames[0].save(tmp_path / "one.png")
     frames[0].save(tmp_path / "many.webp", save_all=True, append_images=frames[1:], lossless=True)
-    assert read(tmp_path / "one.png", 4).size == (8, 8)
-    clip = read(str(tmp_path / "many.webp"), 4)
+    assert read(tmp_path / "one.png").size == (8, 8)
+    clip = read(str(tmp_path / "many.webp"), Sampling(4))
     assert [frame.getpixel((0, 0))[0] for frame in clip.frames] == [0, 30, 60, 90]
     assert clip.array().shape == (4, 8, 8, 3)
 
 
-def test_video_files(tmp_path):
-    av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width = stream.height = 32
-        for shade in range(20):
-            picture = np.full((32, 32, 3), 12 * shade, dtype=np.uint8)
+def write_clip(path, frames, rate=10, side=32):
+    """Frames that get brighter, as MPEG-4."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.width = stream.height = side
+        for number in range(frames):
+            picture = np.full((side, side, 3), 240 * number // frames, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode())
-    clip = read(tmp_path / "clip.mp4", 5)
-    shades = clip.array().mean(axis=(1, 2, 3))
-    assert len(shades) == 5
-    assert (np.diff(shades) > 30).all()
+
+
+def shades(clip):
+    return clip.array().mean(axis=(1, 2, 3))
+
+
+def test_video_files(tmp_path):
+    write_clip(tmp_path / "clip.mp4", 20)
+    few = shades(read(tmp_path / "clip.mp4", Sampling(5)))
+    assert len(few) == 5
+    assert (np.diff(few) > 30).all()
+    assert len(shades(read(tmp_path / "clip.mp4"))) == 8
+
+
+def test_frames_a_second(tmp_path):
+    write_clip(tmp_path / "clip.mp4", 40, rate=10)
+    assert len(read(tmp_path / "clip.mp4", Sampling(fps=2)).frames) == 8
+    assert len(read(tmp_path / "clip.mp4", Sampling(fps=1000)).frames) == 40
+    assert len(read(tmp_path / "clip.mp4", Sampling(frames=3, fps=2)).frames) == 3
+    steps = np.diff(shades(read(tmp_path / "clip.mp4", Sampling(fps=2))))
+    assert np.ptp(steps) < 6
+
+
+def test_memory_does_not_grow_with_a_clips_length(tmp_path):
+    script = (
+        "import resource, sys; from foveate.serve.media import Sampling, read; "
+        "read(sys.argv[1], Sampling(4)); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for frames in (40, 4000):  # 4,000 frames of 160 x 160 are 300 MB
+        write_clip(tmp_path / f"{frames}.mp4", frames, side=160)
+        command = [sys.executable, "-c", script, str(tmp_path / f"{frames}.mp4")]
+        peaks.append(int(subprocess.run(command, capture_output=True, check=True).stdout))
+    assert peaks[1] - peaks[0] < 50_000  # KB
+
+
+def test_broken_and_audio_only_files_say_so(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
     with pytest.raises(InputError, match=r"cannot read .*broken.mp4 as a video"):
-        read(tmp_path / "broken.mp4", 5)
+        read(tmp_path / "broken.mp4")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+        silence.sample_rate = 44100
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode())
+    with pytest.raises(InputError, match=r"sound.mp4 has no video stream"):
+        read(tmp_path / "sound.mp4")
 
 
 def test_spread_takes_both_ends():
@@ -49,18 +95,32 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path):
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:3000])
     Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
     with pytest.raises(InputError, match="no such picture"):
-        read(tmp_path / "none.png", 8)
+        read(
+            tmp_path / "none.png",
+        )
     with pytest.raises(InputError, match=r"empty \(0 bytes\)"):
-        read(tmp_path / "empty.png", 8)
+        read(
+            tmp_path / "empty.png",
+        )
     with pytest.raises(InputError, match=r"cannot read .*text.png"):
-        read(tmp_path / "text.png", 8)
+        read(
+            tmp_path / "text.png",
+        )
     with pytest.raises(InputError, match=r"cannot read .*cut.png"):
-        read(tmp_path / "cut.png", 8)
+        read(
+            tmp_path / "cut.png",
+        )
     with pytest.raises(InputError, match=r"huge.png.* allowed.*100,000,000"):
-        read(tmp_path / "huge.png", 8)
+        read(
+            tmp_path / "huge.png",
+        )
     with pytest.raises(InputError, match="no frames"):
         Clip([])
     with pytest.raises(InputError, match="one size"):
         Clip([Image.new("RGB", (2, 2)), Image.new("RGB", (3, 2))])
     with pytest.raises(InputError, match="frames must be at least 1, got 0"):
-        read(whole, 0)
+        read(whole, Sampling(0))
+    with pytest.raises(InputError, match="fps must be above 0, got nan"):
+        Sampling(fps=float("nan"))
+    with pytest.raises(InputError, match="a Clip has no frame rate"):
+        read(Clip([Image.new("RGB", (2, 2))]), Sampling(fps=1))

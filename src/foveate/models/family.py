@@ -90,8 +90,12 @@ class Family(ABC):
         return core.language_model
 
     def projector(self, core: Any) -> Any:
-        """The module that takes encoder features (images, patches, D) to the LLM's width."""
-        return core.multi_modal_projector
+        """The module that takes encoder features (images, patches, D) to the LLM's width, one by one.
+
+        Raises:
+            UnsupportedError: this family has no such module: it joins, pools or packs patches on the way.
+        """
+        raise UnsupportedError(f"{self.model_type} merges at the LLM's input only; use at='llm'")
 
     def encoder_keys(self, core: Any) -> Any:
         """The module whose output is the keys of the vision layer that reads the chosen features.
@@ -169,6 +173,50 @@ def family_of(model: Any) -> Family:
     if kind not in table:
         raise UnsupportedError(
             f"cannot reduce {type(model).__name__} (model type {kind!r}); supported: {', '.join(table)}. "
-            "A family is one module in foveate/models: see foveate.models.family.Family"
+            "A family is one module that registers a foveate.models.family.Family: see "
+            "docs/guides/new-family.md"
         )
     return table[kind]
+
+
+@dataclass(frozen=True)
+class Support:
+    """What works on one family.
+
+    Attributes:
+        family: model type.
+        model: name of the transformers class.
+        takes: modalities.
+        merge_at: where methods before the LLM can work, and on what.
+        positions: what merging does to positions.
+    """
+
+    family: str
+    model: str
+    takes: str
+    merge_at: str
+    positions: str
+
+
+def support() -> list[Support]:
+    """The support matrix, read off the families themselves. Pruning inside the LLM works on all."""
+    rows = []
+    for name, family in families().items():
+        model = family.tiny()
+        places = ["llm"]
+        for place, method in (("encoder", "projector"), ("encoder keys", "encoder_keys")):
+            try:
+                getattr(family, method)(model.model)
+            except UnsupportedError:
+                continue
+            places.append(place)
+        rows.append(
+            Support(
+                family=name,
+                model=type(model).__name__,
+                takes=", ".join(family.placeholders(model.config)),
+                merge_at=", ".join(places),
+                positions="kept on the grid" if family.grid_positions else "renumbered",
+            )
+        )
+    return rows

@@ -50,10 +50,6 @@ class Idefics3(Family):
         """`text_model`."""
         return core.text_model
 
-    def projector(self, core: Any) -> Any:
-        """`connector`."""
-        return core.connector
-
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a tile."""
         return Idefics3ForConditionalGeneration(

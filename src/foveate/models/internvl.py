@@ -31,6 +31,10 @@ class InternVL(Family):
         """Images and frames alike."""
         return {"image": config.image_token_id}
 
+    def projector(self, core: Any) -> Any:
+        """`multi_modal_projector`."""
+        return core.multi_modal_projector
+
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a tile."""
         vision: dict[str, Any] = {**TINY_VISION, "patch_size": [14, 14], "image_size": [112, 112]}

@@ -19,6 +19,10 @@ class Llava(Family):
         """Images only."""
         return {"image": config.image_token_id}
 
+    def projector(self, core: Any) -> Any:
+        """`multi_modal_projector`."""
+        return core.multi_modal_projector
+
     def encoder_keys(self, core: Any) -> Any:
         """`k_proj` of the vision layer whose input is the chosen hidden state."""
         chosen, layers = core.config.vision_feature_layer, vision_encoder(core).layers

@@ -44,9 +44,9 @@ class LlavaOnevision(Family):
             lengths = torch.tensor([math.ceil(side / 2) ** 2] * frames + [1])
             return [torch.arange(frames + 1).repeat_interleave(lengths)] * clips
         counts, sizes = arguments.get("batch_num_images"), arguments["image_sizes"]
-        tiled = (
-            [True] * len(sizes) if counts is None else [n == 1 for n in counts for _ in range(n)]
-        )
+        tiled = [True] * len(sizes)
+        if counts is not None:  # of several images each has its base view only
+            tiled = [int(count) == 1 for count in counts for _ in range(int(count))]
         ratio = arguments.get("vision_aspect_ratio") or config.vision_aspect_ratio
         return image_groups(
             config,

@@ -8,7 +8,6 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from foveate.errors import UnsupportedError
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import (
     TINY_END,
@@ -57,14 +56,6 @@ class Qwen2VL(Family):
             torch.arange(steps).repeat_interleave(len(entry) // steps)
             for entry, steps in zip(pooled, grids[:, 0].tolist(), strict=True)
         ]
-
-    def projector(self, core: Any) -> Any:
-        """None of its own: the tower's merger joins 2 x 2 patches.
-
-        Raises:
-            UnsupportedError: always.
-        """
-        raise UnsupportedError(f"{self.model_type} merges at the LLM's input only; use at='llm'")
 
     def tiny(self) -> Any:
         """6 layers of width 64; a visual token for 28 x 28 pixels of two frames."""

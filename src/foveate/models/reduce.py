@@ -72,6 +72,12 @@ def reduce(model: Any, reduction: Reduction) -> Iterator[Run]:
         raise InputError(
             f"reduce() takes a Reduction such as foveate.AIM(keep=0.25), got {reduction!r}"
         )
+    if hasattr(model, "_orig_mod") or any(
+        getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()
+    ):
+        raise UnsupportedError(
+            "a compiled model cannot be reduced: its graph is of fixed length; reduce the model itself"
+        )
     reducer = Reducer(model, family_of(model), reduction)
     with reducer.installed():
         yield reducer.run

@@ -15,7 +15,6 @@ from foveate.serve.examples import FOLDER
 from foveate.serve.media import Clip, read
 from foveate.serve.vlm import VLM, load
 
-FRAMES = 8
 REPEATS = 3
 BUDGETS: dict[str, Reduction] = {
     "unreduced": Reduction(),
@@ -74,8 +73,7 @@ def run(advance: Callable[[int, int], None], model: str | Path = "foveate-mini")
 
 def _cell(vlm: VLM, item: dict[str, str], budget: str) -> Row:
     answers = [
-        vlm.ask(FOLDER / item["file"], item["question"], BUDGETS[budget], frames=FRAMES)
-        for _ in range(REPEATS)
+        vlm.ask(FOLDER / item["file"], item["question"], BUDGETS[budget]) for _ in range(REPEATS)
     ]
     seconds = [
         sum(answer.report.seconds[part] for part in ("encode", "compress", "prefill"))
@@ -97,10 +95,10 @@ def picture(rows: list[Row]) -> Image.Image:
     drawn: dict[bool, Row] = {}
     for row in rows:
         if row.budget == DRAWN:
-            drawn.setdefault(isinstance(read(FOLDER / row.file, FRAMES), Clip), row)
+            drawn.setdefault(isinstance(read(FOLDER / row.file), Clip), row)
     strips = []
     for is_clip, row in sorted(drawn.items()):
-        media = read(FOLDER / row.file, FRAMES)
+        media = read(FOLDER / row.file)
         views = list(media.frames) if isinstance(media, Clip) else [media]
         into, after = row.report.merged_into[0], row.report.pruned_after[0]
         side = int((len(into) // len(views)) ** 0.5) if is_clip else 12

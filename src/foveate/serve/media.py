@@ -1,5 +1,6 @@
 """Pictures and clips from files: what cannot be read is one clear error."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from foveate.errors import InputError, MissingExtraError
 
 MAX_PIXELS = 100_000_000
+FRAMES = 8  # taken from a clip where nothing else is said
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 
 
@@ -35,31 +37,69 @@ class Clip:
         """(frames, height, width, 3) bytes."""
         return np.stack([np.asarray(frame.convert("RGB")) for frame in self.frames])
 
-    def sampled(self, count: int) -> "Clip":
-        """`count` frames evenly spread, first and last included; fewer if the clip has fewer."""
-        return Clip([self.frames[index] for index in spread(len(self.frames), count)])
-
 
 def spread(total: int, count: int) -> list[int]:
     """`count` of `total` indices, evenly spread from the first to the last."""
     return np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist()
 
 
-def read(source: str | Path | Image.Image | Clip, frames: int) -> Image.Image | Clip:
-    """A picture, or a clip of at most `frames` frames.
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a clip are taken.
+
+    Attributes:
+        frames: at most so many, evenly spread, first and last included; 8 where no `fps` is given.
+        fps: so many a second of the clip, from its first frame on.
+
+    Raises:
+        InputError: `frames` below 1, or `fps` not above 0.
+    """
+
+    frames: int | None = None
+    fps: int | float | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f"frames must be at least 1, got {self.frames}")
+        if self.fps is not None and not 0 < self.fps < float("inf"):
+            raise InputError(f"fps must be above 0, got {self.fps}")
+
+    def indices(self, total: int, rate: float | None, name: str) -> list[int]:
+        """Frames to take, in order.
+
+        Args:
+            total: frames of the clip.
+            rate: its frames a second; None if it has no time.
+            name: the clip's, for the error.
+
+        Raises:
+            InputError: `fps` of a clip that has no time.
+        """
+        if self.fps is None:
+            return spread(total, self.frames or FRAMES)
+        if not rate:
+            raise InputError(f"{name} has no frame rate, so fps cannot be used; use frames")
+        step = max(rate / self.fps, 1.0)  # no frame is taken twice
+        timed = [int(number * step) for number in range(math.ceil(total / step))]
+        return [timed[place] for place in spread(len(timed), self.frames or len(timed))]
+
+
+def read(
+    source: str | Path | Image.Image | Clip, sampling: Sampling = Sampling()
+) -> Image.Image | Clip:
+    """A picture, or some frames of a clip.
 
     Args:
         source: a picture or clip, or the path of one; animated pictures (GIF, WebP) are clips.
-        frames: frames to take from a clip.
+        sampling: which frames to take from a clip.
 
     Raises:
         InputError: the file is missing, empty, unreadable or gigantic, or holds no frames.
         MissingExtraError: a video file, and PyAV is not installed.
     """
-    if frames < 1:
-        raise InputError(f"frames must be at least 1, got {frames}")
     if isinstance(source, Clip):
-        return source.sampled(frames)
+        wanted = sampling.indices(len(source.frames), None, "a Clip")
+        return Clip([source.frames[index] for index in wanted])
     if isinstance(source, Image.Image):
         return _checked(source, "picture").convert("RGB")
     if not isinstance(source, (str, Path)):
@@ -70,11 +110,11 @@ def read(source: str | Path | Image.Image | Clip, frames: int) -> Image.Image | 
     if not path.stat().st_size:
         raise InputError(f"{path} is empty (0 bytes)")
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        return Clip(_video_frames(path, frames))
-    return _picture(path, frames)
+        return Clip(_video_frames(path, sampling))
+    return _picture(path, sampling)
 
 
-def _picture(path: Path, frames: int) -> Image.Image | Clip:
+def _picture(path: Path, sampling: Sampling) -> Image.Image | Clip:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -83,7 +123,9 @@ def _picture(path: Path, frames: int) -> Image.Image | Clip:
                 count = getattr(opened, "n_frames", 1)
                 if count == 1:
                     return opened.convert("RGB")
-                wanted = set(spread(count, frames))
+                lasts = opened.info.get("duration")  # of a frame, in ms
+                rate = 1000 / lasts if lasts else None
+                wanted = set(sampling.indices(count, rate, str(path)))
                 every = enumerate(ImageSequence.Iterator(opened))
                 return Clip([frame.convert("RGB") for index, frame in every if index in wanted])
     except Image.DecompressionBombError as error:
@@ -101,8 +143,8 @@ def _checked(picture: Image.Image, name: str) -> Image.Image:
     return picture
 
 
-def _video_frames(path: Path, count: int) -> list[Image.Image]:
-    """Evenly spread frames, decoded as a stream: memory holds only those that are kept."""
+def _video_frames(path: Path, sampling: Sampling) -> list[Image.Image]:
+    """Decoded as a stream: memory holds only the frames that are taken, however long the clip."""
     try:
         import av
         from av.error import FFmpegError
@@ -112,8 +154,12 @@ def _video_frames(path: Path, count: int) -> list[Image.Image]:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no video stream")
-            total = container.streams.video[0].frames or sum(1 for _ in container.decode(video=0))
-            wanted = set(spread(total, count)) if total else set()
+            stream = container.streams.video[0]
+            rate = float(stream.average_rate) if stream.average_rate else None
+            total = stream.frames or sum(1 for _ in container.decode(stream))
+        if not total:
+            raise InputError(f"{path} has no frames")
+        wanted = set(sampling.indices(total, rate, str(path)))
         with av.open(str(path)) as container:
             every = enumerate(container.decode(video=0))
             return [frame.to_image() for index, frame in every if index in wanted]

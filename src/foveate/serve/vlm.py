@@ -13,7 +13,7 @@ from foveate.errors import InputError
 from foveate.models.family import Family, family_of
 from foveate.models.reduce import reduce
 from foveate.reduction import Reduction, Report
-from foveate.serve.media import Clip, read
+from foveate.serve.media import Clip, Sampling, read
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package
@@ -54,7 +54,8 @@ class VLM:
         question: str,
         reduction: Reduction | None = None,
         max_new_tokens: int = 32,
-        frames: int = 8,
+        frames: int | None = None,
+        fps: int | float | None = None,
     ) -> Answer:
         """Answer a question about a picture, several pictures, or a clip, greedily.
 
@@ -63,20 +64,25 @@ class VLM:
             question: in words.
             reduction: what to do with the visual tokens; None leaves them alone.
             max_new_tokens: longest answer, in tokens.
-            frames: frames to take from a clip.
+            frames: most frames to take from a clip; 8 where no `fps` is given.
+            fps: frames to take a second of a clip.
 
         Raises:
             InputError: media that cannot be read, none at all, a clip for a model of images only, or an
                 empty question.
         """
-        inputs = self.inputs(media, question, frames)
+        inputs = self.inputs(media, question, frames, fps)
         with torch.no_grad(), reduce(self.model, reduction or Reduction()) as run:
             output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         written = output[0, inputs["input_ids"].shape[1] :]
         return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
 
     def inputs(
-        self, media: Source | Sequence[Source], question: str, frames: int = 8
+        self,
+        media: Source | Sequence[Source],
+        question: str,
+        frames: int | None = None,
+        fps: int | float | None = None,
     ) -> dict[str, Any]:
         """The tensors of one prompt, on the model's device; arguments and errors as of `ask`."""
         alone = isinstance(media, (str, Path, Image.Image, Clip))
@@ -85,7 +91,8 @@ class VLM:
             raise InputError("no picture in the prompt: media is empty, at least 1 is needed")
         if not question.strip():
             raise InputError("the question is empty")
-        pictures = [read(source, frames) for source in given]
+        sampling = Sampling(frames, fps)
+        pictures = [read(source, sampling) for source in given]
         kinds = ["video" if isinstance(picture, Clip) else "image" for picture in pictures]
         taken = self.family.placeholders(self.model.config)
         if set(kinds) - set(taken):
