@@ -10,9 +10,12 @@ from foveate.measure.hardware import hardware
 from foveate.measure.probe import FITTED, HELD_OUT, Shape, _layer, _weights, calibrate
 from foveate.plan.planner import plan_reduction
 
-RATES = dict(
-    ms_per_flop=1e-8, ms_per_attention_flop=2e-8, ms_per_number=4e-7, ms_per_operation=0.01
-)
+RATES = {
+    "ms_per_flop": 1e-8,
+    "ms_per_attention_flop": 2e-8,
+    "ms_per_number": 4e-7,
+    "ms_per_operation": 0.01,
+}
 TRUTH = Calibration("truth", **RATES, median_error=None, conditions={})
 
 

@@ -28,8 +28,8 @@ class Shape:
         """Its sizes, with the smallest output layer."""
         none = (None,) * self.layers
         return LLM(
-            self.layers, self.width, self.heads, self.kv_heads, self.width // self.heads, self.inner, 3, 1,
-            none, none, qkv_bias=False,
+            self.layers, self.width, self.heads, self.kv_heads, self.width // self.heads, self.inner,
+            matrices=3, vocab=1, experts=none, windows=none, qkv_bias=False,
         )  # fmt: skip
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from foveate.errors import InputError
 from foveate.measure.configs import read_config
@@ -17,6 +17,7 @@ from foveate.plan.frontier import Mixture, Optimum, optimum
 from foveate.plan.ladder import Rung, Task, ladder
 from foveate.plan.law import Law
 from foveate.plan.measured import Measured, pareto
+from foveate.plan.text import task_of
 from foveate.registry import method
 
 ITEMSIZE = 2  # bytes of a number in the KV cache: fp16 or bf16
@@ -109,7 +110,8 @@ def plan_reduction(
     text_tokens: int = 100,
     *,
     answer_tokens: int = 1,
-    task: Task = "reasoning",
+    task: Task | Literal["auto"] = "reasoning",
+    pixels: Sequence[Any] = (),
     machine: Machine | str = "a100",
     measured: Sequence[Measured] = (),
 ) -> Plan:
@@ -121,7 +123,8 @@ def plan_reduction(
         media: what is shown, default one picture; or a count of visual tokens.
         text_tokens: of the prompt.
         answer_tokens: which the KV cache of the budget must hold too.
-        task: "reasoning", or "ocr", which gives tokens up last.
+        task: "reasoning", "ocr", which gives tokens up last, or "auto", which looks at the pixels.
+        pixels: for "auto", the pictures shown, (H, W, 3) of 0 to 255.
         machine: that milliseconds are of, a name or a calibration.
         measured: accuracies of settings on this model and task; without them the order is that of the
             published ablations (`foveate.plan.ladder`).
@@ -130,6 +133,10 @@ def plan_reduction(
         InputError: nothing fits; the message gives the cheapest plan and its cost.
     """
     config, asked = config_of(model), Budget.of(budget)
+    if task == "auto":
+        if not len(pixels):
+            raise InputError('task="auto" looks at the pictures: give them as pixels=')
+        task = task_of(pixels)
     media = Media() if media is None else media
     on = machine_named(machine) if isinstance(machine, str) else machine
 
