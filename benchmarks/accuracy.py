@@ -8,6 +8,7 @@ command again after a kill and it goes on. The summary goes to results/accuracy.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -64,6 +65,14 @@ def measure(
     }
 
 
+def fingerprint(model: Any) -> str:
+    """Hash of the weights: a journal's cells belong to one model, not to a name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.float().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def main() -> None:
     """Parse, measure what the journal lacks, summarise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -75,7 +84,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "accuracy.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    mine = {"model": arguments.model, "split": arguments.split, "n": arguments.questions}
+    vlm = foveate.load(arguments.model)
+    mine = {
+        "model": arguments.model,
+        "weights": fingerprint(vlm.model),
+        "split": arguments.split,
+        "n": arguments.questions,
+    }
     journal = Journal(arguments.journal)
     cells = {
         (row["task"], row["setting"]): row
@@ -83,7 +98,6 @@ def main() -> None:
         if all(row.get(key) == value for key, value in mine.items())
     }
     left = [(t, s) for t in TASKS for s in SETTINGS if (t, s) not in cells]
-    vlm = foveate.load(arguments.model) if left else None
     began = time.monotonic()
     for number, (task, setting) in enumerate(left):
         row = measure(vlm, task, arguments.split, arguments.questions, SETTINGS[setting])

@@ -159,6 +159,10 @@ def _answers(
         out = model(**inputs, use_cache=True)
         ends = mask.sum(1) - 1
         if run.reports:
+            held = sum(
+                layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers
+            )
+            assert held == run.report.kv_bytes, f"{held} bytes held, {run.report.kv_bytes} reported"
             kept = [layers[-1] for layers in run.report.visual_tokens_by_layer]
             ends = torch.tensor(kept) + torch.tensor(run.report.text_tokens) - 1
         first = logits = out.logits[torch.arange(len(ends)), ends]

@@ -145,6 +145,31 @@ def in_full_precision(model, inputs):
     return run.report.kv_bytes
 
 
+QUANTIZED = {"backend": "quanto", "nbits": 4, "q_group_size": 16, "residual_length": 64}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FAMILIES if name != "gemma3"]
+)  # stock: no windows
+def test_a_quantized_cache_holds_what_each_layer_computed(name):
+    model, inputs = tiny(name)
+    quantized = {"cache_implementation": "quantized", "cache_config": QUANTIZED}
+    options = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False, "output_logits": True}
+    runs = []
+    for reduction in (foveate.Reduction(), HALF):
+        with foveate.reduce(model, reduction):
+            whole, cut = (
+                model.generate(**inputs, **options, return_dict_in_generate=True, **more)
+                for more in ({}, quantized)
+            )
+        lengths = [[n.get_seq_length() for n in out.past_key_values.layers] for out in (cut, whole)]
+        assert lengths[0] == lengths[1]
+        # the prefill is computed before anything is quantized
+        assert torch.equal(cut.logits[0], whole.logits[0])
+        runs.append(float((cut.logits[1] - whole.logits[1]).abs().max()))
+    assert runs[1] < 3 * runs[0], "four bits cost more behind a reduction than without"
+
+
 def test_memory_is_flat_over_two_hundred_generations():
     model, inputs = tiny("llava_onevision")
     counts = []

@@ -5,7 +5,7 @@ there is little to search and looking things up is learnt early. After that, in 
 share of all visual tokens is left out (as FLIP and PatchDropout do). And in half of all steps the
 visual tokens leave after one of the later layers (as PyramidDrop trains). The last two also make
 the model fit for fewer visual tokens later; none is a reduction of this library's. The last steps
-mostly see everything.
+see everything half of the time.
 
 Two helps name a step of thought that no answer would reward by itself: the answer is also asked
 for while the question is read (`early_loss`), and visual tokens for their part in the scene

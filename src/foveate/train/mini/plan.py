@@ -27,7 +27,7 @@ class LanguageRecipe:
         background_from: share of the steps after which background is kept like anything else.
         early_until: share of the steps in which answers are also asked for early.
         roles_until: share of the steps in which visual tokens are also asked for their roles.
-        whole_from: share of the steps after which all visual tokens are kept, most of the time.
+        whole_from: share of the steps after which all visual tokens are kept half of the time.
     """
 
     steps: int = 2600
@@ -70,7 +70,7 @@ def plan_step(step: int, recipe: LanguageRecipe, layers: int) -> StepPlan:
     task = TASK[ROTA[step % len(ROTA)]]
     length = int(rng.choice(LENGTHS, p=LENGTH_SHARES)) if task == "video" else None
     all_shown = step < recipe.background_from * recipe.steps
-    reduced = 0.25 if step >= recipe.whole_from * recipe.steps else 0.8
+    reduced = 0.5 if step >= recipe.whole_from * recipe.steps else 0.8
     keep = float(rng.uniform(LOWEST_KEEP[task], 1.0)) if rng.random() < reduced else 1.0
     if all_shown:
         keep = float(rng.uniform(0.0, MOST_BACKGROUND))
