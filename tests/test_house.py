@@ -34,7 +34,7 @@ ALLOWED = {
     "reduction": LEAVES | {"prune", "prune.schedule"},
     "aim": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
     "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
-    "serve": LEAVES | {"aim", "reduction", "models", "serve"},
+    "serve": LEAVES | {"aim", "plan", "reduction", "models", "serve"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
     "testing": LEAVES | {"reduction", "models"},
     "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "shell"},

@@ -74,6 +74,9 @@ def ask(
     prune: Annotated[
         str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
     ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help='Instead of --keep: "25%", "15 TFLOP", "120 MB".')
+    ] = None,
     frames: Annotated[
         int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
     ] = None,
@@ -81,7 +84,7 @@ def ask(
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 32,
     as_json: Json = False,
 ) -> None:
-    """Answer a question about pictures or a clip. Without --keep or --prune nothing is reduced."""
+    """Answer a question about pictures or a clip; without --keep, --prune or --budget unreduced."""
     from foveate.reduction import create
     from foveate.serve.vlm import load
 
@@ -94,7 +97,7 @@ def ask(
         knobs["prune"] = None
     asked = keep is not None or prune is not None or method != "aim"
     reduction = create(method, **knobs) if asked else None
-    answer = load(model).ask(media[:-1], media[-1], reduction, max_new_tokens, frames, fps)
+    answer = load(model).ask(media[:-1], media[-1], reduction, budget, max_new_tokens, frames, fps)
     if as_json:
         print_json({"text": answer.text, "report": answer.report.to_dict()})
         return

@@ -98,7 +98,7 @@ class Report:
         text_tokens: text tokens of the prompt.
         prefill_flops: LLM prefill of all samples, scoring and merging included.
         prefill_flops_unreduced: the same without the reduction.
-        kv_bytes: bytes of the KV cache after the prefill, in the model's dtype (a quantized cache has less).
+        kv_bytes: bytes of the KV cache after the prefill, in the model's dtype; quantized it has less.
         kv_bytes_unreduced: the same without the reduction.
         seconds: encode, compress, score, prefill, decode; prefill includes score.
         fired: whether the reduction changed anything.

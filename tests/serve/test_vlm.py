@@ -45,7 +45,9 @@ def test_a_batch_is_each_sample_alone(vlm):
     ]
     asked = ["how many digits are there?", "what?", "is there a 3 and what colour is the 7?"]
     reduction = foveate.AIM(keep=0.25, prune=(0.5, 0.786))
-    alone = [vlm.ask(s, q, reduction, 6).text for s, q in zip(sources, asked, strict=True)]
+    alone = [
+        vlm.ask(s, q, reduction, max_new_tokens=6).text for s, q in zip(sources, asked, strict=True)
+    ]
     pictures = [read(source) for source in sources]
     prompts = [
         vlm.processor.apply_chat_template(
@@ -94,3 +96,23 @@ def test_a_model_of_another_kind_is_refused(tmp_path):
 def test_no_effect_is_told(vlm):
     with pytest.raises(NoEffectError, match="changed nothing"):
         vlm.ask(foveate.example("picture"), "what?", foveate.AIM(0.9999, None))
+
+
+@pytest.mark.parametrize("kind", ["picture", "clip"])
+@pytest.mark.parametrize("share", [0.8, 0.4, 0.15])
+def test_a_budget_is_kept(vlm, kind, share):
+    report = vlm.ask(foveate.example(kind), "how many digits are there?", budget=share).report
+    assert report.fired
+    # merging and scoring, which a plan leaves out, are a few per cent of so small a model
+    assert report.prefill_flops < (share + 0.04) * report.prefill_flops_unreduced
+    assert report.prefill_flops > 0.5 * share * report.prefill_flops_unreduced
+
+
+def test_a_budget_is_checked(vlm):
+    picture = foveate.example("picture")
+    with pytest.raises(InputError, match="not both"):
+        vlm.ask(picture, "what?", foveate.AIM(0.5, None), budget=0.5)
+    with pytest.raises(InputError, match="the cheapest is keep="):
+        vlm.ask(picture, "what?", budget=0.0001)
+    with pytest.raises(InputError, match="got 'much'"):
+        vlm.ask(picture, "what?", budget="much")

@@ -12,6 +12,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from foveate.errors import InputError
 from foveate.models.family import Family, family_of
 from foveate.models.reduce import reduce
+from foveate.plan.budget import Budget
+from foveate.plan.planner import plan_reduction
 from foveate.reduction import Reduction, Report
 from foveate.serve.media import Clip, Sampling, read
 
@@ -53,6 +55,7 @@ class VLM:
         media: Source | Sequence[Source],
         question: str,
         reduction: Reduction | None = None,
+        budget: Budget | int | float | str | None = None,
         max_new_tokens: int = 32,
         frames: int | None = None,
         fps: int | float | None = None,
@@ -63,19 +66,39 @@ class VLM:
             media: path, PIL image or `Clip`, or several.
             question: in words.
             reduction: what to do with the visual tokens; None leaves them alone.
+            budget: instead of a reduction, what the answer may cost: 0.25 or "25%" of the prefill FLOPs,
+                "15 TFLOP", "120 MB" of KV cache; `foveate.plan` chooses.
             max_new_tokens: longest answer, in tokens.
             frames: most frames to take from a clip; 8 where no `fps` is given.
             fps: frames to take a second of a clip.
 
         Raises:
             InputError: media that cannot be read, none at all, a clip for a model of images only, or an
-                empty question.
+                empty question; a reduction and a budget; a budget that nothing fits.
         """
+        if reduction is not None and budget is not None:
+            raise InputError(
+                f"give a reduction or a budget, not both; got {budget!r} beside {reduction}"
+            )
         inputs = self.inputs(media, question, frames, fps)
+        if budget is not None:
+            reduction = self.planned(inputs, budget, max_new_tokens)
         with torch.no_grad(), reduce(self.model, reduction or Reduction()) as run:
             output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         written = output[0, inputs["input_ids"].shape[1] :]
         return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
+
+    def planned(
+        self, inputs: dict[str, Any], budget: Budget | int | float | str, max_new_tokens: int
+    ) -> Reduction:
+        """The reduction that fits a budget for this prompt of one sample; see `foveate.plan`."""
+        ids = inputs["input_ids"][0]
+        tokens = self.family.placeholders(self.model.config).values()
+        visual = sum(int((ids == token).sum()) for token in tokens)
+        plan = plan_reduction(
+            self.model, budget, visual, len(ids) - visual, answer_tokens=max_new_tokens
+        )
+        return plan.reduction
 
     def inputs(
         self,
