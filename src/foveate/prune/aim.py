@@ -131,7 +131,7 @@ def _flow(
     low: int,
     space: Float[Tensor, "2 M"],
 ) -> Float[Tensor, "B G R n K"]:
-    """Rows `low` to K of the sharpened attention matrix, made in `space`; they live until the next call."""
+    """Rows `low` to K of the sharpened attention matrix, in `space`: they live until the next call."""
     shape = (*query.shape[:-1], key.shape[-2])
     logits, flow = (part[: math.prod(shape)].view(shape) for part in space)
     torch.bmm(
