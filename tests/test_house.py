@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import foveate
+from foveate.models.family import families
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "foveate"
@@ -127,7 +128,8 @@ def blocks() -> list:
 
 
 @pytest.mark.parametrize("code", blocks())
-def test_prose_code_runs(code, capsys):
+def test_prose_code_runs(code, capsys, monkeypatch):
+    monkeypatch.setattr("foveate.models.family._FAMILIES", dict(families()))  # a guide adds one
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip()
 
