@@ -9,7 +9,9 @@ from transformers import AutoProcessor, LlavaOnevisionForConditionalGeneration
 
 import foveate
 import foveate.train
+from foveate.train.mini.card import training_prose
 from foveate.train.mini.evaluate import evaluate
+from foveate.train.mini.plan import LanguageRecipe
 from foveate.train.mini.tokens import build_processor
 
 ASSETS = Path(foveate.train.__file__).parents[1] / "assets"
@@ -47,6 +49,12 @@ def test_the_demo_lists_files_that_are_there():
     assert len(rows) == 10
     assert all((ASSETS / "demo" / row["file"]).is_file() for row in rows)
     assert all(set(row) == {"file", "question", "answer", "task"} for row in rows)
+
+
+def test_the_card_tells_the_recipe(shipped):
+    layers = shipped[0].config.text_config.num_hidden_layers
+    card = (ASSETS / "foveate-mini" / "README.md").read_text()
+    assert training_prose(LanguageRecipe(), layers) in card
 
 
 def test_the_accuracy_record_is_of_these_weights(monkeypatch, shipped):

@@ -1,12 +1,20 @@
 """The model card of foveate-mini: what it is, how it was made, what was measured."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration, __version__
 
 from foveate.train.mini.evaluate import Tally
+from foveate.train.mini.plan import (
+    LEAVING,
+    LOWEST_KEEP,
+    THINNED,
+    THINNED_LATE,
+    LanguageRecipe,
+)
 
 _CARD = """---
 license: apache-2.0
@@ -46,15 +54,7 @@ distinct, questions come in two wordings each.
 `python recipes/foveate_mini.py --out foveate-mini`: from random weights, {minutes:.0f} minutes in
 float32 on {threads} CPU cores (torch {torch}, transformers {transformers}).
 
-1. The tower learns to name what every patch shows (character, colour, rank from the left and from
-   the top); the heads that name it are thrown away.
-2. The projector learns to name the same patches in the language model's own words.
-3. Projector and language model learn to answer, the tower frozen. In the first half most background
-   tokens were left out, so that there was little to search; the answer was also asked for at the
-   end of the question, and visual tokens for their part in the scene (first, last, moving left).
-   **After that, most steps left out a random part of the visual tokens (up to 70 %; up to 50 % for
-   text and clips). In half of all steps all visual tokens left the sequence after one of the
-   layers 4 to 7**, counted from 0 of {layers}. The last fifth of the steps mostly kept them all.
+{training}
 
 So this model is used to missing visual tokens, more than models are that were trained without
 this. It was never trained with merged tokens or with any method of this library.
@@ -68,6 +68,39 @@ float32, all visual tokens. `word_unseen`: words that no training picture shows.
 |---|---:|---:|---:|
 {rows}
 """
+
+_TRAINING = (
+    "The tower learns to name what every patch shows (character, colour, rank from the left and from "
+    "the top); the heads that name it are thrown away.",
+    "The projector learns to name the same patches in the language model's own words.",
+    "Projector and language model learn to answer, the tower frozen. In the first {background:.0%} of "
+    "the steps most background tokens were left out, so that there was little to search; the answer "
+    "was also asked for at the end of the question, and visual tokens for their part in the scene "
+    "(first, last, moving left). **After that, {thinned:.0%} of the steps left out a random part of the "
+    "visual tokens (at most {reasoning:.0%}; of clips {video:.0%}, of text {ocr:.0%}). In {leaving:.0%} "
+    "of all steps all visual tokens left the sequence after one of the layers {first_leave} to "
+    "{last_leave}**, counted from 0 of {layers}. In the last {late:.0%} of the steps, {whole:.0%} kept "
+    "them all.",
+)
+
+
+def training_prose(recipe: LanguageRecipe, layers: int) -> str:
+    """How the model was trained, in words, from the recipe's own numbers."""
+    numbers = dict(
+        background=recipe.background_from,
+        thinned=THINNED,
+        leaving=LEAVING,
+        first_leave=layers // 2,
+        last_leave=layers - 1,
+        layers=layers,
+        late=1 - recipe.whole_from,
+        whole=1 - THINNED_LATE,
+        **{task: 1 - lowest for task, lowest in LOWEST_KEEP.items()},
+    )
+    return "\n".join(
+        fill(f"{place}. {stage.format(**numbers)}", 100, subsequent_indent="   ")
+        for place, stage in enumerate(_TRAINING, 1)
+    )
 
 
 def write_card(
@@ -97,6 +130,7 @@ def write_card(
             tower_layers=vision.num_hidden_layers,
             layers=text.num_hidden_layers,
             width=text.hidden_size,
+            training=training_prose(LanguageRecipe(), text.num_hidden_layers),
             minutes=minutes,
             threads=torch.get_num_threads(),
             torch=torch.__version__.split("+")[0],

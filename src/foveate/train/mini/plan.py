@@ -14,6 +14,8 @@ LENGTHS, LENGTH_SHARES = (4, 5, 6, 7, 8, 12, 16), (0.25, 0.15, 0.2, 0.1, 0.2, 0.
 # A lower share would often hide the answer: a letter covers two patches, a needle few frames.
 LOWEST_KEEP = {"reasoning": 0.2, "ocr": 0.5, "video": 0.4}
 MOST_BACKGROUND = 0.2
+# Share of the steps with visual tokens left out, before and after `whole_from`; with all of them leaving.
+THINNED, THINNED_LATE, LEAVING = 0.8, 0.5, 0.5
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class LanguageRecipe:
         background_from: share of the steps after which background is kept like anything else.
         early_until: share of the steps in which answers are also asked for early.
         roles_until: share of the steps in which visual tokens are also asked for their roles.
-        whole_from: share of the steps after which all visual tokens are kept half of the time.
+        whole_from: share of the steps after which all visual tokens are kept more often.
     """
 
     steps: int = 2600
@@ -70,11 +72,11 @@ def plan_step(step: int, recipe: LanguageRecipe, layers: int) -> StepPlan:
     task = TASK[ROTA[step % len(ROTA)]]
     length = int(rng.choice(LENGTHS, p=LENGTH_SHARES)) if task == "video" else None
     all_shown = step < recipe.background_from * recipe.steps
-    reduced = 0.5 if step >= recipe.whole_from * recipe.steps else 0.8
-    keep = float(rng.uniform(LOWEST_KEEP[task], 1.0)) if rng.random() < reduced else 1.0
+    thinned = THINNED_LATE if step >= recipe.whole_from * recipe.steps else THINNED
+    keep = float(rng.uniform(LOWEST_KEEP[task], 1.0)) if rng.random() < thinned else 1.0
     if all_shown:
         keep = float(rng.uniform(0.0, MOST_BACKGROUND))
-    leaves = int(rng.integers(layers // 2, layers)) if rng.random() < 0.5 else None
+    leaves = int(rng.integers(layers // 2, layers)) if rng.random() < LEAVING else None
     return StepPlan(task, length, keep, all_shown, leaves)
 
 
