@@ -43,23 +43,33 @@ def test_sampling_is_seeded_and_its_samples_share_a_prompt(one):
 
 def test_beam_search_finds_what_the_whole_sequence_recomputed_finds(one):
     model, inputs = one
-    with torch.no_grad(), foveate.reduce(model, MERGED) as run:
+    stock, plain, *_ = best_beam(model, inputs, foveate.Reduction())
+    if stock != pytest.approx(plain, abs=1e-4):
+        pytest.skip(
+            f"{model.config.model_type}: stock beam search of this transformers is off itself"
+        )
+    said, recomputed, scores = best_beam(model, inputs, MERGED)
+    assert sorted(scores, reverse=True) == scores
+    assert said == pytest.approx(recomputed, abs=1e-4)
+    with foveate.reduce(model, MERGED) as run:
+        greedy = texts(model, inputs, max_new_tokens=6, min_new_tokens=6, do_sample=False)
+    assert len(run.report.visual_tokens_in) == 1
+    assert said >= mean_logprob(model, inputs, MERGED, greedy[0]) - 1e-5
+
+
+def best_beam(model, inputs, reduction):
+    """Score of the best beam as generate says it, and step by step without a cache; all scores."""
+    with torch.no_grad(), foveate.reduce(model, reduction):
         beams = model.generate(
             **inputs, num_beams=3, num_return_sequences=3, max_new_tokens=6, min_new_tokens=6,
             do_sample=False, output_scores=True, return_dict_in_generate=True,
         )  # fmt: skip
-        greedy = texts(model, inputs, max_new_tokens=6, min_new_tokens=6, do_sample=False)
-    assert len(run.report.visual_tokens_in) == 1
-    assert sorted(beams.sequences_scores, reverse=True) == list(beams.sequences_scores)
-    # the score of the best beam, said again step by step without a cache
     found = beams.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    assert mean_logprob(model, inputs, found) == pytest.approx(
-        float(beams.sequences_scores[0]), abs=1e-4
-    )
-    assert float(beams.sequences_scores[0]) >= mean_logprob(model, inputs, greedy[0]) - 1e-5
+    scores = beams.sequences_scores.tolist()
+    return scores[0], mean_logprob(model, inputs, reduction, found), scores
 
 
-def mean_logprob(model, inputs, tokens):
+def mean_logprob(model, inputs, reduction, tokens):
     """Mean log probability of `tokens`, each asked for with a prompt of its own."""
     total = 0.0
     for count, token in enumerate(tokens):
@@ -73,7 +83,7 @@ def mean_logprob(model, inputs, tokens):
             else value
             for name, value in inputs.items()
         }
-        with torch.no_grad(), foveate.reduce(model, MERGED):
+        with torch.no_grad(), foveate.reduce(model, reduction):
             logits = model(**asked).logits[0, -1]
         total += float(logits.log_softmax(-1)[token])
     return total / len(tokens)

@@ -60,15 +60,17 @@ def test_every_packed_turn_is_what_stock_computes(model, processor, packer, task
 def test_visual_tokens_are_what_stock_puts_in(model, processor, task):
     sample = make(task, "val", 0)
     question = sample.ask(np.random.default_rng(0))[0]
+    seen = {}
+    hook = model.model.language_model.register_forward_pre_hook(
+        lambda _, __, kwargs: seen.update(kwargs), with_kwargs=True
+    )
     _, inputs = stock_logits(model, processor, sample, question)
+    hook.remove()
+    config = model.config
+    token = config.video_token_id if sample.is_video else config.image_token_id
+    expected = seen["inputs_embeds"][inputs["input_ids"] == token]
     with torch.no_grad():
         visual = visual_tokens(model, encode(model, [sample]), 1, is_video=sample.is_video)[0]
-        if sample.is_video:
-            expected = model.get_video_features(inputs["pixel_values_videos"]).pooler_output[0]
-        else:
-            expected = model.get_image_features(
-                inputs["pixel_values"], image_sizes=inputs["image_sizes"]
-            ).pooler_output[0]
     assert len(visual) == (36 * len(sample.marks) + 1 if sample.is_video else 300)
     torch.testing.assert_close(visual, expected, rtol=0, atol=1e-5)
 

@@ -106,7 +106,9 @@ def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
         if watcher is None:
             return original(*args, **kwargs)
         try:
-            arguments = signature.bind(*args, **kwargs).arguments
+            arguments = dict(signature.bind(*args, **kwargs).arguments)
+            if modality == "video" and "pixel_values" in arguments:  # as transformers 5.17 has it
+                arguments["pixel_values_videos"] = arguments.pop("pixel_values")
             return watcher(modality, lambda: original(*args, **kwargs), arguments)
         finally:
             _watchers[key] = watcher
