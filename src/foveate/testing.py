@@ -9,13 +9,13 @@
 Every check takes a `tiny` model and inputs, and raises AssertionError where the contract is broken.
 """
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from foveate.models.encoding import watch_encoding
 from foveate.models.family import families, family_of
 from foveate.models.reduce import reduce
 from foveate.reduction import Reduction, Report
@@ -266,21 +266,15 @@ def _merged_prompt(
 def _groups(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     """The group of every visual token of a prompt with one picture."""
     family, core = family_of(model), model.model
-    modality = "video" if "pixel_values_videos" in inputs else "image"
     found: dict[str, Any] = {}
-    original = getattr(core, f"get_{modality}_features")
 
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        arguments = inspect.signature(original).bind(*args, **kwargs).arguments
-        output = original(*args, **kwargs)
+    def noted(modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+        output = encode()
         found["groups"] = family.groups(core, modality, arguments, output.pooler_output)
         return output
 
-    core.__dict__[f"get_{modality}_features"] = noted
-    try:
+    with watch_encoding(core, noted):
         model(**inputs)
-    finally:
-        del core.__dict__[f"get_{modality}_features"]
     sizes = [int(labels.max()) + 1 for labels in found["groups"]]
     starts = [sum(sizes[:number]) for number in range(len(sizes))]
     return torch.cat([g + start for g, start in zip(found["groups"], starts, strict=True)])
