@@ -23,7 +23,7 @@ ALLOWED = {
     "keep": {"errors"},
     "tokens": {"errors"},
     "registry": {"errors"},
-    "prune.schedule": {"errors"},
+    "prune.schedule": {"errors", "keep"},
     "measure.cost": {"errors", "measure"},
     "measure.records": {"errors"},
     "measure": NO_TORCH | {"measure.cost", "measure.records"},

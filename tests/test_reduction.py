@@ -52,7 +52,7 @@ def test_published_settings(name):
 
 def test_every_method_is_listed_with_its_paper():
     table = foveate.methods()
-    assert set(table) == {"aim", "aim-merge", "aim-prune"}
+    assert {"aim", "aim-merge", "aim-prune"} <= set(table)
     for method in table.values():
         assert method.summary.endswith(".")
         assert method.paper

@@ -48,3 +48,19 @@ def naive_importance(
             mass = damping / count + (1 - damping) * (mass @ matrix)
         total += mass**2
     return (total / heads).sqrt()
+
+
+def naive_attention(
+    query: Tensor, key: Tensor, scaling: float, valid: Tensor | None = None
+) -> Tensor:
+    """Causal attention of one sample, (H, N, d) x 2 -> (N, N), averaged over heads."""
+    heads, count, _ = query.shape
+    total = torch.zeros(count, count)
+    for head in range(heads):
+        logits = query[head] @ key[head * len(key) // heads].T * scaling
+        for row in range(count):
+            logits[row, row + 1 :] = -math.inf
+            if valid is not None:
+                logits[row, ~valid] = -math.inf
+        total += logits.softmax(-1).nan_to_num()
+    return total / heads

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from foveate.compress.aim import AIMMerge, Order
 from foveate.errors import InputError
+from foveate.keep import check_keep
 from foveate.prune.aim import AIMPrune
-from foveate.prune.schedule import Bound
+from foveate.prune.schedule import Bound, check_reach, mean_share
 from foveate.reduction import Compressor, Pruner, Reduction
 from foveate.registry import register
 
@@ -36,6 +37,22 @@ class AIM(Reduction):
         inside = None if self.prune is None else AIMPrune(self.prune)
         object.__setattr__(self, "before", before)
         object.__setattr__(self, "inside", inside)
+
+    @classmethod
+    def for_share(cls, share: int | float, layers: int) -> "AIM":
+        """Merging to the share that, under the paper's pruning window, leaves the mean layer `share`.
+
+        Args:
+            share: mean over the layers of the share of visual tokens that they compute.
+            layers: depth of the LLM.
+
+        Raises:
+            InputError: not a share in (0, 1], or more than the window lets through.
+        """
+        check_keep(share)
+        window = mean_share(AIMPrune().schedule(layers), layers)
+        check_reach(cls.__name__, share, 0.0, window, layers)
+        return cls(keep=min(share / window, 1.0))
 
     @staticmethod
     def paper(name: str) -> Reduction:

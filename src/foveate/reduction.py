@@ -17,8 +17,9 @@ from foveate.tokens import VisionTokens
 class Compressor(Protocol):
     """A method before the LLM: groups of features in, fewer tokens out.
 
-    `needs` names tensors that the model adapter hands over as keyword arguments ("keys"); `at` says
-    which features it sees: "llm" (at the LLM's input) or "encoder" (before the projector).
+    `needs` names what the model adapter hands over as keyword arguments (`foveate.models.needs` lists
+    them); `at` says which features it sees: "llm" (at the LLM's input) or "encoder" (before the
+    projector).
     """
 
     @property
@@ -33,13 +34,20 @@ class Compressor(Protocol):
 
 @runtime_checkable
 class Pruner(Protocol):
-    """A method inside the LLM: a schedule, and a score by which tokens stay."""
+    """A method inside the LLM: a schedule, and a score by which tokens stay.
 
+    One that `needs` "visual" is also told which rows are visual tokens, and how many are `text`.
+    """
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    @property
+    def is_off(self) -> bool: ...
     def schedule(self, layers: int) -> Schedule: ...
     def score(
-        self, query: Tensor, key: Tensor, valid: Tensor | None, scaling: float | None
+        self, query: Tensor, key: Tensor, valid: Tensor | None, scaling: float | None, **needed: Any
     ) -> Tensor: ...
-    def flops(self, rows: int, heads: int, head_dim: int) -> int: ...
+    def flops(self, rows: int, heads: int, head_dim: int, **needed: Any) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Reduction:
     @property
     def is_off(self) -> bool:
         """Whether nothing is reduced: logits are then bit-identical to the model's own."""
-        return (self.before is None or self.before.is_off) and self.inside is None
+        return all(part is None or part.is_off for part in (self.before, self.inside))
 
 
 def create(name: str, **knobs: Any) -> Reduction:

@@ -3,7 +3,8 @@ from fractions import Fraction
 import pytest
 
 from foveate.errors import InputError
-from foveate.prune.schedule import check_bounds, kept_after, linear
+from foveate.prune.schedule import check_bounds, kept_after, linear, mean_share
+from foveate.registry import method
 
 
 def test_published_schedule():
@@ -37,3 +38,23 @@ def test_impossible_bounds_are_refused(prune):
 def test_bounds_out_of_this_model_are_refused(prune):
     with pytest.raises(InputError, match="28"):
         linear(prune, 28)
+
+
+def test_mean_share_is_counted_layer_by_layer():
+    assert mean_share({}, 4) == 1
+    assert mean_share({0: Fraction(1, 2), 2: Fraction(0)}, 4) == (1 + 0.5 + 0.5 + 0) / 4
+
+
+@pytest.mark.parametrize("layers", [8, 28, 32])
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.125, 0.0625, 0.01])
+@pytest.mark.parametrize("name", ["aim-prune", "fastv", "pyramiddrop", "sparsevlm", "vtw"])
+def test_a_share_is_met_or_the_smallest_is_told(name, share, layers):
+    build = method(name).build
+    least = mean_share(build.candidates(layers)[0].schedule(layers), layers)
+    if share < least - 0.005:
+        with pytest.raises(InputError, match=f"smallest: {least:.4g}"):
+            build.for_share(share, layers)
+        return
+    made = build.for_share(share, layers)
+    step = 1 / layers  # schedules of whole layers can do no better than half of one
+    assert abs(mean_share(made.schedule(layers), layers) - share) <= step / 2 + 0.005

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foveate.errors import InputError
-from foveate.keep import check_keep, kept_count
+from foveate.keep import KeepShare, kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
@@ -23,7 +23,7 @@ Order = Literal["raster", "reference"]
 
 @register("aim-merge", stage="before", paper="2412.03248")
 @dataclass(frozen=True)
-class AIMMerge:
+class AIMMerge(KeepShare):
     """Merge similar visual tokens of each tile or frame, in rounds that at most halve.
 
     Attributes:
@@ -34,14 +34,13 @@ class AIMMerge:
         at: "llm" merges the features at the LLM's input, "encoder" those before the projector.
     """
 
-    keep: float = 0.25
     order: Order = "raster"
     weighted: bool = False
     metric: Literal["features", "keys"] = "features"
     at: Literal["llm", "encoder"] = "llm"
 
     def __post_init__(self) -> None:
-        check_keep(self.keep)
+        super().__post_init__()
         _check_choice("order", self.order, ("raster", "reference"))
         _check_choice("metric", self.metric, ("features", "keys"))
         _check_choice("at", self.at, ("llm", "encoder"))
@@ -52,11 +51,6 @@ class AIMMerge:
     def needs(self) -> tuple[str, ...]:
         """Tensors that the model adapter must hand over beside the features."""
         return ("keys",) if self.metric == "keys" else ()
-
-    @property
-    def is_off(self) -> bool:
-        """Whether every token is kept as it is."""
-        return self.keep == 1.0
 
     def __call__(
         self, features: Float[Tensor, "B N D"], keys: Float[Tensor, "B N K"] | None = None

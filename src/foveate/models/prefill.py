@@ -12,7 +12,7 @@ from foveate.models.held import Held
 from foveate.models.masks import SLIDING, Sight, kind_of, layer_mask
 from foveate.models.rows import Rows, gather_rows
 from foveate.models.splice import Spliced
-from foveate.reduction import Report
+from foveate.reduction import Pruner, Report
 
 
 class Prefill:
@@ -121,6 +121,22 @@ class Prefill:
         if layer >= len(self.carried):
             return states
         return states + gather_rows(self.carried[layer], self.rows.origin).to(states.dtype)
+
+    def score(
+        self,
+        pruner: Pruner,
+        query: Float[Tensor, "B H M d"],
+        key: Float[Tensor, "B Hkv M d"],
+        scaling: float | None,
+    ) -> None:
+        """Let a method inside the LLM say what the rows of the current layer are worth."""
+        rows, told, counted = self.rows, {}, {}
+        if "visual" in pruner.needs:
+            told["visual"] = rows.visual
+            counted["text"] = int((rows.valid & ~rows.visual).sum(1).max())
+        self.scores = pruner.score(query, key, rows.mask, scaling, **told)
+        batch, heads, count, width = query.shape
+        self.overhead += batch * pruner.flops(count, heads, width, **counted)
 
     def prune(self, layer: int, kept: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"] | None:
         """Drop the visual rows not in `kept`; returns the rows left, None if nothing was dropped."""

@@ -301,9 +301,7 @@ class Reducer:
                 return
             began = clock(self.llm)
             with torch.no_grad():
-                prefill.scores = pruner.score(query, key, prefill.rows.mask, scaling)
-            batch, heads, count, width = query.shape
-            prefill.overhead += batch * pruner.flops(count, heads, width)
+                prefill.score(pruner, query, key, scaling)
             prefill.seconds["score"] += clock(self.llm) - began
 
         return score

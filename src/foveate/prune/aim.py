@@ -5,6 +5,7 @@ power iterations on the layer's sharpened causal attention, in the manner of Pag
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from foveate.errors import InputError
-from foveate.prune.schedule import Bound, Schedule, check_bounds, linear
+from foveate.prune.schedule import (
+    Bound,
+    Schedule,
+    ScheduledPruner,
+    check_bounds,
+    layer_of,
+    linear,
+)
 from foveate.registry import register
 
 # numbers in a block of the attention matrix: 16 MB in fp32 stay in a CPU's cache, other devices want more
@@ -21,7 +29,7 @@ CPU_BLOCK, BLOCK = 2**22, 2**26
 
 @register("aim-prune", stage="inside", paper="2412.03248")
 @dataclass(frozen=True)
-class AIMPrune:
+class AIMPrune(ScheduledPruner):
     """Drop visual tokens layer by layer, those with the least attention flow first.
 
     Attributes:
@@ -48,6 +56,14 @@ class AIMPrune:
     def schedule(self, layers: int) -> Schedule:
         """Shares kept after each pruning layer of an LLM of `layers` layers."""
         return linear(self.prune, layers)
+
+    @classmethod
+    def candidates(cls, layers: int) -> "Sequence[AIMPrune]":
+        """The default's window moved over the depth; in front of the first place it gets narrower."""
+        start, stop = (layer_of(bound, layers) for bound in cls.prune)
+        width = max(stop - start, 1)
+        narrower = [cls((0, end)) for end in range(1, width)]
+        return [*narrower, *(cls((low, low + width)) for low in range(layers - width + 1))]
 
     def score(
         self,

@@ -5,13 +5,18 @@ A bound is a layer index (int) or a share of the depth (float). Shares are exact
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
+from typing import Any, TypeVar
 
 from foveate.errors import InputError
+from foveate.keep import check_keep
 
 Bound = int | float
 Schedule = dict[int, Fraction]  # layer -> share of the tokens at the LLM's input kept after it
+T = TypeVar("T", bound="ScheduledPruner")
 
 
 def check_bounds(prune: object) -> None:
@@ -71,3 +76,143 @@ def linear(prune: tuple[Bound, Bound], layers: int) -> Schedule:
 def kept_after(share: Fraction, tokens: int) -> int:
     """`floor(share * tokens)`."""
     return math.floor(share * tokens)
+
+
+def stages(after: Sequence[Bound], share: int | float, layers: int) -> Schedule:
+    """A few drops, each to the same share of what was left: FastV, VTW, PyramidDrop, SparseVLM.
+
+    Args:
+        after: how many layers run before each drop, as a count (int) or a share of depth (float; at least
+            one layer more than before the last drop).
+        share: of the visual tokens that each drop leaves, in [0, 1]; 1.0 drops nothing.
+        layers: depth of the LLM.
+
+    Raises:
+        InputError: a drop before the first layer or behind the last, or two at one place.
+    """
+    if share == 1:
+        return {}
+    counts: list[int] = []
+    for bound in after:
+        count = layer_of(bound, layers)
+        if not isinstance(bound, Integral):
+            count = max(count, counts[-1] + 1 if counts else 1)
+        counts.append(count)
+    if counts != sorted(set(counts)) or not 0 < counts[0] <= counts[-1] < layers:
+        raise InputError(
+            f"drops after {tuple(after)} mean after {counts} layers, but the LLM has {layers} layers "
+            f"(allowed: rising counts from 1 to {layers - 1})"
+        )
+    left = Fraction(str(share))
+    return {count - 1: left**drop for drop, count in enumerate(counts, 1)}
+
+
+def mean_share(schedule: Schedule, layers: int) -> float:
+    """Mean over the layers of the share of visual tokens that they compute."""
+    total, share = Fraction(0), Fraction(1)
+    for layer in range(layers):
+        total += share
+        share = schedule.get(layer, share)
+    return float(total / layers)
+
+
+class ScheduledPruner:
+    """Base of methods inside the LLM; each brings a schedule, and candidates to choose from."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What scoring must be handed beside query and key ("visual": which rows are visual tokens)."""
+        return ()
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is ever dropped."""
+        return False
+
+    def schedule(self, layers: int) -> Schedule:
+        """Shares kept after each pruning layer of an LLM of `layers` layers."""
+        raise NotImplementedError
+
+    @classmethod
+    def candidates(cls: type[T], layers: int) -> Sequence[T]:
+        """Settings of the method at this depth, from the cheapest to the dearest."""
+        raise NotImplementedError
+
+    @classmethod
+    def for_share(cls: type[T], share: int | float, layers: int) -> T:
+        """The setting by which the mean layer computes as near to `share` of the visual tokens as can be.
+
+        Args:
+            share: mean over the layers of the share of visual tokens that they compute.
+            layers: depth of the LLM.
+
+        Raises:
+            InputError: not a share in (0, 1], or out of reach; the message states the smallest.
+        """
+        check_keep(share)
+        settings = cls.candidates(layers)
+        means = [mean_share(setting.schedule(layers), layers) for setting in settings]
+        check_reach(cls.__name__, share, means[0], means[-1], layers)
+        return settings[min(range(len(means)), key=lambda place: abs(means[place] - share))]
+
+
+def check_reach(method: str, share: float, least: float, most: float, layers: int) -> None:
+    """Refuse a share that a method cannot reach, to half a point.
+
+    Raises:
+        InputError: outside of `least` to `most`.
+    """
+    if not least - 0.005 <= share <= most + 0.005:
+        raise InputError(
+            f"{method} cannot bring {layers} layers to a mean share of {share}; "
+            f"smallest: {least:.4g}, largest: {most:.4g}"
+        )
+
+
+@dataclass(frozen=True)
+class StagedPruner(ScheduledPruner):
+    """Base of methods that drop at a few places, each time to the same share of what was left.
+
+    Attributes:
+        after: how many layers, as a count (int) or a share of depth (float), run before each drop.
+        keep: share of the visual tokens that each drop leaves, in (0, 1]; 1.0 is off.
+    """
+
+    after: tuple[Bound, ...]
+    keep: int | float = 0.5
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep)
+        check_after(self.after)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is ever dropped."""
+        return self.keep == 1.0
+
+    def schedule(self, layers: int) -> Schedule:
+        """Shares kept after each drop in an LLM of `layers` layers."""
+        return stages(self.after, self.keep, layers)
+
+    @classmethod
+    def candidates(cls: type[T], layers: int) -> Sequence[T]:
+        """The same places, and `keep` in thousandths."""
+        made: list[Any] = [cls(keep=step / 1000) for step in range(1, 1001)]
+        return made
+
+
+def check_after(after: object) -> None:
+    """Refuse places of drops that no model could satisfy.
+
+    Raises:
+        InputError: not counts of layers (int) or shares of depth (float).
+    """
+    places = after if isinstance(after, (tuple, list)) and after else (None,)
+    for place in places:
+        number = isinstance(place, Real) and not isinstance(place, bool)
+        whole = isinstance(place, Integral)
+        if not number or (whole and place < 1) or (not whole and not 0 < float(place) < 1):  # type: ignore[arg-type, operator]
+            raise InputError(
+                "after takes counts of layers (int, at least 1) or shares of depth (float, in (0, 1)), "
+                f"got {after!r}"
+            )

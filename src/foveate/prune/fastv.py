@@ -1,0 +1,53 @@
+"""FastV: one drop after the first layers, of the tokens that get the least attention.
+
+Source: FastV (arXiv 2403.06764, ECCV 2024), section 4: after layer K the share R of the visual tokens
+with the lowest attention, averaged over heads and over the tokens that give it, is dropped.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from foveate.errors import InputError
+from foveate.prune.attention import all_valid, attention_received, last_rows
+from foveate.prune.schedule import Bound, StagedPruner
+from foveate.registry import register
+
+VOTERS = ("all", "last")
+
+
+@register("fastv", stage="inside", paper="2403.06764")
+@dataclass(frozen=True)
+class FastV(StagedPruner):
+    """After the second layer, drop the visual tokens that get the least attention.
+
+    Attributes:
+        after: how many layers run before the drop (the paper's K): a count (int) or a share of depth.
+        keep: share of the visual tokens kept (the paper's 1 - R), in (0, 1]; 1.0 is off.
+        voters: whose attention counts: "all" tokens', as the paper writes, or the "last" one's.
+    """
+
+    after: tuple[Bound, ...] = (2,)
+    voters: str = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.voters not in VOTERS:
+            raise InputError(f"voters must be one of {VOTERS}, got {self.voters!r}")
+
+    def score(
+        self,
+        query: Float[Tensor, "B H N d"],
+        key: Float[Tensor, "B Hkv N d"],
+        valid: Bool[Tensor, "B N"] | None = None,
+        scaling: float | None = None,
+    ) -> Float[Tensor, "B N"]:
+        """Attention that each row gets in this layer; the largest stay."""
+        valid = all_valid(query, valid)
+        voters = valid if self.voters == "all" else last_rows(valid)
+        return attention_received(query, key, voters, valid, scaling)
+
+    def flops(self, rows: int, heads: int, head_dim: int) -> int:
+        """FLOPs of scoring a layer of `rows` rows: half of q k^T, or one row of it."""
+        return heads * head_dim * rows * (rows if self.voters == "all" else 2)
