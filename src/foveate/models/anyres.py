@@ -1,5 +1,6 @@
 """Images of any resolution as a base view and a grid of tiles, with row separators between them."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,12 +30,35 @@ def image_groups(config: Any, sizes: Any, tiled: list[bool], pack: Pack) -> list
         pack: the model's packing.
     """
     side = config.vision_config.image_size // config.vision_config.patch_size
-    labels = [
-        _views(grid_of(config, size) if has_tiles else (0, 0), side)
-        for size, has_tiles in zip(sizes, tiled, strict=True)
-    ]
+    labels = [_views(grid, side) for grid in _grids_of_tiles(config, sizes, tiled)]
     packed = pack(labels, sizes, torch.tensor([SEPARATOR, 0.0, 0.0]))
     return [image.round().long().unique(dim=0, return_inverse=True)[1] for image in packed]
+
+
+def image_carry(
+    config: Any, sizes: Any, tiled: list[bool], pack: Pack, patches: Float[Tensor, "I P C"]
+) -> Float[Tensor, "V C"]:
+    """What is known of the patches of all views, packed as features are; 0 at separators."""
+    views = [1 + rows * columns for rows, columns in _grids_of_tiles(config, sizes, tiled)]
+    separator = patches.new_zeros(patches.shape[-1])
+    return torch.cat(list(pack(list(patches.split(views)), sizes, separator)))
+
+
+def image_grids(groups: Int[Tensor, " n"]) -> list[tuple[int, int]]:
+    """Rows and columns of the base view, each tile, and the separators, which are one column."""
+    labels, runs = groups.unique_consecutive(return_counts=True)
+    shapes = [
+        (int((labels == g).sum()), int(runs[labels == g][0])) for g in range(int(labels.max()) + 1)
+    ]
+    base = math.isqrt(shapes[0][1])  # the base view is a square with no separators
+    return [(base, base), *shapes[1:]]
+
+
+def _grids_of_tiles(config: Any, sizes: Any, tiled: list[bool]) -> list[tuple[int, int]]:
+    return [
+        grid_of(config, size) if has_tiles else (0, 0)
+        for size, has_tiles in zip(sizes, tiled, strict=True)
+    ]
 
 
 def grid_of(config: Any, size: Any) -> tuple[int, int]:

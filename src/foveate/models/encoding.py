@@ -31,18 +31,26 @@ class Encoded:
         pooled: what was returned: one (n, D) tensor an image, or (clips, n, D) for clips of one shape.
         groups: for each image or clip the (n,) tile or frame numbers of its tokens, from 0.
         encoder: features and keys before the projector, each (images, patches, E), where asked for.
+        known: for each image or clip what the encoder knows of its tokens, (n, ...), where asked for.
+        grids: for each image or clip the rows and columns of its groups, where asked for.
+        flops: spent on what is known.
         seconds: what encoding took.
     """
 
     pooled: Tensor | Sequence[Tensor]
     groups: Sequence[Int[Tensor, " _"]]
     encoder: Mapping[str, Tensor]
+    known: Mapping[str, Sequence[Tensor]]
+    grids: Sequence[Sequence[tuple[int, int]]]
+    flops: int
     seconds: float
 
     def items(self, pooled: Tensor | Sequence[Tensor]) -> list[int]:
         """Which encoded image or clip each entry of `pooled` is: `generate` repeats them for beams."""
-        if isinstance(pooled, Tensor):  # clips of one shape share their groups
-            return [0] * len(pooled)
+        if isinstance(pooled, Tensor):  # clips of one shape, copied when repeated
+            if len(pooled) == len(self.pooled):
+                return list(range(len(pooled)))
+            return [int((clip == self.pooled).flatten(1).all(1).nonzero()[0]) for clip in pooled]
         known = {id(entry): item for item, entry in enumerate(self.pooled)}
         return [known[id(entry)] for entry in pooled]
 

@@ -4,12 +4,14 @@ A family is one module of this package that registers one `Family`; nothing else
 are `Any` here: their attributes are transformers' and known to no type checker.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -26,12 +28,20 @@ class Visual:
         mask: (B, N), True at visual tokens.
         group: (V,), for each visual token, in reading order over the batch, the tile or frame that it
             belongs to; tokens of different groups are never merged. Row separators are a group.
+        clip: (V,), the same for the clip: the frames of one clip are one, anything else stands alone.
         encoder: for a method at the encoder "features" and what else it needs, each (images, patches, E).
+        known: what the encoder knows of each token, (V, ...), as far as the method needs it.
+        grid: rows and columns of each group, if the method needs them.
+        flops: spent on what is known.
     """
 
     mask: Bool[Tensor, "B N"]
     group: Int[Tensor, " V"]
+    clip: Int[Tensor, " V"]
     encoder: Mapping[str, Tensor] | None = None
+    known: Mapping[str, Tensor] = field(default_factory=dict)
+    grid: Sequence[tuple[int, int]] = ()
+    flops: int = 0
 
 
 class Family(ABC):
@@ -104,6 +114,71 @@ class Family(ABC):
             UnsupportedError: this family has no such single module.
         """
         raise UnsupportedError(f"{self.model_type} offers no encoder keys; use metric='features'")
+
+    def vision_layer(self, core: Any) -> Any:
+        """The encoder layer whose output is the chosen features; its queries and keys can be watched.
+
+        Raises:
+            UnsupportedError: this family has no such layer.
+        """
+        raise UnsupportedError(f"{self.model_type} does not say which vision layer to watch")
+
+    def packed(self, core: Any, modality: str, arguments: Mapping[str, Any]) -> list[int] | None:
+        """Patches of each image, where the encoder computes all in one sequence; None where in a batch.
+
+        Args:
+            core: the model without its head.
+            modality: "image" or "video".
+            arguments: of the core's `get_image_features` or `get_video_features`.
+        """
+        return None
+
+    def carry(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        pooled: Tensor | Sequence[Tensor],
+    ) -> Float[Tensor, "V C"]:
+        """What is known of patches, as known of visual tokens: the mean over the patches of each.
+
+        By default a token is one patch, or a square block of the image's square grid.
+
+        Args:
+            core: the model without its head.
+            modality: "image" or "video".
+            arguments: of the core's `get_image_features` or `get_video_features`.
+            patches: as the encoder computes them, without [CLS].
+            pooled: features that these returned.
+        """
+        images, count, width = patches.shape
+        tokens = sum(len(entry) for entry in pooled)
+        side, block = math.isqrt(count), math.isqrt(images * count // tokens)
+        if images * count == tokens:
+            return patches.flatten(0, 1)
+        picture = patches.mT.reshape(images, width, side, side)
+        return F.avg_pool2d(picture, block).flatten(2).mT.flatten(0, 1)
+
+    def grids(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        groups: Sequence[Int[Tensor, " _"]],
+    ) -> list[list[tuple[int, int]]]:
+        """Rows and columns of each group of each entry of `groups`; by default groups are squares.
+
+        Raises:
+            UnsupportedError: a group is no square.
+        """
+        sizes = [torch.bincount(entry).tolist() for entry in groups]
+        for size in {size for entry in sizes for size in entry}:
+            if math.isqrt(size) ** 2 != size:
+                raise UnsupportedError(
+                    f"{self.model_type}: a group of {size} tokens is no square grid"
+                )
+        return [[(math.isqrt(size), math.isqrt(size)) for size in entry] for entry in sizes]
 
     def blocks(self, inputs: Mapping[str, Any]) -> Int[Tensor, "B N"] | None:
         """Where attention runs both ways: the number of each token's block, -1 outside; None = nowhere.

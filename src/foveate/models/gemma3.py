@@ -23,6 +23,7 @@ from foveate.models.tiny import (
     Picture,
     noise,
 )
+from foveate.models.vision import vision_encoder
 
 
 @register_family
@@ -40,6 +41,10 @@ class Gemma3(Family):
         """Each run of image tokens is a block, where the model is told the token types."""
         kinds = inputs.get("token_type_ids")
         return None if kinds is None else get_block_sequence_ids_for_mask(kinds).long()
+
+    def vision_layer(self, core: Any) -> Any:
+        """The last layer."""
+        return vision_encoder(core).layers[-1]
 
     def tiny(self) -> Any:
         """6 layers of width 64, every third sees everything, the others 24 tokens; 16 tokens an image."""

@@ -50,6 +50,10 @@ class Idefics3(Family):
         """`text_model`."""
         return core.text_model
 
+    def vision_layer(self, core: Any) -> Any:
+        """The last layer."""
+        return core.vision_model.encoder.layers[-1]
+
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a tile."""
         return Idefics3ForConditionalGeneration(

@@ -19,6 +19,7 @@ from foveate.models.tiny import (
     Picture,
     noise,
 )
+from foveate.models.vision import layer_of_state
 
 
 @register_family
@@ -34,6 +35,10 @@ class InternVL(Family):
     def projector(self, core: Any) -> Any:
         """`multi_modal_projector`."""
         return core.multi_modal_projector
+
+    def vision_layer(self, core: Any) -> Any:
+        """The layer that makes the chosen hidden state."""
+        return layer_of_state(core.vision_tower.encoder.layer, core.config.vision_feature_layer)
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a tile."""

@@ -7,6 +7,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VISION, Picture, noise
+from foveate.models.vision import layer_of_state, vision_encoder
 
 
 @register_family
@@ -33,6 +34,10 @@ class Llava(Family):
             )
         return layers[index].self_attn.k_proj
 
+    def vision_layer(self, core: Any) -> Any:
+        """The layer that makes the chosen hidden state."""
+        return layer_of_state(vision_encoder(core).layers, core.config.vision_feature_layer)
+
     def tiny(self) -> Any:
         """6 layers of width 64; 64 visual tokens an image."""
         return LlavaForConditionalGeneration(
@@ -48,9 +53,3 @@ class Llava(Family):
         return Picture(
             [config.image_token_id] * 64, {"pixel_values": noise(1, 3, 112, 112, seed=size)}
         )
-
-
-def vision_encoder(core: Any) -> Any:
-    """The stack of layers of a CLIP or SigLIP tower."""
-    tower = core.vision_tower
-    return tower.encoder if hasattr(tower, "encoder") else tower.vision_model.encoder

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
@@ -12,9 +12,18 @@ from transformers import (
     LlavaNextForConditionalGeneration,
 )
 
-from foveate.models.anyres import PINPOINTS, anyres_batch, anyres_picture, image_groups
+from foveate.models.anyres import (
+    PINPOINTS,
+    Pack,
+    anyres_batch,
+    anyres_picture,
+    image_carry,
+    image_grids,
+    image_groups,
+)
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VISION, Picture
+from foveate.models.vision import layer_of_state, vision_encoder
 
 
 @register_family
@@ -36,14 +45,38 @@ class LlavaNext(Family):
     ) -> list[Int[Tensor, " _"]]:
         """Base view, each tile, and the row separators of an image are groups of their own."""
         sizes = arguments["image_sizes"]
-        return image_groups(
-            core.config,
-            sizes,
-            [True] * len(sizes),
-            lambda labels, sizes, newline: core.pack_image_features(
-                labels, sizes, vision_feature_select_strategy="full", image_newline=newline
-            )[0],
-        )
+        return image_groups(core.config, sizes, [True] * len(sizes), self._pack(core))
+
+    def vision_layer(self, core: Any) -> Any:
+        """The layer that makes the chosen hidden state."""
+        return layer_of_state(vision_encoder(core).layers, core.config.vision_feature_layer)
+
+    def carry(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        pooled: Tensor | Sequence[Tensor],
+    ) -> Float[Tensor, "V C"]:
+        """Packed as features are."""
+        sizes = arguments["image_sizes"]
+        return image_carry(core.config, sizes, [True] * len(sizes), self._pack(core), patches)
+
+    def grids(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        groups: Sequence[Int[Tensor, " _"]],
+    ) -> list[list[tuple[int, int]]]:
+        """Cut tiles are rectangles."""
+        return [image_grids(entry) for entry in groups]
+
+    def _pack(self, core: Any) -> Pack:
+        return lambda parts, sizes, newline: core.pack_image_features(
+            parts, sizes, vision_feature_select_strategy="full", image_newline=newline
+        )[0]
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a view."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from foveate.models.anyres import PINPOINTS, anyres_picture
-from foveate.models.family import register_family
+from foveate.models.family import Family, register_family
 from foveate.models.llava_next import LlavaNext
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VIDEO, TINY_VISION, Picture, noise
 
@@ -42,6 +42,31 @@ class LlavaNextVideo(LlavaNext):
         clips, frames = arguments["pixel_values_videos"].shape[:2]
         tokens = pooled[0].shape[:-1].numel() // frames
         return [torch.arange(frames).repeat_interleave(tokens)] * clips
+
+    def carry(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        pooled: Tensor | Sequence[Tensor],
+    ) -> Float[Tensor, "V C"]:
+        """Frames are pooled in square blocks."""
+        if modality == "image":
+            return super().carry(core, modality, arguments, patches, pooled)
+        return Family.carry(self, core, modality, arguments, patches, pooled)
+
+    def grids(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        groups: Sequence[Int[Tensor, " _"]],
+    ) -> list[list[tuple[int, int]]]:
+        """Frames are squares."""
+        if modality == "image":
+            return super().grids(core, modality, arguments, groups)
+        return Family.grids(self, core, modality, arguments, groups)
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a view, 4 a frame."""

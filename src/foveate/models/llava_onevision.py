@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import (
     LlavaOnevisionConfig,
@@ -14,9 +15,18 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from foveate.models.anyres import PINPOINTS, anyres_batch, anyres_picture, image_groups
+from foveate.models.anyres import (
+    PINPOINTS,
+    Pack,
+    anyres_batch,
+    anyres_picture,
+    image_carry,
+    image_grids,
+    image_groups,
+)
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VIDEO, TINY_VISION, Picture, noise
+from foveate.models.vision import layer_of_state, vision_encoder
 
 
 @register_family
@@ -43,17 +53,50 @@ class LlavaOnevision(Family):
             clips, frames = arguments["pixel_values_videos"].shape[:2]
             lengths = torch.tensor([math.ceil(side / 2) ** 2] * frames + [1])
             return [torch.arange(frames + 1).repeat_interleave(lengths)] * clips
+        return image_groups(config, *self._layout(core, arguments))
+
+    def vision_layer(self, core: Any) -> Any:
+        """The layer that makes the chosen hidden state."""
+        return layer_of_state(vision_encoder(core).layers, core.config.vision_feature_layer)
+
+    def carry(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        pooled: Tensor | Sequence[Tensor],
+    ) -> Float[Tensor, "V C"]:
+        """Images packed and frames pooled as features are; 0 at separators."""
+        if modality == "image":
+            return image_carry(core.config, *self._layout(core, arguments), patches)
+        frames = core.apply_pooling(patches).reshape(len(pooled), -1, patches.shape[-1])
+        return F.pad(frames, (0, 0, 0, 1)).flatten(0, 1)
+
+    def grids(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        groups: Sequence[Int[Tensor, " _"]],
+    ) -> list[list[tuple[int, int]]]:
+        """Frames are squares, cut tiles rectangles."""
+        if modality == "video":
+            return super().grids(core, modality, arguments, groups)
+        return [image_grids(entry) for entry in groups]
+
+    def _layout(self, core: Any, arguments: Mapping[str, Any]) -> tuple[Any, list[bool], Pack]:
+        """Sizes of the images, which of them have tiles, and the model's packing."""
         counts, sizes = arguments.get("batch_num_images"), arguments["image_sizes"]
         tiled = [True] * len(sizes)
         if counts is not None:  # of several images each has its base view only
             tiled = [int(count) == 1 for count in counts for _ in range(int(count))]
-        ratio = arguments.get("vision_aspect_ratio") or config.vision_aspect_ratio
-        return image_groups(
-            config,
+        ratio = arguments.get("vision_aspect_ratio") or core.config.vision_aspect_ratio
+        return (
             sizes,
             tiled,
-            lambda labels, sizes, newline: core.pack_image_features(
-                labels, sizes, image_newline=newline, vision_aspect_ratio=ratio
+            lambda parts, sizes, newline: core.pack_image_features(
+                parts, sizes, image_newline=newline, vision_aspect_ratio=ratio
             )[0],
         )
 

@@ -1,8 +1,12 @@
 """Mistral 3 (Pixtral tower): images of any size as one grid with row breaks between its tokens."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
 from transformers import (
     Mistral3Config,
     Mistral3ForConditionalGeneration,
@@ -12,6 +16,7 @@ from transformers import (
 
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_END, TINY_IMAGE, TINY_LLM, TINY_VISION, Picture, noise, stacked
+from foveate.models.vision import layer_of_state
 
 BREAK = 124
 
@@ -25,6 +30,45 @@ class Mistral3(Family):
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images only."""
         return {"image": config.image_token_id}
+
+    def vision_layer(self, core: Any) -> Any:
+        """The layer that makes the chosen hidden state."""
+        layers = core.vision_tower.transformer.layers
+        return layer_of_state(layers, core.config.vision_feature_layer)
+
+    def packed(self, core: Any, modality: str, arguments: Mapping[str, Any]) -> list[int]:
+        """All images are one sequence."""
+        return [rows * columns for rows, columns in _patch_grids(core, arguments)]
+
+    def carry(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        pooled: Tensor | Sequence[Tensor],
+    ) -> Float[Tensor, "V C"]:
+        """A token is a square block of patches."""
+        block, carried = core.config.spatial_merge_size, []
+        lengths = self.packed(core, modality, arguments)
+        images = patches[0].split(lengths)
+        for image, grid in zip(images, _patch_grids(core, arguments), strict=True):
+            pooled_image = F.avg_pool2d(image.mT.unflatten(1, grid), block)
+            carried.append(pooled_image.flatten(1).mT)
+        return torch.cat(carried)
+
+    def grids(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        groups: Sequence[Int[Tensor, " _"]],
+    ) -> list[list[tuple[int, int]]]:
+        """Images have shapes of their own."""
+        block = core.config.spatial_merge_size
+        return [
+            [(rows // block, columns // block)] for rows, columns in _patch_grids(core, arguments)
+        ]
 
     def tiny(self) -> Any:
         """6 layers of width 64; a visual token for 28 x 28 pixels."""
@@ -53,3 +97,8 @@ class Mistral3(Family):
     def tiny_collate(self, samples: Any) -> dict[str, torch.Tensor]:
         """Images padded to the largest height and width."""
         return stacked(samples, {"pixel_values": [2, 3]})
+
+
+def _patch_grids(core: Any, arguments: Mapping[str, Any]) -> list[tuple[int, int]]:
+    patch = core.vision_tower.patch_size
+    return [(int(high) // patch, int(wide) // patch) for high, wide in arguments["image_sizes"]]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from foveate.errors import InputError, UnsupportedError
@@ -58,18 +58,39 @@ def gather_encodings(
     """
     first = next(iter(masks.values()))
     labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
-    used, seconds, encoder = 0, 0.0, None
+    clips = labels.clone()
+    used, seconds, flops, encoder = 0, 0.0, 0, None
+    grids: list[tuple[int, int]] = []
+    known: dict[str, Tensor] = {}
     for modality, output in encodings.items():
         note = note_of(output)
         items = note.items(output.pooler_output)
-        parts = []
+        parts, whole = [], []
         for item in items:
-            parts.append(note.groups[item] + used)
-            used += int(note.groups[item].max()) + 1 if len(note.groups[item]) else 0
-        labels[masks[modality]] = torch.cat(parts).to(labels.device)
-        seconds += note.seconds
+            group = note.groups[item]
+            parts.append(group + used)
+            whole.append((_clip(group) if modality == "video" else group) + used)
+            used += int(group.max()) + 1 if len(group) else 0
+            grids += note.grids[item] if note.grids else []
+        mask = masks[modality]
+        labels[mask] = torch.cat(parts).to(labels.device)
+        clips[mask] = torch.cat(whole).to(labels.device)
+        for name, values in note.known.items():
+            told = torch.cat([values[item] for item in items])
+            if name not in known:
+                known[name] = told.new_zeros(*mask.shape, *told.shape[1:])
+            known[name][mask] = told
+        seconds, flops = seconds + note.seconds, flops + note.flops
         if note.encoder:
             # a class token has a key but is no patch: it comes first
             patches = note.encoder["features"].shape[1]
             encoder = {name: value[items, -patches:] for name, value in note.encoder.items()}
-    return Visual(labels >= 0, labels[labels >= 0], encoder), seconds
+    told = labels >= 0
+    known = {name: value[told] for name, value in known.items()}
+    return Visual(told, labels[told], clips[told], encoder, known, grids, flops), seconds
+
+
+def _clip(group: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Frames of a clip as one group: all groups as large as the first; others stand alone."""
+    sizes = torch.bincount(group)
+    return torch.where(sizes[group] == sizes[group[0]], group[0], group)

@@ -1,11 +1,15 @@
 """Qwen2.5-VL: Qwen2-VL with windowed vision attention and time in seconds."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.vision_utils import get_vision_window_index
 
 from foveate.models.family import register_family
-from foveate.models.qwen2_vl import TINY_IDS, TINY_TEXT, Qwen2VL
+from foveate.models.qwen2_vl import TINY_IDS, TINY_TEXT, Qwen2VL, patch_grids
 
 
 @register_family
@@ -13,6 +17,25 @@ class Qwen25VL(Qwen2VL):
     """`Qwen2_5_VLForConditionalGeneration`: images, clips, and mixes."""
 
     model_type = "qwen2_5_vl"
+
+    def carry(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        pooled: Tensor | Sequence[Tensor],
+    ) -> Float[Tensor, "V C"]:
+        """As in Qwen2-VL, but the encoder computes window by window."""
+        visual = core.visual
+        order, _ = get_vision_window_index(
+            patch_grids(modality, arguments),
+            spatial_merge_size=visual.spatial_merge_size,
+            window_size=visual.window_size,
+            patch_size=visual.patch_size,
+        )
+        tokens = super().carry(core, modality, arguments, patches, pooled)
+        return tokens[order.argsort().to(tokens.device)]
 
     def tiny(self) -> Any:
         """6 layers of width 64; a visual token for 28 x 28 pixels of two frames."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
@@ -51,10 +51,44 @@ class Qwen2VL(Family):
         pooled: Tensor | Sequence[Tensor],
     ) -> list[Int[Tensor, " _"]]:
         """A group for each time step of the grid: one for an image, one for two frames of a clip."""
-        grids = arguments.get(f"{modality}_grid_thw", arguments.get("image_grid_thw"))
+        steps_of = patch_grids(modality, arguments)[:, 0].tolist()
         return [
             torch.arange(steps).repeat_interleave(len(entry) // steps)
-            for entry, steps in zip(pooled, grids[:, 0].tolist(), strict=True)
+            for entry, steps in zip(pooled, steps_of, strict=True)
+        ]
+
+    def vision_layer(self, core: Any) -> Any:
+        """The last block."""
+        return core.visual.blocks[-1]
+
+    def packed(self, core: Any, modality: str, arguments: Mapping[str, Any]) -> list[int]:
+        """All time steps of all pictures are one sequence."""
+        grids = patch_grids(modality, arguments).tolist()
+        return [rows * columns for steps, rows, columns in grids for _ in range(steps)]
+
+    def carry(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        pooled: Tensor | Sequence[Tensor],
+    ) -> Float[Tensor, "V C"]:
+        """The patches of a token follow each other."""
+        return patches[0].unflatten(0, (-1, core.visual.spatial_merge_size**2)).mean(1)
+
+    def grids(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        groups: Sequence[Int[Tensor, " _"]],
+    ) -> list[list[tuple[int, int]]]:
+        """Pictures have shapes of their own, the same in all their time steps."""
+        block = core.visual.spatial_merge_size
+        return [
+            [(rows // block, columns // block)] * steps
+            for steps, rows, columns in patch_grids(modality, arguments).tolist()
         ]
 
     def tiny(self) -> Any:
@@ -88,3 +122,8 @@ class Qwen2VL(Family):
     def tiny_ids(self, placeholder: int, steps: int, tokens: int) -> list[int]:
         """The tokens of a picture of `steps` time steps of `tokens` each."""
         return [TINY_START, *[placeholder] * (steps * tokens), TINY_END]
+
+
+def patch_grids(modality: str, arguments: Mapping[str, Any]) -> Int[Tensor, "pictures 3"]:
+    """Time steps, rows and columns of the patches of each image or clip."""
+    return arguments.get(f"{modality}_grid_thw", arguments.get("image_grid_thw"))

@@ -26,6 +26,7 @@ from foveate.models.prefill import Prefill
 from foveate.models.prompt import gather_encodings, placeholder_masks
 from foveate.models.rows import gather_rows, top_rows
 from foveate.models.splice import Spliced, splice
+from foveate.models.vision import EncoderWatch
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Pruner, Reduction, Report
 
@@ -108,7 +109,7 @@ class Reducer:
         self.masks: dict[str, Tensor] = {}  # of their placeholders
         self.padding: Any = None  # the prompt's attention mask
         self.block: Tensor | None = None  # inside which attention runs both ways
-        self.patches: dict[str, Tensor] = {}  # of the encoding under way
+        self.encoder = EncoderWatch(family, self.core, reduction.before)
         self.started = 0.0
 
     @contextmanager
@@ -119,7 +120,6 @@ class Reducer:
             raise InputError(
                 "this model is already inside a reduce() on this thread; nest no second one"
             )
-        before = self.reduction.before
         layers = self.llm.layers
         with ExitStack() as stack:
             _active.add(key)
@@ -134,10 +134,9 @@ class Reducer:
             hook(self.llm, self._enter_llm)
             hook(self.llm, self._leave_llm, after=True)
             stack.enter_context(watch_encoding(self.core, self._see_encoding))
-            if before is not None and before.at == "encoder":
-                hook(self.family.projector(self.core), self._see_patches)
-            if before is not None and "keys" in before.needs:
-                hook(self.family.encoder_keys(self.core), self._see_keys, after=True)
+            for module, action, after in self.encoder.hooks():
+                hook(module, action, after=after)
+            stack.enter_context(self.encoder.watching())
             for index, layer in enumerate(layers):
                 hook(layer, self._layer_entrance(index))
                 hook(layer, self._layer_exit(index), after=True)
@@ -183,19 +182,21 @@ class Reducer:
     ) -> Any:
         """Encode, and note the groups of what came out."""
         began = clock(self.llm)
-        self.patches = {}
+        self.encoder.begin()
         output = encode()
-        groups = self.family.groups(self.core, modality, arguments, output.pooler_output)
-        note = Encoded(output.pooler_output, groups, self.patches, clock(self.llm) - began)
+        pooled = output.pooler_output
+        groups = self.family.groups(self.core, modality, arguments, pooled)
+        known = self.encoder.known(modality, arguments, pooled)
+        grids = []
+        if "grid" in self.encoder.needs:
+            grids = self.family.grids(self.core, modality, arguments, groups)
+        note = Encoded(
+            pooled, groups, self.encoder.patches, known, grids, self.encoder.flops,
+            clock(self.llm) - began,
+        )  # fmt: skip
         setattr(output, NOTE, note)
         self.encodings[modality] = output
         return output
-
-    def _see_patches(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.patches.setdefault("features", args[0])
-
-    def _see_keys(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        self.patches["keys"] = output
 
     def _see_prompt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.started = clock(self.llm)
@@ -230,7 +231,7 @@ class Reducer:
         prefill.begin(valid, sight, clock(self.llm))
         before, spliced = self.reduction.before, None
         if before is not None and not before.is_off:
-            spliced = splice(embeds, prefill.visual, before, self._project)
+            spliced = splice(embeds, prefill.visual, before, valid, self._project)
             self._take_out(prefill, spliced, kwargs)
         if not self.reduction.is_off:
             prefill.carry(self.family.deepstack(kwargs), spliced)

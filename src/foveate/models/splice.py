@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foveate.errors import UnsupportedError
 from foveate.models.family import Visual
+from foveate.models.needs import buckets
 from foveate.reduction import Compressor
 
 
@@ -45,6 +46,7 @@ def splice(
     embeds: Float[Tensor, "B N D"],
     visual: Visual,
     compressor: Compressor,
+    valid: Bool[Tensor, "B N"],
     project: Callable[[Tensor], Tensor] | None = None,
 ) -> Spliced:
     """Compress every group of visual tokens; survivors stand at their own rows, in their order.
@@ -53,6 +55,7 @@ def splice(
         embeds: (B, N, D), the LLM's input.
         visual: where the visual tokens are and which group each belongs to.
         compressor: the method.
+        valid: (B, N), False for padding.
         project: takes encoder features to the LLM's width.
 
     Raises:
@@ -63,14 +66,14 @@ def splice(
     stays = torch.ones_like(visual.mask).flatten()
     target = torch.full_like(visual.mask, -1, dtype=torch.long).flatten()
     stays[rows] = False
-    flops = 0
-    for members, groups in _by_size(visual.group):
-        places = rows[members]  # (G, n)
+    flops = visual.flops
+    for bucket in buckets(embeds, visual, valid, compressor.needs):
+        places = rows[bucket.members]  # (G, n)
         if visual.encoder is None:
-            merged = compressor(flat[places])
+            merged = compressor(flat[places], **bucket.needed)
             features = merged.features
         else:
-            given = {name: value[groups] for name, value in _patches(visual).items()}
+            given = {name: value[bucket.groups] for name, value in _patches(visual).items()}
             merged = compressor(given.pop("features"), **given)
             features = project(merged.features) if project else merged.features
         flops += len(places) * compressor.flops(places.shape[1], flat.shape[1])
@@ -82,18 +85,6 @@ def splice(
         target[places] = gone.gather(1, merged.source.where(merged.source >= 0, kept.shape[1]))
     shape = visual.mask.shape
     return Spliced(flat.view_as(embeds), stays.view(shape), target.view(shape), flops, visual.mask)
-
-
-def _by_size(group: Int[Tensor, " V"]) -> list[tuple[Tensor, Tensor]]:
-    """Groups of equal size together: (members (G, n) as indices into the V tokens, group numbers)."""
-    counts = torch.bincount(group)
-    members = group.argsort(stable=True).split(counts.tolist())
-    return [
-        (torch.stack([members[g] for g in numbers.tolist()]), numbers)
-        for size in counts.unique().tolist()
-        if size
-        for numbers in [(counts == size).nonzero()[:, 0]]
-    ]
 
 
 def _patches(visual: Visual) -> Mapping[str, Tensor]:

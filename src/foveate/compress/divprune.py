@@ -1,0 +1,53 @@
+"""DivPrune: the tokens that are as far from each other as can be.
+
+Source: DivPrune (arXiv 2503.02175, CVPR 2025), section 3.2: the max-min diversity problem, solved greedily
+with cosine distance. It starts from the token whose nearest neighbour is farthest; each next one is the
+token farthest from those already kept.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from foveate.keep import KeepShare, kept_count
+from foveate.registry import register
+from foveate.tokens import VisionTokens
+
+
+@register("divprune", stage="before", paper="2503.02175")
+@dataclass(frozen=True)
+class DivPrune(KeepShare):
+    """Keep the visual tokens of each group that differ most from each other.
+
+    Attributes:
+        keep: share of each group's tokens that is kept, in (0, 1].
+    """
+
+    def __call__(self, features: Float[Tensor, "B N D"]) -> VisionTokens:
+        """Keep `ceil(keep * N)` tokens of each of B groups."""
+        kept = diverse(features, kept_count(self.keep, features.shape[1]))
+        return VisionTokens.of(features).take(kept.sort(dim=1).values)
+
+    def flops(self, tokens: int, width: int) -> int:
+        """FLOPs of the distances between all tokens of a group."""
+        return 2 * tokens * tokens * width
+
+
+def diverse(features: Float[Tensor, "B N D"], count: int) -> Int[Tensor, "B K"]:
+    """Greedy max-min choice of `count` rows by cosine distance, in the order in which they are chosen."""
+    unit = F.normalize(features.float(), dim=-1)
+    distance = 1 - unit @ unit.mT
+    itself = torch.eye(features.shape[1], dtype=torch.bool, device=features.device)
+    chosen = [distance.masked_fill(itself, torch.inf).amin(-1).argmax(-1)]
+    nearest = torch.full(distance.shape[:2], torch.inf, device=features.device)
+    for _ in range(count - 1):
+        row = chosen[-1][:, None]
+        nearest = nearest.minimum(
+            distance.gather(1, row[..., None].expand(-1, 1, nearest.shape[1]))[:, 0]
+        )
+        nearest = nearest.scatter(1, row, -torch.inf)
+        chosen.append(nearest.argmax(-1))
+    return torch.stack(chosen, dim=1)

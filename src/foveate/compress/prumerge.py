@@ -1,0 +1,93 @@
+"""PruMerge: tokens that [CLS] looks at stay, and take in what the others like them say.
+
+Source: LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025), section 3: tokens are ranked by the attention of
+[CLS] (in towers without one: of all patches on average), and each kept one becomes the mean of itself and of
+those dropped ones whose keys are nearest to its own, weighted by attention. PruMerge+ adds tokens spaced
+evenly over the picture. The paper lets outliers of the attention decide how many stay (of 576 about 32, and
+with the evenly spaced ones about 144); here `keep` does, so that methods meet at equal budgets.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from foveate.compress.stride import spaced
+from foveate.errors import InputError
+from foveate.keep import KeepShare, kept_count
+from foveate.registry import register
+from foveate.tokens import VisionTokens
+
+
+@register("prumerge", stage="before", paper="2403.15388")
+@dataclass(frozen=True)
+class PruMerge(KeepShare):
+    """Keep the visual tokens that the vision encoder attends to, enriched by dropped ones like them.
+
+    Attributes:
+        keep: share of each group's tokens that is kept, in (0, 1].
+        neighbours: how many dropped tokens a kept one takes in.
+        spread: share of the kept tokens that are spaced evenly instead of chosen by attention.
+    """
+
+    neighbours: int = 32
+    spread: int | float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.neighbours < 1:
+            raise InputError(f"neighbours must be at least 1, got {self.neighbours}")
+        if not 0 <= self.spread <= 1:
+            raise InputError(f"spread must be a share in [0, 1], got {self.spread}")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The vision layer's attention and keys."""
+        return ("attention", "keys")
+
+    def __call__(
+        self,
+        features: Float[Tensor, "B N D"],
+        attention: Float[Tensor, "B N"],
+        keys: Float[Tensor, "B N K"],
+    ) -> VisionTokens:
+        """Keep `ceil(keep * N)` tokens of each of B groups."""
+        count = features.shape[1]
+        stay = self.chosen(attention, kept_count(self.keep, count))
+        unit = F.normalize(keys.float(), dim=-1)
+        aims = unit.gather(1, stay[..., None].expand(-1, -1, unit.shape[2]))
+        similar = aims @ unit.mT  # (B, K, N)
+        open_ = torch.ones_like(attention, dtype=torch.bool).scatter(1, stay, False)
+        similar = similar.masked_fill(~open_[:, None], -torch.inf)
+        near = similar.topk(min(self.neighbours, count - stay.shape[1]), dim=-1).indices
+        taken = torch.zeros_like(similar, dtype=torch.bool).scatter(2, near, True)
+        own = torch.zeros_like(taken).scatter(2, stay[..., None], True)
+        weight = attention[:, None].float().clamp(min=1e-12) * (taken | own)
+        mean = (weight / weight.sum(-1, keepdim=True)) @ features.float()
+        # a dropped token may be taken in by several: it is told of the most similar one
+        best = similar.masked_fill(~taken, -torch.inf).max(dim=1)
+        into = stay.gather(1, best.indices).masked_fill(~taken.any(1), -1).scatter(1, stay, stay)
+        tokens = VisionTokens.of(features).merge(stay, into)
+        return replace(tokens, features=mean.to(features.dtype))
+
+    def chosen(self, attention: Float[Tensor, "B N"], kept: int) -> Int[Tensor, "B K"]:
+        """The tokens that stay: those with the most attention, and evenly spaced ones of the rest."""
+        evenly = round(self.spread * kept)
+        ranked = attention.argsort(dim=1, descending=True, stable=True)
+        rest = ranked[:, kept - evenly :].sort(dim=1).values
+        spread = rest[:, spaced(rest.shape[1], evenly).to(rest.device)]
+        return torch.cat([ranked[:, : kept - evenly], spread], dim=1).sort(dim=1).values
+
+    def flops(self, tokens: int, width: int) -> int:
+        """FLOPs of the similarities and of the means, were keys as wide as the LLM."""
+        return 4 * tokens * kept_count(self.keep, tokens) * width
+
+
+@register("prumerge-plus", stage="before", paper="2403.15388")
+@dataclass(frozen=True)
+class PruMergePlus(PruMerge):
+    """PruMerge with three quarters of the kept visual tokens spaced evenly over the picture."""
+
+    spread: int | float = 0.75

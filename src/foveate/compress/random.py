@@ -1,0 +1,49 @@
+"""A random choice of tokens: the baseline that a clever choice must beat."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from foveate.errors import InputError
+from foveate.keep import KeepShare, kept_count
+from foveate.registry import register
+from foveate.tokens import VisionTokens
+
+
+@register("random", stage="before", paper="baseline")
+@dataclass(frozen=True)
+class Random(KeepShare):
+    """Keep visual tokens drawn at random, the same ones in every run.
+
+    Attributes:
+        keep: share of each group's tokens that is kept, in (0, 1].
+        seed: another one draws other tokens.
+    """
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed must be a whole number of at least 0, got {self.seed!r}")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The number of the group in its sample, so that frames draw differently, batched or not."""
+        return ("number",)
+
+    def __call__(self, features: Float[Tensor, "B N D"], number: Int[Tensor, " B"]) -> VisionTokens:
+        """Keep `ceil(keep * N)` tokens of each of B groups."""
+        count = features.shape[1]
+        kept = [
+            torch.randperm(count, generator=torch.Generator().manual_seed(2**20 * self.seed + n))
+            for n in number.tolist()
+        ]
+        index = torch.stack(kept)[:, : kept_count(self.keep, count)].sort(dim=1).values
+        return VisionTokens.of(features).take(index.to(features.device))
+
+    def flops(self, tokens: int, width: int) -> int:
+        """Drawing computes nothing."""
+        return 0

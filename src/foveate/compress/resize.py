@@ -1,0 +1,49 @@
+"""Resizing: the grid of tokens is resampled like a picture, with antialiased bilinear interpolation.
+
+It stands in for the field's honest baseline, a smaller picture: that one is resized before the encoder, by
+the processor, and on a tower of fixed resolution it saves no token at all. Resampling what the encoder
+made works on every family, at any budget, and is the stronger of the two, for the encoder saw everything.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from foveate.compress.grid import cells_of, middles_of, smaller_grid
+from foveate.keep import KeepShare, kept_count
+from foveate.registry import register
+from foveate.tokens import VisionTokens
+
+
+@register("resize-grid", stage="before", paper="baseline")
+@dataclass(frozen=True)
+class ResizeGrid(KeepShare):
+    """Resample each grid of visual tokens to a smaller one, as a picture is resized.
+
+    The smaller grid has as many tokens as fit into `ceil(keep * n)`.
+
+    Attributes:
+        keep: share of each group's tokens that may be kept, in (0, 1].
+    """
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Rows and columns of each group."""
+        return ("grid",)
+
+    def __call__(self, features: Float[Tensor, "B N D"], grid: tuple[int, int]) -> VisionTokens:
+        """Resize each of B groups of N tokens."""
+        groups, count, width = features.shape
+        smaller = smaller_grid(grid, kept_count(self.keep, count))
+        picture = features.mT.reshape(groups, width, *grid).float()
+        resized = F.interpolate(picture, smaller, mode="bilinear", antialias=True)
+        kept = middles_of(grid, smaller).to(features.device)
+        into = kept[cells_of(grid, smaller).to(features.device)]
+        tokens = VisionTokens.of(features).merge(kept.expand(groups, -1), into.expand(groups, -1))
+        return replace(tokens, features=resized.flatten(2).mT.to(features.dtype))
+
+    def flops(self, tokens: int, width: int) -> int:
+        """Two passes, down and across, in each of which a number is weighed and added about twice."""
+        return 2 * 4 * tokens * width

@@ -1,0 +1,104 @@
+"""What methods before the LLM may need, and how groups are put together with it.
+
+| need | what a method is handed for B groups of N tokens |
+| --- | --- |
+| attention | (B, N): attention that each token's patches receive in the vision layer that makes them |
+| keys | (B, N, K): keys of that layer (before the projector, for a method at the encoder: of its reader) |
+| query | (B, T, D): embeddings of the text behind the sample's last visual token, or of all its text |
+| grid | rows and columns of the group |
+| frames | groups are whole clips, and this is how many frames they have; an image is a clip of one frame |
+| number | (B,): number of the group in its sample, from 0 |
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from foveate.errors import UnsupportedError
+from foveate.models.family import Visual
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Groups that are compressed together, since all that they bring is of one shape.
+
+    Attributes:
+        members: (G, n), the tokens of each, as indices into the V visual tokens.
+        groups: (G,), their numbers.
+        needed: what the method asked for.
+    """
+
+    members: Int[Tensor, "G n"]
+    groups: Int[Tensor, " G"]
+    needed: dict[str, Any]
+
+
+def buckets(
+    embeds: Float[Tensor, "B N D"],
+    visual: Visual,
+    valid: Bool[Tensor, "B N"],
+    needs: tuple[str, ...],
+) -> list[Bucket]:
+    """All groups of a batch, those of one shape together, with what a method needs.
+
+    Args:
+        embeds: the LLM's input.
+        visual: where the visual tokens are, their groups, and what is known of them.
+        valid: (B, N), False for padding.
+        needs: of the method.
+
+    Raises:
+        UnsupportedError: the method needs a question, and a sample has no text.
+    """
+    unit = visual.clip if "frames" in needs else visual.group
+    counts = torch.bincount(unit).tolist()
+    members = unit.argsort(stable=True).split(counts)
+    sample = visual.mask.nonzero()[:, 0]
+    numbers = [number for number, count in enumerate(counts) if count]
+    homes = sample[torch.stack([members[number][0] for number in numbers])].tolist()
+    texts = questions(embeds, visual.mask, valid) if "query" in needs else []
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    scalars: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for number, home in zip(numbers, homes, strict=True):
+        own: dict[str, Any] = {}
+        if "grid" in needs:
+            own["grid"] = visual.grid[number]
+        if "frames" in needs:
+            own["frames"] = len(visual.group[members[number]].unique())
+        kind = (counts[number], *own.values(), len(texts[home]) if texts else 0)
+        alike.setdefault(kind, []).append(number)
+        scalars[kind] = own
+    home_of = dict(zip(numbers, homes, strict=True))
+    found = []
+    for kind, same in alike.items():
+        tokens = torch.stack([members[number] for number in same])
+        needed = dict(scalars[kind])
+        needed.update({name: visual.known[name][tokens] for name in visual.known if name in needs})
+        if "query" in needs:
+            needed["query"] = torch.stack([texts[home_of[number]] for number in same])
+        if "number" in needs:
+            before = [
+                sum(home_of[n] == home_of[number] for n in numbers if n < number) for number in same
+            ]
+            needed["number"] = torch.tensor(before)
+        found.append(Bucket(tokens, torch.tensor(same, device=tokens.device), needed))
+    return found
+
+
+def questions(
+    embeds: Float[Tensor, "B N D"], visual: Bool[Tensor, "B N"], valid: Bool[Tensor, "B N"]
+) -> list[Float[Tensor, "_ D"]]:
+    """Of each sample the text behind its last visual token; all of its text where none is behind.
+
+    Raises:
+        UnsupportedError: a sample with visual tokens has no text.
+    """
+    text = valid & ~visual
+    behind = text & (visual.flip(1).long().cumsum(1).flip(1) == 0)
+    chosen = torch.where(behind.any(1, keepdim=True), behind, text)
+    if bool((visual.any(1) & ~chosen.any(1)).any()):
+        raise UnsupportedError("this method needs a question, but a sample has no text")
+    return [row[own] for row, own in zip(embeds, chosen, strict=True)]

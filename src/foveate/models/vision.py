@@ -1,0 +1,159 @@
+"""What the vision encoder knows beside its features, for methods that need it.
+
+Queries and keys of the one layer that makes the chosen features are watched while SDPA does its work
+(`foveate.models.attention`); from them come the attention that each patch receives, a block of rows at a
+time, and the keys. The family carries both to the visual tokens, as it carries features there: pooled,
+shuffled or packed alike.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foveate.errors import UnsupportedError
+from foveate.models.attention import watch
+from foveate.models.family import Family
+from foveate.reduction import Compressor
+
+BLOCK = 2**22  # numbers in a block of the attention map
+ATTENTION = ("self_attn", "attention", "attn")  # what a layer may call it
+CLASS_TOKEN = ("clip_vision_model", "internvl_vision")  # towers whose first row is [CLS]
+
+
+class EncoderWatch:
+    """Watches one model's encoder for a method before the LLM.
+
+    Attributes:
+        patches: tensors at the encoder of the encoding under way, for a method that works there.
+        flops: of the attention that was made for the method, of this encoding.
+    """
+
+    def __init__(self, family: Family, core: Any, before: Compressor | None) -> None:
+        asked = before is not None and not before.is_off
+        self.family, self.core = family, core
+        self.needs = set(before.needs) if before is not None and asked else set()
+        self.at_encoder = before is not None and asked and before.at == "encoder"
+        self.patches: dict[str, Tensor] = {}
+        self.seen: list[tuple[Tensor, Tensor, float | None]] = []
+        self.flops = 0
+
+    def hooks(self) -> Iterator[tuple[nn.Module, Any, bool]]:
+        """For a method at the encoder: (module, hook, whether it comes after the forward)."""
+        if self.at_encoder:
+            yield self.family.projector(self.core), self._see_patches, False
+        if self.at_encoder and "keys" in self.needs:
+            yield self.family.encoder_keys(self.core), self._see_keys, True
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While open, queries and keys of the layer are seen, if the method needs them."""
+        if self.at_encoder or not self.needs & {"attention", "keys"}:
+            yield
+            return
+        layer = self.family.vision_layer(self.core)
+        module = next(getattr(layer, name) for name in ATTENTION if hasattr(layer, name))
+        with watch(module.config, {module: self._see_attention}):
+            yield
+
+    def begin(self) -> None:
+        """Another encoding starts."""
+        self.patches, self.seen, self.flops = {}, [], 0
+
+    def known(
+        self, modality: str, arguments: Mapping[str, Any], pooled: Tensor | Sequence[Tensor]
+    ) -> dict[str, list[Tensor]]:
+        """What the method needs of the encoding that has just run: for each image or clip (n, C).
+
+        Raises:
+            UnsupportedError: what is known of patches cannot be carried to the visual tokens.
+        """
+        if not self.seen:
+            return {}
+        query, key = (torch.cat(parts, dim=2) for parts in list(zip(*self.seen, strict=True))[:2])
+        lengths = self.family.packed(self.core, modality, arguments) or [query.shape[2]]
+        has_class = getattr(self.core.config.vision_config, "model_type", "") in CLASS_TOKEN
+        kinds = [key[:, :, int(has_class) :].transpose(1, 2).flatten(2)]
+        if "attention" in self.needs:
+            scaling = self.seen[0][2]
+            parts = zip(query.split(lengths, 2), key.split(lengths, 2), strict=True)
+            received = [patch_attention(q, k, scaling, has_class) for q, k in parts]
+            kinds.append(torch.cat(received, dim=1)[..., None].to(key.dtype))
+            rows = 1 if has_class else sum(n * n for n in lengths) / sum(lengths)
+            self.flops = int(2 * query.numel() * rows)
+        width = kinds[0].shape[-1]
+        carried = self.family.carry(
+            self.core, modality, arguments, torch.cat(kinds, dim=-1).float(), pooled
+        )
+        sizes = [len(entry) for entry in pooled]
+        if len(carried) != sum(sizes):
+            raise UnsupportedError(
+                f"{self.family.model_type}: what is known of {kinds[0].shape[:2].numel()} patches cannot be "
+                f"carried to {sum(sizes)} visual tokens"
+            )
+        found = {"keys": carried[:, :width].split(sizes)}
+        if "attention" in self.needs:
+            found["attention"] = carried[:, width].split(sizes)
+        return {name: list(found[name]) for name in found if name in self.needs}
+
+    def _see_patches(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.patches.setdefault("features", args[0])
+
+    def _see_keys(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        self.patches["keys"] = output
+
+    def _see_attention(self, query: Tensor, key: Tensor, scaling: float | None) -> None:
+        self.seen.append((query.detach(), key.detach(), scaling))
+
+
+def patch_attention(
+    query: Float[Tensor, "I H P d"],
+    key: Float[Tensor, "I H P d"],
+    scaling: float | None,
+    has_class: bool,
+) -> Float[Tensor, "I patches"]:
+    """Attention that each patch of I images receives, averaged over heads.
+
+    From [CLS], the first row, where there is one, and then it is no patch; else from all patches on average
+    (as VisionZip, arXiv 2412.04467, section 3.2, does for SigLIP).
+    """
+    images, heads, rows, width = query.shape
+    key = key.float() * (width**-0.5 if scaling is None else scaling)
+    if has_class:
+        return (query[:, :, :1].float() @ key.mT).softmax(-1).mean(1)[:, 0, 1:]
+    total = key.new_zeros(images, rows)
+    step = max(BLOCK // (images * heads * rows), 1)
+    for low in range(0, rows, step):
+        block = query[:, :, low : low + step].float() @ key.mT
+        total += block.softmax(-1).sum((1, 2))
+    return total / (heads * rows)
+
+
+def layer_of_state(layers: Sequence[Any], chosen: int | Sequence[int]) -> Any:
+    """The layer whose output is the chosen hidden state; of several, the last.
+
+    Raises:
+        UnsupportedError: the state is the embeddings', which no layer made.
+    """
+    state = chosen if isinstance(chosen, int) else chosen[-1]
+    index = state - 1 if state >= 0 else len(layers) + state
+    if not 0 <= index < len(layers):
+        raise UnsupportedError(
+            f"no vision layer makes hidden state {state}, so it has no attention"
+        )
+    return layers[index]
+
+
+def vision_encoder(core: Any) -> Any:
+    """The stack of layers of a CLIP or SigLIP tower.
+
+    Raises:
+        UnsupportedError: another tower.
+    """
+    tower = getattr(core.vision_tower, "vision_model", core.vision_tower)
+    if not hasattr(tower, "encoder"):
+        raise UnsupportedError(f"cannot watch a {type(tower).__name__}; works: CLIP, SigLIP")
+    return tower.encoder
