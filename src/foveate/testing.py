@@ -10,6 +10,7 @@ Every check takes a `tiny` model and inputs, and raises AssertionError where the
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from foveate.models.encoding import watch_encoding
 from foveate.models.family import families, family_of
 from foveate.models.reduce import reduce
-from foveate.reduction import Reduction, Report
+from foveate.reduction import Compressor, Reduction, Report
+from foveate.tokens import VisionTokens
 
 GREEDY = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
 CASES = tuple(
@@ -227,16 +229,21 @@ def _merged_prompt(
     )
     groups = _groups(model, inputs)
     hook.remove()
+    before = reduction.before
+    handed = [] if before is None or before.is_off else _handed(model, inputs, before)
     embeds = seen["inputs_embeds"][0]
     carried = [part.clone() for part in family.deepstack(dict(seen))]
     count = len(embeds)
     rows = torch.isin(inputs["input_ids"][0], _placeholders(model)).nonzero()[:, 0]
     stays = [True] * count
-    before = reduction.before
     if before is not None and not before.is_off:
+        if "frames" in before.needs and "pixel_values_videos" in inputs:
+            sizes = torch.bincount(groups)  # frames are as large as the first; a separator is not
+            groups = torch.where(sizes[groups] == sizes[groups[0]], groups[0], groups)
         for label in groups.unique():
             members = rows[groups == label]
-            merged = before(embeds[None, members])
+            (needed,) = [more for given, more in handed if torch.equal(given, embeds[members])]
+            merged = before(embeds[None, members], **needed)
             places = members[merged.position[0].sort().values]
             for row in members.tolist():
                 stays[row] = row in places.tolist()
@@ -247,7 +254,7 @@ def _merged_prompt(
     if family.grid_positions:
         positions = seen["position_ids"][-3:][..., stays]
     # merged tokens carry the mean of what their patches carry
-    into = torch.tensor(report.merged_into[0])
+    into = torch.tensor([-1 if token is None else token for token in report.merged_into[0]])
     carried = [
         torch.stack([part[into == token].mean(0) for token in range(int(into.max()) + 1)])
         for part in carried
@@ -261,6 +268,36 @@ def _merged_prompt(
         "embeds": embeds[stays][None], "positions": positions, "block": block[0, stays],
         "gone": gone, "visual": visual, "carried": carried,
     }  # fmt: skip
+
+
+@dataclass
+class _Spy:
+    """A method before the LLM that remembers what it was handed."""
+
+    method: Compressor
+    handed: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.method, name)
+
+    def __call__(self, features: Tensor, **needed: Any) -> VisionTokens:
+        for number, group in enumerate(features):
+            own = {
+                name: value[number : number + 1] if isinstance(value, Tensor) else value
+                for name, value in needed.items()
+            }
+            self.handed.append((group, own))
+        return self.method(features, **needed)
+
+
+def _handed(
+    model: Any, inputs: dict[str, Tensor], before: Compressor
+) -> list[tuple[Tensor, dict[str, Any]]]:
+    """Of every group its features, and what a method is told beside them."""
+    spy: Any = _Spy(before)
+    with reduce(model, Reduction(before=spy)):
+        model(**inputs)
+    return spy.handed
 
 
 def _groups(model: Any, inputs: dict[str, Tensor]) -> Tensor:

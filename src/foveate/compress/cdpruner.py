@@ -1,9 +1,9 @@
 """CDPruner: diverse tokens that have to do with the question.
 
-Source: CDPruner (arXiv 2506.10967, NeurIPS 2025), sections 3.2 and 3.3: a determinantal point process whose
-kernel is the tokens' cosine similarity, scaled on both sides by each token's relevance to the instruction;
-the most probable subset is found greedily. The paper measures relevance with CLIP's text encoder; a model
-without one has the same thing where it reads: relevance is the mean cosine similarity to the text's tokens at
+Source: CDPruner (arXiv 2506.10967, NeurIPS 2025), sections 3.2 and 3.3: a determinantal point
+process whose kernel is the tokens' cosine similarity, scaled on both sides by each token's relevance to
+the instruction; the most probable subset is found greedily. The paper measures relevance with CLIP's text
+encoder, which models do not carry along; here it is the mean cosine similarity to the text's tokens at
 the LLM's input, from 0 for the least relevant token of a group to 1 for the most.
 """
 

@@ -1,8 +1,8 @@
 """DivPrune: the tokens that are as far from each other as can be.
 
-Source: DivPrune (arXiv 2503.02175, CVPR 2025), section 3.2: the max-min diversity problem, solved greedily
-with cosine distance. It starts from the token whose nearest neighbour is farthest; each next one is the
-token farthest from those already kept.
+Source: DivPrune (arXiv 2503.02175, CVPR 2025), section 3.2: the max-min diversity problem, solved
+greedily with cosine distance. It starts from the token whose nearest neighbour is farthest; each next one
+is the token farthest from those already kept.
 """
 
 from dataclasses import dataclass
@@ -43,11 +43,9 @@ def diverse(features: Float[Tensor, "B N D"], count: int) -> Int[Tensor, "B K"]:
     itself = torch.eye(features.shape[1], dtype=torch.bool, device=features.device)
     chosen = [distance.masked_fill(itself, torch.inf).amin(-1).argmax(-1)]
     nearest = torch.full(distance.shape[:2], torch.inf, device=features.device)
+    each = torch.arange(len(unit), device=unit.device)
     for _ in range(count - 1):
-        row = chosen[-1][:, None]
-        nearest = nearest.minimum(
-            distance.gather(1, row[..., None].expand(-1, 1, nearest.shape[1]))[:, 0]
-        )
-        nearest = nearest.scatter(1, row, -torch.inf)
+        nearest = nearest.minimum(distance[each, chosen[-1]])
+        nearest[each, chosen[-1]] = -torch.inf
         chosen.append(nearest.argmax(-1))
     return torch.stack(chosen, dim=1)

@@ -1,10 +1,11 @@
 """FastVID: frames that show the same thing share their tokens.
 
-Source: FastVID (arXiv 2503.11187, NeurIPS 2025), section 3. A clip is cut into segments where neighbouring
-frames differ. In each segment every fourth frame is an anchor: its density peaks are kept and take in all
-tokens of the segment that are most like them; the rest of the budget goes to the tokens with the most
-attention in the encoder. Frames are compared by their mean token (the paper: by the encoder's pooled one), and
-attention is ranked over a segment (the paper: over each frame). An image is a clip of one frame.
+Source: FastVID (arXiv 2503.11187, NeurIPS 2025), section 3. A clip is cut into segments where
+neighbouring frames differ. In each segment every fourth frame is an anchor: its density peaks are kept
+and take in all tokens of the segment that are most like them; the rest of the budget goes to the tokens
+with the most attention in the encoder. Frames are compared by their mean token (the paper: by the
+encoder's pooled one), and attention is ranked over a segment (the paper: over each frame). An image is a
+clip of one frame.
 """
 
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ class FastVID(KeepShare):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The vision layer's attention; groups are whole clips, and `frames` how many frames they have."""
+        """The vision layer's attention; groups are whole clips of so many `frames`."""
         return ("attention", "frames")
 
     def __call__(
@@ -73,14 +74,17 @@ class FastVID(KeepShare):
                     rows[part], heeded[part], last - first, share * (last - first)
                 )
                 kept += [peaks + part.start, others + part.start]
-                target = peaks[(rows[part] @ rows[part][peaks].mT).argmax(-1)] if len(peaks) else -1
-                goes[part] = target + part.start * (len(peaks) > 0)
+                goes[part] = -1
+                if len(peaks):
+                    nearest = (rows[part] @ rows[part][peaks].mT).argmax(-1)
+                    goes[part] = peaks[nearest] + part.start
             stay.append(torch.cat(kept).sort().values)
             goes[stay[-1]] = stay[-1]
             into.append(goes)
         kept, goes = torch.stack(stay), torch.stack(into)
-        merged = VisionTokens.of(features).merge(kept, goes)
-        return self._weighed(features, merged, kept)
+        merged = VisionTokens.of(features.float()).merge(kept, goes)
+        mixed = self._weighed(features.float(), merged, kept)
+        return replace(merged, features=mixed.to(features.dtype))
 
     def cuts(self, frames: Float[Tensor, "F D"]) -> list[tuple[int, int]]:
         """First frame of each segment and the one after its last."""
@@ -109,13 +113,13 @@ class FastVID(KeepShare):
 
     def _weighed(
         self, features: Float[Tensor, "B N D"], merged: VisionTokens, kept: Int[Tensor, "B K"]
-    ) -> VisionTokens:
+    ) -> Float[Tensor, "B K D"]:
         """A token that took others in: its own features and their mean, weighted."""
         itself = features.gather(1, kept[..., None].expand(-1, -1, features.shape[2]))
         size = merged.size[..., None]
         others = (merged.features * size - itself) / (size - 1).clamp(min=1)
         mixed = self.own * itself + (1 - self.own) * others
-        return replace(merged, features=torch.where(size > 1, mixed, itself))
+        return torch.where(size > 1, mixed, itself)
 
     def flops(self, tokens: int, width: int) -> int:
         """FLOPs of the similarities of a clip of `tokens` to its peaks."""

@@ -1,10 +1,11 @@
 """PruMerge: tokens that [CLS] looks at stay, and take in what the others like them say.
 
 Source: LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025), section 3: tokens are ranked by the attention of
-[CLS] (in towers without one: of all patches on average), and each kept one becomes the mean of itself and of
-those dropped ones whose keys are nearest to its own, weighted by attention. PruMerge+ adds tokens spaced
-evenly over the picture. The paper lets outliers of the attention decide how many stay (of 576 about 32, and
-with the evenly spaced ones about 144); here `keep` does, so that methods meet at equal budgets.
+[CLS] (in towers without one: of all patches on average), and each kept one becomes the mean of itself and
+of those dropped ones whose keys are nearest to its own, weighted by attention. PruMerge+ adds tokens
+spaced evenly over the picture. The paper lets outliers of the attention decide how many stay (of 576
+about 32, and with the evenly spaced ones about 144); here `keep` does, so that methods meet at equal
+budgets.
 """
 
 from dataclasses import dataclass, replace

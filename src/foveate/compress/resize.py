@@ -1,8 +1,8 @@
 """Resizing: the grid of tokens is resampled like a picture, with antialiased bilinear interpolation.
 
-It stands in for the field's honest baseline, a smaller picture: that one is resized before the encoder, by
-the processor, and on a tower of fixed resolution it saves no token at all. Resampling what the encoder
-made works on every family, at any budget, and is the stronger of the two, for the encoder saw everything.
+It stands in for the field's honest baseline, a smaller picture. That one is made before the encoder, by
+the processor, and on a tower of fixed resolution it saves no token at all; resampling what the encoder
+made works on every family and at any budget, but saves nothing in the encoder.
 """
 
 from dataclasses import dataclass, replace

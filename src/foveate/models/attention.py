@@ -64,13 +64,11 @@ def _watched(kind: str) -> str:
             f"cannot score under attention {kind!r}; works: eager, sdpa, flash_attention_*"
         )
 
-    def attend(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
-    ) -> Any:
+    def attend(module: nn.Module, query: Tensor, key: Tensor, *others: Any, **options: Any) -> Any:
         watcher = _watchers.get((threading.get_ident(), id(module)))
         if watcher is not None:
             watcher(query, key, options.get("scaling"))
-        return _attention(kind, module)(module, query, key, value, mask, **options)
+        return _attention(kind, module)(module, query, key, *others, **options)
 
     AttentionInterface.register(PREFIX + kind, attend)
     AttentionMaskInterface.register(PREFIX + kind, ALL_MASK_ATTENTION_FUNCTIONS[kind])

@@ -3,10 +3,10 @@
 | need | what a method is handed for B groups of N tokens |
 | --- | --- |
 | attention | (B, N): attention that each token's patches receive in the vision layer that makes them |
-| keys | (B, N, K): keys of that layer (before the projector, for a method at the encoder: of its reader) |
+| keys | (B, N, K): keys of that layer; for a method at the encoder, of the layer that reads it |
 | query | (B, T, D): embeddings of the text behind the sample's last visual token, or of all its text |
 | grid | rows and columns of the group |
-| frames | groups are whole clips, and this is how many frames they have; an image is a clip of one frame |
+| frames | groups are whole clips, and this is how many frames they have; an image has one |
 | number | (B,): number of the group in its sample, from 0 |
 """
 

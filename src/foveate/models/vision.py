@@ -80,7 +80,7 @@ class EncoderWatch:
         if "attention" in self.needs:
             scaling = self.seen[0][2]
             parts = zip(query.split(lengths, 2), key.split(lengths, 2), strict=True)
-            received = [patch_attention(q, k, scaling, has_class) for q, k in parts]
+            received = [patch_attention(q, k, scaling, has_class=has_class) for q, k in parts]
             kinds.append(torch.cat(received, dim=1)[..., None].to(key.dtype))
             rows = 1 if has_class else sum(n * n for n in lengths) / sum(lengths)
             self.flops = int(2 * query.numel() * rows)
@@ -91,8 +91,8 @@ class EncoderWatch:
         sizes = [len(entry) for entry in pooled]
         if len(carried) != sum(sizes):
             raise UnsupportedError(
-                f"{self.family.model_type}: what is known of {kinds[0].shape[:2].numel()} patches cannot be "
-                f"carried to {sum(sizes)} visual tokens"
+                f"{self.family.model_type}: what is known of {kinds[0].shape[:2].numel()} patches cannot "
+                f"be carried to {sum(sizes)} visual tokens"
             )
         found = {"keys": carried[:, :width].split(sizes)}
         if "attention" in self.needs:
@@ -113,12 +113,13 @@ def patch_attention(
     query: Float[Tensor, "I H P d"],
     key: Float[Tensor, "I H P d"],
     scaling: float | None,
+    *,
     has_class: bool,
 ) -> Float[Tensor, "I patches"]:
     """Attention that each patch of I images receives, averaged over heads.
 
-    From [CLS], the first row, where there is one, and then it is no patch; else from all patches on average
-    (as VisionZip, arXiv 2412.04467, section 3.2, does for SigLIP).
+    From [CLS], the first row, where there is one, which then is no patch; else from all patches on average,
+    as VisionZip (arXiv 2412.04467, section 3.2) does for SigLIP.
     """
     images, heads, rows, width = query.shape
     key = key.float() * (width**-0.5 if scaling is None else scaling)

@@ -1,0 +1,84 @@
+"""Every registered method keeps the contract of `foveate.testing`: on one family and (slow) on all."""
+
+import pytest
+import torch
+
+import foveate
+from foveate import testing
+from foveate.models.family import families
+from foveate.reduction import Reduction, create
+
+METHODS = [name for name in foveate.methods() if not name.startswith("aim")]
+
+
+def slow_unless(fast: tuple[str, str], pairs: list[tuple[str, str]]) -> list:
+    """All pairs as parameters, all but one of them marked slow."""
+    return [
+        pytest.param(*pair, id="-".join(pair), marks=() if pair == fast else pytest.mark.slow)
+        for pair in pairs
+    ]
+
+
+def reduction_of(name: str) -> Reduction:
+    """The method at a middling strength; at six layers its default may drop too little to see."""
+    inside = foveate.methods()[name].stage == "inside"
+    return create(name) if inside else create(name, keep=0.3)
+
+
+@pytest.mark.parametrize(
+    ("family", "modality"), slow_unless(("llava_onevision", "video"), list(testing.CASES))
+)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_keeps_the_contract(name, family, modality):
+    reduction = reduction_of(name)
+    model, inputs = testing.tiny(family, modality)
+    testing.check_dropping_is_masking(model, inputs, reduction)
+    testing.check_tokens_are_gone(model, inputs, reduction)
+    testing.check_no_trace(model, inputs, reduction)
+
+
+@pytest.mark.parametrize(
+    ("family", "padding"),
+    slow_unless(
+        ("qwen2_5_vl", "left"), [(name, side) for name in families() for side in ("left", "right")]
+    ),
+)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_is_its_samples_alone(name, family, padding):
+    known = families()[family]
+    model, _ = testing.tiny(family)
+    if padding == "right" and family == "gemma3":
+        model.config.text_config.sliding_window = 512  # padding would count as rows of the window
+    first, *others = known.placeholders(model.config)
+    last = others[0] if others else first
+    samples = [[(first, 0)], [], [(last, 1), (first, 2)], [(first, 3), (last, 1), (first, 0)]]
+    testing.check_batch_is_samples_alone(model, samples, reduction_of(name), padding)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in METHODS if "keep" in foveate.methods()[name].build.__dataclass_fields__],
+)
+def test_keeping_all_is_bit_identical(name):
+    model, inputs = testing.tiny("llava_onevision", "video")
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        with foveate.reduce(model, create(name, keep=1.0)) as run:
+            off = model(**inputs).logits
+    assert torch.equal(stock, off)
+    assert not run.report.fired
+    assert run.report.prefill_flops == run.report.prefill_flops_unreduced
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_meets_its_share(name):
+    model, inputs = testing.tiny("llava_onevision", "video")
+    method = foveate.methods()[name]
+    built = method.build.for_share(0.5, 6)
+    reduction = Reduction(**{method.stage: built})
+    with torch.no_grad(), foveate.reduce(model, reduction) as run:
+        model(**inputs)
+    report = run.report
+    by_layer = report.visual_tokens_by_layer[0]
+    share = sum(by_layer) / len(by_layer) / report.visual_tokens_in[0]
+    assert share == pytest.approx(0.5, abs=0.05)
