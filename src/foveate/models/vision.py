@@ -118,7 +118,7 @@ def patch_attention(
 ) -> Float[Tensor, "I patches"]:
     """Attention that each patch of I images receives, averaged over heads.
 
-    From [CLS], the first row, where there is one, which then is no patch; else from all patches on average,
+    From [CLS], the first row, where there is one, which then is no patch; else the mean over all patches,
     as VisionZip (arXiv 2412.04467, section 3.2) does for SigLIP.
     """
     images, heads, rows, width = query.shape
@@ -133,7 +133,7 @@ def patch_attention(
     return total / (heads * rows)
 
 
-def layer_of_state(layers: Sequence[Any], chosen: int | Sequence[int]) -> Any:
+def layer_of_state(layers: nn.ModuleList, chosen: int | Sequence[int]) -> Any:
     """The layer whose output is the chosen hidden state; of several, the last.
 
     Raises:

@@ -1,0 +1,156 @@
+"""What the encoder knows reaches the tokens it belongs to, without a map of a whole layer."""
+
+import pytest
+import torch
+
+import foveate
+from foveate.compress.visionzip import VisionZip
+from foveate.errors import UnsupportedError
+from foveate.models import vision
+from foveate.models.family import family_of
+from foveate.models.needs import questions
+from foveate.models.vision import EncoderWatch, layer_of_state, patch_attention
+from foveate.testing import tiny as make_tiny
+
+
+@pytest.mark.parametrize("block", [2**22, 1])
+@pytest.mark.parametrize("has_class", [True, False])
+def test_attention_is_that_of_the_whole_map(monkeypatch, has_class, block):
+    monkeypatch.setattr(vision, "BLOCK", block)
+    query, key = torch.randn(3, 2, 17, 8), torch.randn(3, 2, 17, 8)
+    whole = (query @ key.mT * 0.2).softmax(-1).mean(1)
+    expected = whole[:, 0, 1:] if has_class else whole.mean(1)
+    torch.testing.assert_close(patch_attention(query, key, 0.2, has_class=has_class), expected)
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_onevision", "internvl"])
+def test_attention_is_what_the_eager_encoder_computes(family):
+    model, inputs = make_tiny(family)
+    maps = []
+    layer = family_of(model).vision_layer(model.model)
+    module = next(getattr(layer, name) for name in vision.ATTENTION if hasattr(layer, name))
+    module.register_forward_hook(lambda _, args, output: maps.append(output[1]))
+    handed = handed_to_visionzip(model, inputs)  # under SDPA: no map is made
+    assert maps.pop() is None
+    model.set_attn_implementation("eager")
+    assert torch.allclose(handed_to_visionzip(model, inputs), handed, atol=1e-6)
+    whole = maps.pop().mean(1)
+    expected = whole.mean(1) if family == "llava_onevision" else whole[:, 0, 1:]
+    if family == "llava":  # one token a patch, in the patches' order
+        torch.testing.assert_close(handed[None], expected)
+    elif family == "internvl":  # one token for 2 x 2 patches
+        tiles = expected.view(-1, 4, 2, 4, 2).mean((2, 4)).flatten()
+        torch.testing.assert_close(handed, tiles)
+    else:  # the base view comes first
+        torch.testing.assert_close(handed[:16], expected[0])
+
+
+def handed_to_visionzip(model, inputs) -> torch.Tensor:
+    """Attention that a method is handed, of all visual tokens in reading order."""
+    core = model.model
+    seen = {}
+    original = EncoderWatch.known
+
+    def known(self, *args):
+        seen.update(original(self, *args))
+        return seen
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(EncoderWatch, "known", known)
+        with foveate.reduce(model, foveate.Reduction(before=VisionZip(0.5))):
+            model(**inputs)
+    assert core is model.model
+    return torch.cat(seen["attention"])
+
+
+def test_a_patch_is_known_where_it_is_seen(tiny):
+    """Change one patch in the watched layer: the tokens that change are those it is carried to."""
+    model, inputs = tiny
+    family, core = family_of(model), model.model
+    layer = family.vision_layer(core)
+    last = layer.feed_forward if hasattr(layer, "feed_forward") else layer.mlp
+    if hasattr(core, "multi_modal_projector"):
+        for weight in core.multi_modal_projector.parameters():
+            torch.nn.init.normal_(weight)  # some are 0 in a new model
+    modality = "video" if "pixel_values_videos" in inputs else "image"
+    names = (
+        "pixel_values",
+        "pixel_values_videos",
+        "image_sizes",
+        "image_grid_thw",
+        "video_grid_thw",
+    )
+    given = {name: value for name, value in inputs.items() if name in names}
+    encode = getattr(core, f"get_{modality}_features")
+    shapes = []
+
+    def features(change) -> torch.Tensor:
+        def leave(_, args, output):
+            states = output.contiguous().clone()
+            shapes.append(states.shape)
+            change(states.view(-1, states.shape[-1]))
+            return states
+
+        handle = last.register_forward_hook(leave)
+        with torch.no_grad():
+            pooled = encode(**given).pooler_output
+        handle.remove()
+        return pooled
+
+    before = features(lambda states: None)
+    has_class = getattr(core.config.vision_config, "model_type", "") in vision.CLASS_TOKEN
+    shape = shapes[0] if len(shapes[0]) == 3 else (1, *shapes[0])
+    images, rows = shape[0], shape[1]
+    patches = rows - has_class
+    for patch in range(0, images * patches, max(images * patches // 7, 1)):
+        image, place = divmod(patch, patches)
+        row = image * rows + place + has_class
+
+        def move(states, row=row):
+            states[row] += torch.linspace(-3, 3, states.shape[-1])
+
+        after = features(move)
+        moved = torch.cat([(a != b).any(-1) for a, b in zip(after, before, strict=True)])
+        mark = torch.zeros(images, patches, 1)
+        mark[image, place] = 1
+        carried = family.carry(core, modality, given, mark, before)
+        assert (carried[:, 0] > 0).tolist() == moved.tolist()
+
+
+def test_grids_fill_their_groups(tiny):
+    model, inputs = tiny
+    family, core = family_of(model), model.model
+    modality = "video" if "pixel_values_videos" in inputs else "image"
+    names = (
+        "pixel_values",
+        "pixel_values_videos",
+        "image_sizes",
+        "image_grid_thw",
+        "video_grid_thw",
+    )
+    given = {name: value for name, value in inputs.items() if name in names}
+    with torch.no_grad():
+        pooled = getattr(core, f"get_{modality}_features")(**given).pooler_output
+    groups = family.groups(core, modality, given, pooled)
+    for grids, group in zip(family.grids(core, modality, given, groups), groups, strict=True):
+        assert [rows * columns for rows, columns in grids] == torch.bincount(group).tolist()
+
+
+def test_the_question_is_the_text_behind_the_picture():
+    embeds = torch.arange(12.0).view(2, 6, 1)
+    visual = torch.tensor([[0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]]).bool()
+    valid = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1]]).bool()
+    first, second = questions(embeds, visual, valid)
+    assert first[:, 0].tolist() == [3, 4]
+    assert second[:, 0].tolist() == [7, 8, 9]  # none behind: all of it
+    with pytest.raises(UnsupportedError, match="a sample has no text"):
+        questions(embeds[:1], visual[:1], visual[:1])
+
+
+def test_a_state_without_a_layer_is_refused():
+    layers = torch.nn.ModuleList([torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)])
+    assert layer_of_state(layers, -1) is layers[1]
+    assert layer_of_state(layers, -2) is layers[0]
+    assert layer_of_state(layers, [0, 1]) is layers[0]
+    with pytest.raises(UnsupportedError, match="no vision layer makes hidden state 0"):
+        layer_of_state(layers, 0)
