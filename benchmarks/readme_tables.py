@@ -1,4 +1,4 @@
-"""The README's tables, written from the records in results/ and from the families.
+"""The README's tables, written from the records in results/, the families and the methods.
 
     python benchmarks/readme_tables.py          # rewrite them in README.md
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.models.family import support
+from foveate.registry import methods as known_methods
 
 ROOT = Path(__file__).parent.parent
 
@@ -90,7 +91,16 @@ def families() -> str:
     return markdown(["family", "transformers class", "takes", "merge at", "positions"], rows)
 
 
-TABLES = {"speed": speed, "accuracy": accuracy, "families": families}
+def methods() -> str:
+    """Every registered method."""
+    rows = []
+    for method in known_methods().values():
+        paper = f"arXiv {method.paper}" if method.paper[0].isdigit() else method.paper
+        rows.append([f"`{method.name}`", method.stage, method.summary, paper])
+    return markdown(["name", "works", "what it does", "source"], rows)
+
+
+TABLES = {"speed": speed, "accuracy": accuracy, "families": families, "methods": methods}
 
 
 def filled(text: str) -> str:

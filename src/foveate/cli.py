@@ -118,7 +118,13 @@ def methods(as_json: Json = False) -> None:
     from foveate.registry import methods as known
 
     rows = [
-        {"name": m.name, "stage": m.stage, "paper": m.paper, "summary": m.summary}
+        {
+            "name": m.name,
+            "stage": m.stage,
+            "needs": ", ".join(getattr(m.build(), "needs", ())),
+            "paper": m.paper,
+            "summary": m.summary,
+        }
         for m in known().values()
     ]
     families = [vars(row) for row in support()]

@@ -36,7 +36,8 @@ class Compressor(Protocol):
 class Pruner(Protocol):
     """A method inside the LLM: a schedule, and a score by which tokens stay.
 
-    One that `needs` "visual" is also told which rows are visual tokens, and how many are `text`.
+    `score(query, key, valid, scaling)` rates the rows of a layer, `flops(rows, heads, head_dim)` says what
+    that takes. One that `needs` "visual" is also told which rows are `visual`, and how many are `text`.
     """
 
     @property
@@ -44,10 +45,8 @@ class Pruner(Protocol):
     @property
     def is_off(self) -> bool: ...
     def schedule(self, layers: int) -> Schedule: ...
-    def score(
-        self, query: Tensor, key: Tensor, valid: Tensor | None, scaling: float | None, **needed: Any
-    ) -> Tensor: ...
-    def flops(self, rows: int, heads: int, head_dim: int, **needed: Any) -> int: ...
+    def score(self, *args: Any, **kwargs: Any) -> Tensor: ...
+    def flops(self, *args: Any, **kwargs: Any) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class AIMMerge(KeepShare):
     order: Order = "raster"
     weighted: bool = False
     metric: Literal["features", "keys"] = "features"
-    at: Literal["llm", "encoder"] = "llm"
+    at: Literal["llm", "encoder"] = "llm"  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __post_init__(self) -> None:
         super().__post_init__()

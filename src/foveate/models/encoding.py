@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -50,7 +51,10 @@ class Encoded:
         if isinstance(pooled, Tensor):  # clips of one shape, copied when repeated
             if len(pooled) == len(self.pooled):
                 return list(range(len(pooled)))
-            return [int((clip == self.pooled).flatten(1).all(1).nonzero()[0]) for clip in pooled]
+            return [
+                next(n for n, own in enumerate(self.pooled) if torch.equal(own, clip))
+                for clip in pooled
+            ]
         known = {id(entry): item for item, entry in enumerate(self.pooled)}
         return [known[id(entry)] for entry in pooled]
 

@@ -178,7 +178,7 @@ class StagedPruner(ScheduledPruner):
         keep: share of the visual tokens that each drop leaves, in (0, 1]; 1.0 is off.
     """
 
-    after: tuple[Bound, ...]
+    after: tuple[Bound, ...] = (0.5,)
     keep: int | float = 0.5
 
     def __post_init__(self) -> None:
@@ -195,10 +195,9 @@ class StagedPruner(ScheduledPruner):
         return stages(self.after, self.keep, layers)
 
     @classmethod
-    def candidates(cls: type[T], layers: int) -> Sequence[T]:
+    def candidates(cls, layers: int) -> Sequence[Any]:
         """The same places, and `keep` in thousandths."""
-        made: list[Any] = [cls(keep=step / 1000) for step in range(1, 1001)]
-        return made
+        return [cls(keep=step / 1000) for step in range(1, 1001)]
 
 
 def check_after(after: object) -> None:
