@@ -7,6 +7,7 @@ from foveate.aim import AIM, PAPER
 from foveate.compress.aim import AIMMerge
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.prune.aim import AIMPrune
+from foveate.prune.schedule import mean_share
 from foveate.registry import register
 
 
@@ -60,6 +61,20 @@ def test_every_method_is_listed_with_its_paper():
         register("x", stage="after", paper="")
     with pytest.raises(InputError, match="'aim' is already registered"):
         register("aim", stage="both", paper="")(AIMMerge)
+
+
+@pytest.mark.parametrize("layers", [8, 28])
+def test_aim_meets_a_share_under_its_window(layers):
+    window = mean_share(AIMPrune().schedule(layers), layers)
+    for share in (0.5, 0.25, 0.0625):
+        aim = AIM.for_share(share, layers)
+        assert aim.keep * window == pytest.approx(share)
+        assert aim.prune == (0.5, 0.786)
+        assert AIMMerge.for_share(share, layers) == AIMMerge(share)
+    with pytest.raises(InputError, match=f"largest: {window:.4g}"):
+        AIM.for_share(0.9, layers)
+    with pytest.raises(InputError, match="keep must be a share"):
+        AIM.for_share(0, layers)
 
 
 def test_report_is_json():

@@ -36,8 +36,8 @@ class Compressor(Protocol):
 class Pruner(Protocol):
     """A method inside the LLM: a schedule, and a score by which tokens stay.
 
-    `score(query, key, valid, scaling)` rates the rows of a layer, `flops(rows, heads, head_dim)` says what
-    that takes. One that `needs` "visual" is also told which rows are `visual`, and how many are `text`.
+    `score(query, key, valid, scaling)` rates the rows of a layer; `flops(rows, heads, head_dim)` says
+    what that takes. One that `needs` "visual" is told which rows are `visual` and how many are `text`.
     """
 
     @property
