@@ -7,6 +7,7 @@ import foveate
 from foveate.compress.visionzip import VisionZip
 from foveate.errors import UnsupportedError
 from foveate.models import vision
+from foveate.models.encoding import watch_encoding
 from foveate.models.family import family_of
 from foveate.models.needs import questions
 from foveate.models.vision import EncoderWatch, layer_of_state, patch_attention
@@ -47,7 +48,6 @@ def test_attention_is_what_the_eager_encoder_computes(family):
 
 def handed_to_visionzip(model, inputs) -> torch.Tensor:
     """Attention that a method is handed, of all visual tokens in reading order."""
-    core = model.model
     seen = {}
     original = EncoderWatch.known
 
@@ -59,8 +59,21 @@ def handed_to_visionzip(model, inputs) -> torch.Tensor:
         patch.setattr(EncoderWatch, "known", known)
         with foveate.reduce(model, foveate.Reduction(before=VisionZip(0.5))):
             model(**inputs)
-    assert core is model.model
     return torch.cat(seen["attention"])
+
+
+def encoded(model, inputs):
+    """Modality, arguments and features of the encoding of a prompt with one picture."""
+    seen = []
+
+    def watch(modality, encode, arguments):
+        output = encode()
+        seen[:] = [modality, arguments, output.pooler_output]
+        return output
+
+    with torch.no_grad(), watch_encoding(model.model, watch):
+        model(**inputs)
+    return seen
 
 
 def test_a_patch_is_known_where_it_is_seen(tiny):
@@ -72,19 +85,9 @@ def test_a_patch_is_known_where_it_is_seen(tiny):
     if hasattr(core, "multi_modal_projector"):
         for weight in core.multi_modal_projector.parameters():
             torch.nn.init.normal_(weight)  # some are 0 in a new model
-    modality = "video" if "pixel_values_videos" in inputs else "image"
-    names = (
-        "pixel_values",
-        "pixel_values_videos",
-        "image_sizes",
-        "image_grid_thw",
-        "video_grid_thw",
-    )
-    given = {name: value for name, value in inputs.items() if name in names}
-    encode = getattr(core, f"get_{modality}_features")
     shapes = []
 
-    def features(change) -> torch.Tensor:
+    def features(change):
         def leave(_, args, output):
             states = output.contiguous().clone()
             shapes.append(states.shape)
@@ -92,12 +95,11 @@ def test_a_patch_is_known_where_it_is_seen(tiny):
             return states
 
         handle = last.register_forward_hook(leave)
-        with torch.no_grad():
-            pooled = encode(**given).pooler_output
+        modality, given, pooled = encoded(model, inputs)
         handle.remove()
-        return pooled
+        return modality, given, pooled
 
-    before = features(lambda states: None)
+    modality, given, before = features(lambda states: None)
     has_class = getattr(core.config.vision_config, "model_type", "") in vision.CLASS_TOKEN
     shape = shapes[0] if len(shapes[0]) == 3 else (1, *shapes[0])
     images, rows = shape[0], shape[1]
@@ -109,7 +111,7 @@ def test_a_patch_is_known_where_it_is_seen(tiny):
         def move(states, row=row):
             states[row] += torch.linspace(-3, 3, states.shape[-1])
 
-        after = features(move)
+        after = features(move)[2]
         moved = torch.cat([(a != b).any(-1) for a, b in zip(after, before, strict=True)])
         mark = torch.zeros(images, patches, 1)
         mark[image, place] = 1
@@ -120,17 +122,7 @@ def test_a_patch_is_known_where_it_is_seen(tiny):
 def test_grids_fill_their_groups(tiny):
     model, inputs = tiny
     family, core = family_of(model), model.model
-    modality = "video" if "pixel_values_videos" in inputs else "image"
-    names = (
-        "pixel_values",
-        "pixel_values_videos",
-        "image_sizes",
-        "image_grid_thw",
-        "video_grid_thw",
-    )
-    given = {name: value for name, value in inputs.items() if name in names}
-    with torch.no_grad():
-        pooled = getattr(core, f"get_{modality}_features")(**given).pooler_output
+    modality, given, pooled = encoded(model, inputs)
     groups = family.groups(core, modality, given, pooled)
     for grids, group in zip(family.grids(core, modality, given, groups), groups, strict=True):
         assert [rows * columns for rows, columns in grids] == torch.bincount(group).tolist()
