@@ -64,3 +64,16 @@ def naive_attention(
                 logits[row, ~valid] = -math.inf
         total += logits.softmax(-1).nan_to_num()
     return total / heads
+
+
+def most_diverse(group: torch.Tensor, count: int) -> list[int]:
+    """Max-min choice of one group in plain loops."""
+    many = range(len(group))
+    apart = [
+        [float(1 - torch.cosine_similarity(group[i], group[j], dim=0)) for j in many] for i in many
+    ]
+    chosen = [max(many, key=lambda i: min(apart[i][j] for j in many if j != i))]
+    while len(chosen) < count:
+        rest = [i for i in many if i not in chosen]
+        chosen.append(max(rest, key=lambda i: min(apart[i][j] for j in chosen)))
+    return chosen

@@ -240,6 +240,8 @@ def _merged_prompt(
         if "frames" in before.needs and "pixel_values_videos" in inputs:
             sizes = torch.bincount(groups)  # frames are as large as the first; a separator is not
             groups = torch.where(sizes[groups] == sizes[groups[0]], groups[0], groups)
+        if "sample" in before.needs:
+            groups = torch.zeros_like(groups)
         for label in groups.unique():
             members = rows[groups == label]
             (needed,) = [more for given, more in handed if torch.equal(given, embeds[members])]

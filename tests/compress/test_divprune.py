@@ -1,26 +1,14 @@
 import torch
 
 from foveate.compress.divprune import DivPrune, diverse
-
-
-def naive(group: torch.Tensor, count: int) -> list[int]:
-    """Max-min choice of one group in plain loops."""
-    many = range(len(group))
-    apart = [
-        [float(1 - torch.cosine_similarity(group[i], group[j], dim=0)) for j in many] for i in many
-    ]
-    chosen = [max(many, key=lambda i: min(apart[i][j] for j in many if j != i))]
-    while len(chosen) < count:
-        rest = [i for i in many if i not in chosen]
-        chosen.append(max(rest, key=lambda i: min(apart[i][j] for j in chosen)))
-    return chosen
+from twins import most_diverse
 
 
 def test_matches_naive():
     features = torch.randn(3, 20, 6, generator=torch.Generator().manual_seed(0))
     chosen = diverse(features, 8)
     for group in range(3):
-        assert chosen[group].tolist() == naive(features[group], 8)
+        assert chosen[group].tolist() == most_diverse(features[group], 8)
 
 
 def test_one_of_each_direction_stays():

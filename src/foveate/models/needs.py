@@ -7,6 +7,7 @@
 | query | (B, T, D): embeddings of the text behind the sample's last visual token, or of all its text |
 | grid | rows and columns of the group |
 | frames | groups are whole clips, and this is how many frames they have; an image has one |
+| sample | groups are whole samples: all visual tokens of each, in reading order |
 | number | (B,): number of the group in its sample, from 0 |
 """
 
@@ -53,10 +54,10 @@ def buckets(
     Raises:
         UnsupportedError: the method needs a question, and a sample has no text.
     """
-    unit = visual.clip if "frames" in needs else visual.group
+    sample = visual.mask.nonzero()[:, 0]
+    unit = visual.clip if "frames" in needs else sample if "sample" in needs else visual.group
     counts = torch.bincount(unit).tolist()
     members = unit.argsort(stable=True).split(counts)
-    sample = visual.mask.nonzero()[:, 0]
     numbers = [number for number, count in enumerate(counts) if count]
     homes = sample[torch.stack([members[number][0] for number in numbers])].tolist()
     texts = questions(embeds, visual.mask, valid) if "query" in needs else []
