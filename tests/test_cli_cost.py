@@ -1,8 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from test_cli import run
+
+DEMO = Path(__file__).parents[1] / "src" / "foveate" / "assets" / "demo"
+PICTURE, TEXT = str(DEMO / "reasoning-0.png"), str(DEMO / "ocr-0.png")
 
 
 def test_cost_prints_the_published_figures():
@@ -36,6 +40,10 @@ def test_cost_of_a_clip_by_part():
         (["plan", "llava-1.5-7b", "--budget", "fast"], "got 'fast'"),
         (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is keep="),
         (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "maths"], "task must be one of"),
+        (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "auto"], "give them as pixels="),
+        (["plan", "llava-1.5-7b", "--budget", "50%", "--picture", "no.png"], "no such picture"),
+        (["ask", PICTURE, "what?", "--budget", "50%", "--task", "maths"], "task must be one of"),
+        (["ask", PICTURE, "what?", "--budget", "60 ms"], "a budget in time needs machine="),
         (["calibrate", "--out", "/no/such/folder/x.json"], "existing folder"),
         (["calibrate", "--repeats", "0"], "at least 1, got 0"),
         (["plan", "llava-1.5-7b"], "frames must be at least 1"),
@@ -70,3 +78,24 @@ def test_plan_prints_a_reduction_that_can_be_typed():
     assert out.stdout.startswith("foveate.AIM(keep=0.398, prune=(14, 22))\n")
     rows = json.loads(run("plan", "llava-onevision-7b", "--frames", "32", "--json").stdout)
     assert [row["frames"] for row in rows] == [182, 103]
+
+
+def test_plan_looks_at_the_picture():
+    def planned(*more):
+        out = run("plan", "foveate-mini", "--budget", "40%", *more, "--json")
+        return json.loads(out.stdout)
+
+    for picture, task in ((PICTURE, "reasoning"), (TEXT, "ocr")):
+        found = planned("--picture", picture, "--task", "auto")
+        assert found == planned("--picture", picture, "--task", task)
+        assert found["task"] == task
+    clip = planned("--picture", str(DEMO / "video-3.webp"), "--task", "auto")
+    assert clip == planned("--frames", "8")
+
+
+def test_ask_keeps_the_tokens_of_text():
+    def kept(*more):
+        out = run("ask", TEXT, "what does the sign say?", "--budget", "40%", *more, "--json")
+        return json.loads(out.stdout)["report"]["visual_tokens_to_llm"]
+
+    assert kept() == kept("--task", "ocr") > kept("--task", "reasoning")

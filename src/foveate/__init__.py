@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from foveate.aim import AIM as AIM
     from foveate.errors import FoveateError as FoveateError
-    from foveate.models.reduce import reduce as reduce
     from foveate.plan.law import fit_law as fit_law
     from foveate.plan.planner import plan as plan
     from foveate.reduction import Reduction as Reduction
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from foveate.registry import methods as methods
     from foveate.registry import register as register
     from foveate.serve.examples import example as example
+    from foveate.serve.reduce import reduce as reduce
     from foveate.serve.vlm import load as load
     from foveate.tokens import VisionTokens as VisionTokens
 
@@ -33,7 +33,7 @@ _HOMES = {
     "load": "foveate.serve.vlm",
     "methods": "foveate.registry",
     "plan": "foveate.plan",
-    "reduce": "foveate.models.reduce",
+    "reduce": "foveate.serve.reduce",
     "register": "foveate.registry",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -75,7 +75,13 @@ def ask(
         str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help='Instead of --keep: "25%", "15 TFLOP", "120 MB".')
+        str | None, typer.Option(help='Instead of --keep: "25%", "15 TFLOP", "120 MB", "60 ms".')
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="Of a budget: reasoning, ocr, or auto: the pictures are looked at.")
+    ] = "auto",
+    hardware: Annotated[
+        str | None, typer.Option(help="Of a budget in time: a calibration.json, or a name.")
     ] = None,
     frames: Annotated[
         int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
@@ -97,7 +103,8 @@ def ask(
         knobs["prune"] = None
     asked = keep is not None or prune is not None or method != "aim"
     reduction = create(method, **knobs) if asked else None
-    answer = load(model).ask(media[:-1], media[-1], reduction, budget, max_new_tokens, frames, fps)
+    knobs = {"frames": frames, "fps": fps, "task": task, "machine": hardware}
+    answer = load(model).ask(media[:-1], media[-1], reduction, budget, max_new_tokens, **knobs)
     if as_json:
         print_json({"text": answer.text, "report": answer.report.to_dict()})
         return

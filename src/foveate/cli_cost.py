@@ -167,7 +167,13 @@ def plan(
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of a picture or frame.")] = None,
     text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = 100,
     answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = 1,
-    task: Annotated[str, typer.Option(help="reasoning, or ocr: text is read.")] = "reasoning",
+    task: Annotated[
+        str, typer.Option(help="reasoning; ocr: text is read; auto: look at the --picture.")
+    ] = "reasoning",
+    picture: Annotated[
+        str | None,
+        typer.Option(help="A picture or clip that is shown, instead of a count and size."),
+    ] = None,
     hardware: Annotated[str, typer.Option(help="As in cost; a time is of it.")] = "a100",
     measured: Annotated[
         Path | None, typer.Option(help="Accuracies that benchmarks/accuracy.py wrote.")
@@ -177,7 +183,8 @@ def plan(
     """Turn a budget into a reduction; with --frames and no budget, say how many frames fit."""
     from foveate.measure.vision.encoder import Media
     from foveate.plan.measured import read_measured
-    from foveate.plan.planner import plan_frames, plan_reduction
+    from foveate.plan.planner import decide, plan_frames, plan_reduction
+    from foveate.serve.media import Sampling, looked_at, media_of, read
 
     height, width = parse_size(size)
     if budget is None:
@@ -198,12 +205,16 @@ def plan(
             )
         return
     known = read_measured(measured) if measured else []
-    media = Media(images, frames, height, width)
+    media, pixels = Media(images, frames, height, width), ()
+    if picture is not None:
+        opened = read(picture, Sampling(frames or None))
+        media, pixels = media_of(opened), looked_at([opened])
+    chosen = decide(cast(Any, task), pixels)
     found = plan_reduction(
         model, budget, media, text,
-        answer_tokens=answer, task=cast(Any, task), machine=hardware, measured=known,
+        answer_tokens=answer, task=chosen, machine=hardware, measured=known,
     )  # fmt: skip
-    document = {"keep": found.keep, "prune": found.prune, "why": found.why, "task": task}
+    document = {"keep": found.keep, "prune": found.prune, "why": found.why, "task": chosen}
     document |= {"accuracy": found.accuracy, "flops_share": found.flops_share}
     if as_json:
         print_json({**document, "visual_tokens_to_llm": found.cost.visual_tokens_to_llm})

@@ -18,6 +18,9 @@ from foveate.measure.vision.encoder import Encoded, Media, encode
 from foveate.prune.schedule import Bound, check_bounds, kept_after, linear
 
 Prune = tuple[Bound, Bound]
+Visual = (
+    Media | int | Sequence[int]
+)  # what is shown; or visual tokens, all together or a group each
 POWER_STEPS = 5  # of AIM's importance
 
 
@@ -66,7 +69,7 @@ class RequestCost:
 
 def request_cost(
     config: Any,
-    media: Media | int,
+    media: Visual,
     text_tokens: int,
     *,
     answer_tokens: int = 1,
@@ -78,7 +81,7 @@ def request_cost(
 
     Args:
         config: a VLM's config; an LLM's will do where `media` is a count.
-        media: what is shown, or a count of visual tokens, which makes encoding unknown.
+        media: what is shown; or visual tokens, one count or a count a group: encoding is then unknown.
         text_tokens: of the prompt.
         answer_tokens: the first one comes out of the prefill, each other takes a decoding step.
         keep: share of each group's visual tokens that reaches the LLM.
@@ -94,7 +97,7 @@ def request_cost(
         raise InputError(f"an answer has at least 1 token, got {answer_tokens}")
     llm = read_llm(config)
     encoded = encode(config, media) if isinstance(media, Media) else None
-    groups = encoded.groups if encoded else (int(media),)  # pyright: ignore[reportArgumentType]
+    groups = encoded.groups if encoded else visual_groups(config, media)
     to_llm = sum(kept_count(keep, tokens) for tokens in groups)
     parts: dict[str, Cost] = {}
     if convention == "llm-viewer":
@@ -109,6 +112,13 @@ def request_cost(
         parts["decode"] = decode_cost(llm, rows, answer_tokens - 1)
         kv_elements = parts["decode"].kv_elements
     return RequestCost(sum(groups), to_llm, tuple(by_layer), text_tokens, parts, kv_elements)
+
+
+def visual_groups(config: Any, media: Visual) -> tuple[int, ...]:
+    """Visual tokens of each tile or frame; of a bare count one group."""
+    if isinstance(media, Media):
+        return encode(config, media).groups
+    return (media,) if isinstance(media, int) else tuple(media)
 
 
 def layer_tokens(tokens: int, prune: Prune | None, layers: int) -> list[int]:

@@ -16,19 +16,21 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from foveate.errors import InputError, NoEffectError, UnsupportedError
+from foveate.errors import InputError, NoEffectError
 from foveate.models.attention import watch
+from foveate.models.choice import Choose, chosen
 from foveate.models.encoding import NOTE, Encoded, watch_encoding
 from foveate.models.family import Family, family_of
 from foveate.models.held import Held, held_by, mark_reduced
 from foveate.models.masks import Sight, kind_of, layer_mask
 from foveate.models.prefill import Prefill
 from foveate.models.prompt import gather_encodings, placeholder_masks
+from foveate.models.refusals import refuse, refuse_compiled, refuse_labels
 from foveate.models.rows import gather_rows, top_rows
 from foveate.models.splice import Spliced, splice
 from foveate.models.vision import EncoderWatch
 from foveate.prune.schedule import Schedule, kept_after
-from foveate.reduction import Pruner, Reduction, Report
+from foveate.reduction import Reduction, Report
 
 
 class Run:
@@ -54,12 +56,12 @@ class Run:
 
 
 @contextmanager
-def reduce(model: Any, reduction: Reduction) -> Iterator[Run]:
+def reduce(model: Any, reduction: Reduction | Choose) -> Iterator[Run]:
     """Reduce the visual tokens of every forward and `generate` of `model` on this thread.
 
     Args:
         model: a stock transformers vision-language model of a supported family.
-        reduction: what to do before and inside the LLM.
+        reduction: what to do before and inside the LLM, or what chooses it for each prompt.
 
     Yields:
         The run, whose `report` tells what the last prefill did.
@@ -69,16 +71,11 @@ def reduce(model: Any, reduction: Reduction) -> Iterator[Run]:
         InputError: not a Reduction, layers out of range for this model, or a reduce() inside another.
         NoEffectError: the reduction was asked for and changed nothing.
     """
-    if not isinstance(reduction, Reduction):
+    if not (isinstance(reduction, Reduction) or callable(reduction)):
         raise InputError(
             f"reduce() takes a Reduction such as foveate.AIM(keep=0.25), got {reduction!r}"
         )
-    if hasattr(model, "_orig_mod") or any(
-        getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()
-    ):
-        raise UnsupportedError(
-            "a compiled model cannot be reduced: its graph is of fixed length; reduce the model itself"
-        )
+    refuse_compiled(model)
     reducer = Reducer(model, family_of(model), reduction)
     with reducer.installed():
         yield reducer.run
@@ -91,15 +88,14 @@ _active: set[tuple[int, int]] = set()  # (thread, model) pairs inside a reduce()
 class Reducer:
     """The hooks of one reduction on one model; they act on the thread that entered the `with`."""
 
-    def __init__(self, model: Any, family: Family, reduction: Reduction) -> None:
+    def __init__(self, model: Any, family: Family, reduction: Reduction | Choose) -> None:
         self.model, self.core = model, model.model
-        self.family, self.reduction = family, reduction
+        self.family = family
         self.llm = family.language_model(self.core)
         self.config = self.llm.config
-        depth = len(self.llm.layers)
-        inside = reduction.inside
+        self.choose = None if isinstance(reduction, Reduction) else reduction
+        self._take_up(reduction if isinstance(reduction, Reduction) else Reduction())
         self.parameters = tuple(inspect.signature(self.core.forward).parameters)
-        self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
         self.thread = threading.get_ident()
         self.strangers = 0  # forwards on other threads
         self.run = Run()
@@ -111,6 +107,16 @@ class Reducer:
         self.block: Tensor | None = None  # inside which attention runs both ways
         self.encoder = EncoderWatch(family, self.core, reduction.before)
         self.started = 0.0
+
+    @property
+    def is_off(self) -> bool:
+        """Whether no prompt will be reduced."""
+        return self.choose is None and self.reduction.is_off
+
+    def _take_up(self, reduction: Reduction) -> None:
+        inside, depth = reduction.inside, len(self.llm.layers)
+        self.reduction = reduction
+        self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -141,10 +147,10 @@ class Reducer:
                 hook(layer, self._layer_entrance(index))
                 hook(layer, self._layer_exit(index), after=True)
             scored = [index for index, share in self.schedule.items() if share]
-            if scored and self.reduction.inside is not None:
-                watchers = {
-                    layers[index].self_attn: self._scorer(self.reduction.inside) for index in scored
-                }
+            if self.choose is not None:
+                scored = range(len(layers))
+            if scored:
+                watchers = {layers[index].self_attn: self._scorer(index) for index in scored}
                 stack.enter_context(watch(self.config, watchers))
             yield
 
@@ -154,7 +160,7 @@ class Reducer:
         Raises:
             NoEffectError: only other threads used the model.
         """
-        if self.strangers and not self.started and not self.reduction.is_off:
+        if self.strangers and not self.started and not self.is_off:
             raise NoEffectError(
                 "the model ran on another thread only, which a reduce() does not touch; "
                 "enter reduce() on the thread that generates"
@@ -172,10 +178,8 @@ class Reducer:
     # --- the prompt -------------------------------------------------------------------------------
 
     def _refuse_labels(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if kwargs.get("labels") is not None and not self.reduction.is_off:
-            raise UnsupportedError(
-                "labels do not match reduced logits; compute the loss from logits and report.merged_into"
-            )
+        if not self.is_off:
+            refuse_labels(kwargs)
 
     def _see_encoding(
         self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]
@@ -219,11 +223,13 @@ class Reducer:
 
     def _enter_prefill(self, prefill: Prefill, kwargs: dict[str, Any]) -> dict[str, Any]:
         embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
-        if not self.reduction.is_off:
-            refuse(self.llm, self.padding, cache)
         valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
         if isinstance(self.padding, Tensor) and self.padding.dim() == 2:
             valid = self.padding.bool()
+        if self.choose is not None:
+            self._take_up(chosen(self.choose, prefill.visual, valid))
+        if not self.reduction.is_off:
+            refuse(self.llm, self.padding, cache)
         place = kwargs.get("position_ids")
         if place is None or place.dim() != 2:
             place = torch.arange(embeds.shape[1], device=embeds.device)[None]
@@ -295,10 +301,10 @@ class Reducer:
 
         return enter
 
-    def _scorer(self, pruner: Pruner) -> Any:
+    def _scorer(self, index: int) -> Any:
         def score(query: Tensor, key: Tensor, scaling: float | None) -> None:
-            prefill = self.prefill
-            if prefill is None:
+            prefill, pruner = self.prefill, self.reduction.inside
+            if prefill is None or pruner is None or not self.schedule.get(index):
                 return
             began = clock(self.llm)
             with torch.no_grad():
@@ -350,32 +356,6 @@ class Reducer:
         self.run.reports.append(report)
         if prefill.cache is not None and report.fired:
             mark_reduced(prefill.cache, prefill.held())
-
-
-def refuse(llm: Any, mask: Any, cache: Any) -> None:
-    """Refuse what a reduced prefill cannot honour.
-
-    Raises:
-        UnsupportedError: a prepared mask, a static cache, gradient checkpointing, or visual tokens behind
-            a filled cache.
-    """
-    if cache is not None and getattr(cache, "is_compileable", False):
-        raise UnsupportedError(
-            f"{type(cache).__name__} reserves equal lengths in every layer; works: DynamicCache"
-        )
-    if isinstance(mask, dict) or (mask is not None and mask.dim() != 2):
-        raise UnsupportedError(
-            "a reduction needs a 2D attention mask (B, N) or none; got a prepared one"
-        )
-    if cache is not None and cache.get_seq_length():
-        raise UnsupportedError(
-            "a picture after a cached prefix cannot be reduced; start with an empty cache"
-        )
-    if llm.training and getattr(llm, "gradient_checkpointing", False):
-        raise UnsupportedError(
-            "gradient checkpointing runs layers twice, which a reduction does not follow; switch it off "
-            "with model.gradient_checkpointing_disable()"
-        )
 
 
 def wants_cache(kwargs: dict[str, Any], config: Any) -> bool:

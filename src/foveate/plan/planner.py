@@ -9,9 +9,9 @@ from foveate.measure.configs import read_config
 from foveate.measure.cost import Convention
 from foveate.measure.hardware import Machine
 from foveate.measure.hardware import hardware as machine_named
-from foveate.measure.request import Prune, RequestCost, request_cost
+from foveate.measure.request import Prune, RequestCost, Visual, request_cost, visual_groups
 from foveate.measure.shapes import read_llm
-from foveate.measure.vision.encoder import Media, encode
+from foveate.measure.vision.encoder import Media
 from foveate.plan.budget import Budget
 from foveate.plan.frontier import Mixture, Optimum, optimum
 from foveate.plan.ladder import Rung, Task, ladder
@@ -20,6 +20,9 @@ from foveate.plan.measured import Measured, pareto
 from foveate.plan.text import task_of
 from foveate.registry import method
 
+Spending = Callable[
+    [float, Prune | None], tuple[float, int]
+]  # what the dearest sample costs; which
 ITEMSIZE = 2  # bytes of a number in the KV cache: fp16 or bf16
 MOST_FRAMES = 1 << 16
 
@@ -106,63 +109,97 @@ def plan(
 def plan_reduction(
     model: Any,
     budget: Budget | float | int | str,
-    media: Media | int | None = None,
+    media: Visual | None = None,
     text_tokens: int = 100,
     *,
-    answer_tokens: int = 1,
     task: Task | Literal["auto"] = "reasoning",
     pixels: Sequence[Any] = (),
-    machine: Machine | str = "a100",
-    measured: Sequence[Measured] = (),
+    **more: Any,
 ) -> Plan:
     """The reduction that gives up least and fits the budget.
 
     Args:
         model: a published model's name, a folder, a config, or a model that has one.
         budget: see `Budget.of`.
-        media: what is shown, default one picture; or a count of visual tokens.
+        media: what is shown, default one picture; or visual tokens, one count or a count a tile or frame.
         text_tokens: of the prompt.
-        answer_tokens: which the KV cache of the budget must hold too.
         task: "reasoning", "ocr", which gives tokens up last, or "auto", which looks at the pixels.
         pixels: for "auto", the pictures shown, (H, W, 3) of 0 to 255.
+        **more: `answer_tokens`, `machine`, `measured` and `itemsize`, as in `plan_batch`.
+
+    Raises:
+        InputError: nothing fits; the message gives the cheapest plan and its cost.
+    """
+    shown = Media() if media is None else media
+    return plan_batch(model, budget, [(shown, text_tokens)], task=decide(task, pixels), **more)
+
+
+def plan_batch(
+    model: Any,
+    budget: Budget | float | int | str,
+    samples: Sequence[tuple[Visual, int]],
+    *,
+    answer_tokens: int = 1,
+    task: Task = "reasoning",
+    machine: Machine | str = "a100",
+    measured: Sequence[Measured] = (),
+    itemsize: int = ITEMSIZE,
+) -> Plan:
+    """One reduction for several prompts, each of which must fit the budget by itself.
+
+    Args:
+        model: as in `plan_reduction`.
+        budget: of each answer.
+        samples: what is shown and how many text tokens, at least one; costs told are of the dearest.
+        answer_tokens: which the KV cache of the budget must hold too.
+        task: "reasoning" or "ocr".
         machine: that milliseconds are of, a name or a calibration.
         measured: accuracies of settings on this model and task; without them the order is that of the
             published ablations (`foveate.plan.ladder`).
+        itemsize: bytes of a number in the KV cache.
 
     Raises:
         InputError: nothing fits; the message gives the cheapest plan and its cost.
     """
     config, asked = config_of(model), Budget.of(budget)
-    if task == "auto":
-        if not len(pixels):
-            raise InputError('task="auto" looks at the pictures: give them as pixels=')
-        task = task_of(pixels)
-    media = Media() if media is None else media
     on = machine_named(machine) if isinstance(machine, str) else machine
 
-    def cost_of(keep: float, prune: Prune | None) -> RequestCost:
-        return request_cost(
-            config, media, text_tokens, answer_tokens=answer_tokens, keep=keep, prune=prune
-        )
+    def costs_of(keep: float, prune: Prune | None) -> list[RequestCost]:
+        return [
+            request_cost(config, *sample, answer_tokens=answer_tokens, keep=keep, prune=prune)
+            for sample in samples
+        ]
 
-    unreduced = cost_of(1.0, None)
+    unreduced = costs_of(1.0, None)
 
-    def spent(cost: RequestCost) -> float:
-        return asked.spent(cost, unreduced, on, ITEMSIZE)
+    def dearest(keep: float, prune: Prune | None) -> tuple[float, int]:
+        pairs = zip(costs_of(keep, prune), unreduced, strict=True)
+        spent = [asked.spent(cost, whole, on, itemsize) for cost, whole in pairs]
+        return max(zip(spent, range(len(spent)), strict=True))
 
     if relevant := [row for row in measured if row.task == task]:
-        return _measured_plan(relevant, asked, cost_of, spent, unreduced)
-    group = max(encode(config, media).groups if isinstance(media, Media) else (media,))
-    rungs = list(ladder(read_llm(config).layers, group, task))
-    found = _first_that_fits(
-        rungs, lambda rung: spent(cost_of(rung.keep, rung.prune)) <= asked.value
-    )
-    if found is None:
-        last = rungs[-1]
-        raise _infeasible(asked, last.keep, last.prune, spent(cost_of(last.keep, last.prune)))
-    why = f"order of AIM's ablations, {task}: gave up {found.stage}"
-    cost = cost_of(found.keep, found.prune)
-    return Plan(found.keep, found.prune, why, None, cost, unreduced)
+        keep, prune, accuracy, why = _most_accurate(relevant, asked, dearest)
+    else:
+        group = max(count for shown, _ in samples for count in visual_groups(config, shown))
+        keep, prune, why = _highest_rung(
+            list(ladder(read_llm(config).layers, group, task)), asked, dearest
+        )
+        accuracy, why = None, f"order of AIM's ablations, {task}: gave up {why}"
+    _, place = dearest(keep, prune)
+    return Plan(keep, prune, why, accuracy, costs_of(keep, prune)[place], unreduced[place])
+
+
+def decide(task: Task | Literal["auto"], pixels: Sequence[Any]) -> Task:
+    """The task itself, or for "auto" what the pictures look like.
+
+    Raises:
+        InputError: "auto" without pictures.
+    """
+    if task != "auto":
+        return task
+    if not len(pixels):
+        raise InputError('task="auto" looks at the pictures: give them as pixels=')
+    return task_of(pixels)
 
 
 def plan_frames(
@@ -216,35 +253,35 @@ def plan_frames(
     return Frames(low, frames, cost_of(max(low, 1), keep, prune), unreduced)
 
 
-def _first_that_fits(rungs: Sequence[Rung], fits: Callable[[Rung], bool]) -> Rung | None:
+def _highest_rung(
+    rungs: Sequence[Rung], asked: Budget, dearest: Spending
+) -> tuple[float, Prune | None, str]:
     """The first rung that fits, by bisection: each is cheaper than the one before."""
-    if not fits(rungs[-1]):
-        return None
+
+    def spent(place: int) -> float:
+        return dearest(rungs[place].keep, rungs[place].prune)[0]
+
     low, high = -1, len(rungs) - 1
+    if (least := spent(high)) > asked.value:
+        raise _infeasible(asked, rungs[high].keep, rungs[high].prune, least)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if fits(rungs[middle]) else (middle, high)
-    return rungs[high]
+        low, high = (low, middle) if spent(middle) <= asked.value else (middle, high)
+    return rungs[high].keep, rungs[high].prune, rungs[high].stage
 
 
-def _measured_plan(
-    rows: Sequence[Measured],
-    asked: Budget,
-    cost_of: Callable[[float, Prune | None], RequestCost],
-    spent: Callable[[RequestCost], float],
-    unreduced: RequestCost,
-) -> Plan:
+def _most_accurate(
+    rows: Sequence[Measured], asked: Budget, dearest: Spending
+) -> tuple[float, Prune | None, float, str]:
     """The most accurate setting of the Pareto front that fits."""
-    front = pareto((spent(cost_of(row.keep, row.prune)), row) for row in rows)
+    front = pareto((dearest(row.keep, row.prune)[0], row) for row in rows)
     affordable = [row for cost, row in front if cost <= asked.value]
     if not affordable:
         cost, row = front[0]
         raise _infeasible(asked, row.keep, row.prune, cost)
     best = affordable[-1]
     why = f"the most accurate of {len(rows)} settings measured on {best.task} that fit"
-    return Plan(
-        best.keep, best.prune, why, best.accuracy, cost_of(best.keep, best.prune), unreduced
-    )  # fmt: skip
+    return best.keep, best.prune, best.accuracy, why
 
 
 def _infeasible(asked: Budget, keep: float, prune: Prune | None, cost: float) -> InputError:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from foveate.errors import InputError, MissingExtraError
+from foveate.measure.vision.encoder import Media
 
 MAX_PIXELS = 100_000_000
 FRAMES = 8  # taken from a clip where nothing else is said
@@ -112,6 +113,26 @@ def read(
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return Clip(_video_frames(path, sampling))
     return _picture(path, sampling)
+
+
+def looked_at(pictures: Sequence[Image.Image | Clip]) -> list[Image.Image]:
+    """What the guard for text looks at: every picture, and of a clip the first, middle and last frame."""
+    looked = []
+    for picture in pictures:
+        if isinstance(picture, Clip):
+            looked += [picture.frames[index] for index in spread(len(picture.frames), 3)]
+        else:
+            looked.append(picture)
+    return looked
+
+
+def media_of(picture: Image.Image | Clip) -> Media:
+    """What a cost depends on: the size of a picture, and how many frames of which size a clip has."""
+    if isinstance(picture, Clip):
+        width, height = picture.frames[0].size
+        return Media(frames=len(picture.frames), height=height, width=width)
+    width, height = picture.size
+    return Media(height=height, width=width)
 
 
 def _picture(path: Path, sampling: Sampling) -> Image.Image | Clip:

@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from foveate.errors import InputError
+from foveate.measure.hardware import Machine
 from foveate.models.family import Family, family_of
-from foveate.models.reduce import reduce
 from foveate.plan.budget import Budget
-from foveate.plan.planner import plan_reduction
+from foveate.plan.ladder import Task
 from foveate.reduction import Reduction, Report
-from foveate.serve.media import Clip, Sampling, read
+from foveate.serve.media import Clip, Sampling, looked_at, read
+from foveate.serve.reduce import reduce
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package
@@ -59,6 +60,8 @@ class VLM:
         max_new_tokens: int = 32,
         frames: int | None = None,
         fps: int | float | None = None,
+        task: Task | Literal["auto"] = "auto",
+        machine: Machine | str | None = None,
     ) -> Answer:
         """Answer a question about a picture, several pictures, or a clip, greedily.
 
@@ -67,10 +70,13 @@ class VLM:
             question: in words.
             reduction: what to do with the visual tokens; None leaves them alone.
             budget: instead of a reduction, what the answer may cost: 0.25 or "25%" of the prefill FLOPs,
-                "15 TFLOP", "120 MB" of KV cache; `foveate.plan` chooses.
+                "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; `foveate.plan` chooses.
             max_new_tokens: longest answer, in tokens.
             frames: most frames to take from a clip; 8 where no `fps` is given.
             fps: frames to take a second of a clip.
+            task: of a budget: "ocr" gives tokens up last; "auto" looks for text in the pictures and in
+                three frames of a clip, which takes 0.1 to 1 s each.
+            machine: of a budget in time, see `foveate.reduce`.
 
         Raises:
             InputError: media that cannot be read, none at all, a clip for a model of images only, or an
@@ -80,25 +86,17 @@ class VLM:
             raise InputError(
                 f"give a reduction or a budget, not both; got {budget!r} beside {reduction}"
             )
-        inputs = self.inputs(media, question, frames, fps)
-        if budget is not None:
-            reduction = self.planned(inputs, budget, max_new_tokens)
-        with torch.no_grad(), reduce(self.model, reduction or Reduction()) as run:
+        pictures = self.pictures(media, frames, fps)
+        inputs = self._prompt(pictures, question)
+        if budget is None:
+            reduction, knobs = reduction or Reduction(), {}
+        else:
+            knobs = {"budget": budget, "answer_tokens": max_new_tokens, "machine": machine}
+            knobs |= {"task": task, "pixels": looked_at(pictures)}
+        with torch.no_grad(), reduce(self.model, reduction, **knobs) as run:
             output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         written = output[0, inputs["input_ids"].shape[1] :]
         return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
-
-    def planned(
-        self, inputs: dict[str, Any], budget: Budget | int | float | str, max_new_tokens: int
-    ) -> Reduction:
-        """The reduction that fits a budget for this prompt of one sample; see `foveate.plan`."""
-        ids = inputs["input_ids"][0]
-        tokens = self.family.placeholders(self.model.config).values()
-        visual = sum(int((ids == token).sum()) for token in tokens)
-        plan = plan_reduction(
-            self.model, budget, visual, len(ids) - visual, answer_tokens=max_new_tokens
-        )
-        return plan.reduction
 
     def inputs(
         self,
@@ -108,14 +106,24 @@ class VLM:
         fps: int | float | None = None,
     ) -> dict[str, Any]:
         """The tensors of one prompt, on the model's device; arguments and errors as of `ask`."""
+        return self._prompt(self.pictures(media, frames, fps), question)
+
+    def pictures(
+        self,
+        media: Source | Sequence[Source],
+        frames: int | None = None,
+        fps: int | float | None = None,
+    ) -> list[Image.Image | Clip]:
+        """What is shown, read; arguments and errors as of `ask`."""
         alone = isinstance(media, (str, Path, Image.Image, Clip))
         given: list[Any] = [media] if alone else list(media)
         if not given:
             raise InputError("no picture in the prompt: media is empty, at least 1 is needed")
+        return [read(source, Sampling(frames, fps)) for source in given]
+
+    def _prompt(self, pictures: Sequence[Image.Image | Clip], question: str) -> dict[str, Any]:
         if not question.strip():
             raise InputError("the question is empty")
-        sampling = Sampling(frames, fps)
-        pictures = [read(source, sampling) for source in given]
         kinds = ["video" if isinstance(picture, Clip) else "image" for picture in pictures]
         taken = self.family.placeholders(self.model.config)
         if set(kinds) - set(taken):

@@ -1,0 +1,57 @@
+"""A reduction that is chosen when the prompt is seen, from what each of its samples holds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from foveate.errors import UnsupportedError
+from foveate.models.family import Visual
+from foveate.reduction import Reduction
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one sample of a prompt holds.
+
+    Attributes:
+        groups: visual tokens of each tile or frame.
+        text_tokens: all others, padding not counted.
+    """
+
+    groups: tuple[int, ...]
+    text_tokens: int
+
+
+Choose = Callable[[Sequence[Sample]], Reduction]
+
+
+def samples_of(visual: Visual, valid: Bool[Tensor, "B N"]) -> list[Sample]:
+    """The samples of a prompt.
+
+    Args:
+        visual: where its visual tokens are.
+        valid: False at padding.
+    """
+    owner = visual.mask.nonzero()[:, 0].to(visual.group.device)
+    text = (valid & ~visual.mask).sum(1).tolist()
+    found = []
+    for number, text_tokens in enumerate(text):
+        _, counts = visual.group[owner == number].unique(return_counts=True)
+        found.append(Sample(tuple(counts.tolist()), text_tokens))
+    return found
+
+
+def chosen(choose: Choose, visual: Visual, valid: Bool[Tensor, "B N"]) -> Reduction:
+    """What is chosen for this prompt.
+
+    Raises:
+        UnsupportedError: a method at the encoder, which is over by now.
+    """
+    reduction = choose(samples_of(visual, valid))
+    if reduction.before is not None and reduction.before.at != "llm":
+        raise UnsupportedError(
+            f"a reduction that is chosen by the prompt merges at the LLM's input, got {reduction}"
+        )
+    return reduction

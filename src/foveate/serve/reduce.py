@@ -1,0 +1,100 @@
+"""`foveate.reduce`: a reduction, or a budget that chooses one for each prompt, at work on a model."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from foveate.errors import InputError
+from foveate.measure.hardware import Machine
+from foveate.models import reduce as models
+from foveate.models.choice import Choose, Sample
+from foveate.plan.budget import Budget
+from foveate.plan.ladder import Task
+from foveate.plan.measured import Measured
+from foveate.plan.planner import decide, plan_batch
+from foveate.reduction import Reduction
+
+
+@contextmanager
+def reduce(
+    model: Any,
+    reduction: Reduction | Choose | None = None,
+    *,
+    budget: Budget | float | int | str | None = None,
+    **more: Any,
+) -> Iterator[models.Run]:
+    """Reduce the visual tokens of every forward and `generate` of `model` on this thread.
+
+    Args:
+        model: a stock transformers vision-language model of a supported family.
+        reduction: what to do before and inside the LLM.
+        budget: instead, the most that an answer may cost: 0.25 or "25%" of the LLM's prefill FLOPs,
+            "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; each prompt is planned for as it comes.
+        **more: knobs of `fitting`, with a budget only.
+
+    Yields:
+        The run, whose `report` tells what the last prefill did.
+
+    Raises:
+        UnsupportedError: model family, cache kind or option that cannot be reduced.
+        InputError: neither a reduction nor a budget, or both; layers out of range for this model; a
+            reduce() inside another; while running, a budget that nothing fits.
+        NoEffectError: the reduction was asked for and changed nothing.
+    """
+    if (reduction is None) == (budget is None) or (more and budget is None):
+        raise InputError(
+            "reduce() takes a reduction such as foveate.AIM(keep=0.25) or a budget such as "
+            f'budget="25%", not both; got {reduction!r}, budget={budget!r}, {more}'
+        )
+    wanted = fitting(model, budget, **more) if budget is not None else reduction
+    with models.reduce(model, wanted or Reduction()) as run:
+        yield run
+
+
+def fitting(
+    model: Any,
+    budget: Budget | float | int | str,
+    *,
+    answer_tokens: int = 1,
+    task: Task | Literal["auto"] = "reasoning",
+    pixels: Sequence[Any] = (),
+    machine: Machine | str | None = None,
+    measured: Sequence[Measured] = (),
+) -> Choose:
+    """What chooses the reduction that fits a budget, for this model and each prompt's counts.
+
+    In a batch every sample must fit by itself. Encoding is over when a prompt's tokens are counted, and
+    no reduction changes it: a time is that of merging, scoring and the LLM's prefill.
+
+    Args:
+        model: that will be reduced.
+        budget: as in `reduce`.
+        answer_tokens: which a budget in bytes of KV cache must hold too.
+        task: "reasoning", "ocr", or "auto", which looks at the pixels.
+        pixels: for "auto", the pictures shown.
+        machine: what the model runs on, for a budget in time: a calibration or a name.
+        measured: accuracies of settings on this model, as in `foveate.plan`.
+
+    Raises:
+        InputError: not a budget, a time without a machine, or "auto" without pictures.
+    """
+    asked, chosen = Budget.of(budget), decide(task, pixels)
+    if asked.kind == "ms" and machine is None:
+        raise InputError(
+            "a budget in time needs machine=: a name such as h100, or a .json of foveate calibrate"
+        )
+
+    def choose(samples: Sequence[Sample]) -> Reduction:
+        plan = plan_batch(
+            model,
+            asked,
+            [(sample.groups, sample.text_tokens) for sample in samples if sample.groups],
+            answer_tokens=answer_tokens,
+            task=chosen,
+            machine=machine or "a100",
+            measured=measured,
+            itemsize=model.dtype.itemsize,
+        )
+        return plan.reduction
+
+    return choose
