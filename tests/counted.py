@@ -29,10 +29,6 @@ OTHERS = {
         "vision_config": {**SIGLIP, "vision_use_head": True},
         "text_config": _text("qwen2", 3584, 18944, 28, 28, 4, 152064),
     },
-    "internvl3-2b": {
-        "model_type": "internvl", "vision_config": INTERN,
-        "text_config": _text("qwen2", 1536, 8960, 28, 12, 2, 151674),
-    },
     "internvl3.5-4b": {
         "model_type": "internvl", "vision_config": INTERN,
         "text_config": _text("qwen3", 2560, 9728, 36, 32, 8, 151936, head_dim=128),
@@ -40,18 +36,6 @@ OTHERS = {
     "paligemma-3b": {
         "model_type": "paligemma", "vision_config": {**SIGLIP, "image_size": 224},
         "text_config": _text("gemma", 2048, 16384, 18, 8, 1, 257216, head_dim=256),
-    },
-    "idefics3-8b": {
-        "model_type": "idefics3", "scale_factor": 2,
-        "vision_config": {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
-                          "num_attention_heads": 16, "image_size": 364, "patch_size": 14},
-        "text_config": _text("llama", 4096, 14336, 32, 32, 8, 128259),
-    },
-    "smolvlm-256m": {
-        "model_type": "smolvlm", "scale_factor": 4,
-        "vision_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
-                          "num_attention_heads": 12, "image_size": 512, "patch_size": 16},
-        "text_config": _text("llama", 576, 1536, 30, 9, 3, 49280),
     },
 }  # fmt: skip
 FIELDS = {**published(), **OTHERS}

@@ -19,6 +19,8 @@ _LLAMA = {
     "num_attention_heads": 32,
     "vocab_size": 32000,
 }
+_LLAVA = {"vision_feature_layer": -2, "vision_feature_select_strategy": "default"}
+_PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": _LLAMA,
     "mistral": {**_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8},
@@ -31,7 +33,22 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224,
         "patch_size": 16,
     },
-    "llava": {"vision_feature_layer": -2, "vision_feature_select_strategy": "default"},
+    "llava": _LLAVA,
+    "llava_next": {**_LLAVA, "image_grid_pinpoints": _PINPOINTS},
+    "llava_next_video": {
+        **_LLAVA, "image_grid_pinpoints": _PINPOINTS, "spatial_pool_mode": "average",
+        "spatial_pool_stride": 2,
+    },
+    "mistral3": {"vision_feature_layer": -1, "spatial_merge_size": 2},
+    "pixtral": {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "image_size": 1024, "patch_size": 16,
+    },
+    "internvl": {"downsample_ratio": 0.5},
+    "internvl_vision": {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "image_size": [448, 448], "patch_size": [14, 14],
+    },
     "paligemma": {"projection_dim": 2048},
     "llava_onevision": {
         "vision_feature_layer": -1, "vision_feature_select_strategy": "full",

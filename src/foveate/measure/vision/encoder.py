@@ -11,6 +11,8 @@ from foveate.errors import InputError, UnsupportedError
 from foveate.measure.cost import Cost, Operation
 from foveate.registry import discover
 
+DEFAULT_SIDE = 448  # of a picture without a size, where the encoder takes any
+
 
 @dataclass(frozen=True)
 class Media:

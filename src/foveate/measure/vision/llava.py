@@ -1,4 +1,4 @@
-"""LLaVA: a ViT and a two-layer projector; LLaVA-OneVision adds tiles with separators, and clips."""
+"""LLaVA: a ViT and a two-layer projector; NeXT and OneVision add tiles with separators, and clips."""
 
 import math
 from itertools import pairwise
@@ -26,12 +26,16 @@ def _grid(config: Any) -> int:
     return side(config.vision_config.image_size) // side(config.vision_config.patch_size)
 
 
+def _class_tokens(config: Any) -> int:
+    return int(config.vision_config.model_type == "clip_vision_model")
+
+
 @register_encoder("llava", "vipllava")
 def llava(config: Any, media: Media) -> Encoded:
     """Every picture (or frame) is resized to the one size of the tower."""
     pictures = media.frames or media.images
     patches = _grid(config) ** 2
-    clip = int(config.vision_config.model_type == "clip_vision_model")
+    clip = _class_tokens(config)
     shown = patches + clip if config.vision_feature_select_strategy == "full" else patches
     return Encoded(
         groups=(shown,) * pictures,
@@ -51,25 +55,61 @@ def llava_onevision(config: Any, media: Media) -> Encoded:
     elif media.images > 1:
         groups, views = (grid**2, 1) * media.images, media.images
     else:
-        groups, views = _anyres(config, media, grid)
+        most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
+        groups, views = _anyres(config, media, most)
     return Encoded(
         groups, tower(vision, views, grid**2), _project(config, views * grid**2)
     )  # fmt: skip
 
 
-def _anyres(config: Any, media: Media, grid: int) -> tuple[tuple[int, ...], int]:
-    """Tokens of base view, tiles and separators, and the views encoded."""
-    image = side(config.vision_config.image_size)
+@register_encoder("llava_next")
+def llava_next(config: Any, media: Media) -> Encoded:
+    """Every picture is a base view and tiles; a frame is shown as a picture."""
+    pictures, clip = media.frames or media.images, _class_tokens(config)
+    groups, views = _anyres(config, media, most=None)
+    views, patches = pictures * views, _grid(config) ** 2
+    encoded = tower(config.vision_config, views, patches, extra=clip)
+    return Encoded(groups * pictures, encoded, _project(config, views * patches))
+
+
+@register_encoder("llava_next_video")
+def llava_next_video(config: Any, media: Media) -> Encoded:
+    """Pictures as in LLaVA-NeXT; frames are pooled before the projector."""
+    if not media.frames:
+        return llava_next(config, media)
+    stride, width = config.spatial_pool_stride, config.vision_config.hidden_size
+    patches, tokens = _grid(config) ** 2, (_grid(config) // stride) ** 2
+    projector = _project(config, media.frames * tokens)
+    if config.spatial_pool_mode == "conv":
+        projector += Cost.of([(linear(media.frames * tokens, width * stride**2, width), 1)])
+    encoded = tower(config.vision_config, media.frames, patches, extra=_class_tokens(config))
+    return Encoded((tokens,) * media.frames, encoded, projector)
+
+
+def _anyres(config: Any, media: Media, most: int | None) -> tuple[tuple[int, ...], int]:
+    """Tokens of base view, tiles and separators, and the views encoded.
+
+    Args:
+        config: of the whole model.
+        media: one picture of it is looked at.
+        most: views' worth of tokens beyond which the tiles are resampled, None for no limit.
+    """
+    image, grid = side(config.vision_config.image_size), _grid(config)
     size = (media.height or image, media.width or image)
     height, width = best_resolution(size, config.image_grid_pinpoints)
     tiles = (height // image, width // image)
-    rows, columns = unpadded((tiles[0] * grid, tiles[1] * grid), size)
-    most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
-    ratio = math.sqrt(rows * columns / (most * grid**2))
+    whole = (tiles[0] * grid, tiles[1] * grid)
+    seen = unpadded(whole, size)
+    shown, ratio = seen, 1.0
+    if most is not None:
+        ratio = math.sqrt(seen[0] * seen[1] / (most * grid**2))
     if ratio > 1.1:
-        rows, columns = int(rows // ratio), int(columns // ratio)
-    cells = [a * b for a in _shares(rows, tiles[0]) for b in _shares(columns, tiles[1])]
-    return (grid**2, *(cell for cell in cells if cell), rows), 1 + tiles[0] * tiles[1]
+        shown = (int(seen[0] // ratio), int(seen[1] // ratio))
+    tall, wide = (
+        _shares(whole[axis], seen[axis], shown[axis], tiles[axis]) for axis in range(2)
+    )  # fmt: skip
+    cells = [a * b for a in tall for b in wide]
+    return (grid**2, *(cell for cell in cells if cell), shown[0]), 1 + tiles[0] * tiles[1]
 
 
 def best_resolution(size: tuple[int, int], offered: list[list[int]]) -> tuple[int, int]:
@@ -92,6 +132,8 @@ def unpadded(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     return rows, columns - 2 * ((columns - int(round(width * rows / height, 7))) // 2)
 
 
-def _shares(length: int, parts: int) -> list[int]:
-    cuts = [length * part // parts for part in range(parts + 1)]
-    return [stop - start for start, stop in pairwise(cuts)]
+def _shares(whole: int, seen: int, shown: int, tiles: int) -> list[int]:
+    """Of `shown` rows how many each tile has, when `seen` of its `whole` rows are not padding."""
+    padding, tile = (whole - seen) // 2, whole // tiles
+    ends = [min(max(tile * number - padding, 0), seen) for number in range(tiles + 1)]
+    return [stop - start for start, stop in pairwise(round(end * shown / seen) for end in ends)]

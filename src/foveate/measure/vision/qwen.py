@@ -5,6 +5,7 @@ from typing import Any
 
 from foveate.measure.cost import Cost, Operation
 from foveate.measure.vision.encoder import (
+    DEFAULT_SIDE,
     Encoded,
     Media,
     block,
@@ -13,7 +14,6 @@ from foveate.measure.vision.encoder import (
     side,
 )
 
-DEFAULT_SIDE = 448  # where no size is given
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 28 * 28 * 1280  # the image processor's own limits
 
 

@@ -1,0 +1,49 @@
+"""Mistral 3: a Pixtral tower for pictures of any shape, patches merged 2 x 2, then two layers."""
+
+import math
+from typing import Any
+
+from foveate.measure.cost import Cost
+from foveate.measure.vision.encoder import (
+    DEFAULT_SIDE,
+    Encoded,
+    Media,
+    block,
+    linear,
+    register_encoder,
+    side,
+)
+
+
+@register_encoder("mistral3")
+def mistral3(config: Any, media: Media) -> Encoded:
+    """A picture (or frame) is a group; its row breaks are text tokens.
+
+    The tower runs all pictures of a prompt as one sequence in which each is masked from the others.
+    """
+    vision, merge = config.vision_config, config.spatial_merge_size
+    pictures, step = media.frames or media.images, side(vision.patch_size) * merge
+    size = (media.height or DEFAULT_SIDE, media.width or DEFAULT_SIDE)
+    rows, columns = _cells(size, step, side(vision.image_size))
+    tokens = rows * columns
+    patches, width = pictures * tokens * merge**2, vision.hidden_size
+    channels = getattr(vision, "num_channels", 3) * side(vision.patch_size) ** 2
+    done = [(linear(patches, channels, width), 1)]
+    for operation, times in block([patches], width, vision.intermediate_size, matrices=3):
+        done.append((operation, times * vision.num_hidden_layers))
+    layers = config.vision_feature_layer
+    read = width * (1 if isinstance(layers, int) else len(layers))
+    out, shown = config.text_config.hidden_size, pictures * tokens
+    projector = [
+        (linear(shown, width * merge**2, width), 1),
+        (linear(shown, read, out), 1),
+        (linear(shown, out, out), 1),
+    ]
+    return Encoded((tokens,) * pictures, Cost.of(done), Cost.of(projector))
+
+
+def _cells(size: tuple[int, int], step: int, most: int) -> tuple[int, int]:
+    """Rows and columns of tokens: the longest edge is at most `most` pixels, others are rounded up."""
+    ratio = max(1.0, *(length / most for length in size))
+    rows, columns = (math.ceil(math.floor(length / ratio) / step) for length in size)
+    return rows, columns
