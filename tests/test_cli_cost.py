@@ -47,6 +47,17 @@ def test_cost_of_a_clip_by_part():
         (["calibrate", "--out", "/no/such/folder/x.json"], "existing folder"),
         (["calibrate", "--repeats", "0"], "at least 1, got 0"),
         (["plan", "llava-1.5-7b"], "frames must be at least 1"),
+        (["plan"], "plan takes a model, or --law"),
+        (["plan", "llava-1.5-7b", "--law", "ocr"], "so it takes none, got 'llava-1.5-7b'"),
+        (["plan", "--law", "ocr"], "needs a --budget in FLOPs"),
+        (["plan", "--law", "ocr", "--budget", "50%"], "a law's budget is FLOPs"),
+        (["plan", "--law", "ocr=x", "--budget", "1 TFLOP"], "a share is a number"),
+        (["plan", "--law", "ocr=0.3", "--budget", "1 TFLOP"], "sum to 1"),
+        (["plan", "--law", "maths", "--budget", "1 TFLOP"], "cannot read the points of maths"),
+        (
+            ["plan", "--law", "ocr", "--budget", "1 TFLOP", "--sizes", "big"],
+            "--sizes takes billions",
+        ),
         (["cost", "llava-1.5-7b", "--prune", "late"], "--prune takes"),
     ],
 )
@@ -77,7 +88,7 @@ def test_plan_prints_a_reduction_that_can_be_typed():
     out = run("plan", "llava-onevision-7b", "--budget", "25%", "--frames", "32")
     assert out.stdout.startswith("foveate.AIM(keep=0.398, prune=(14, 22))\n")
     rows = json.loads(run("plan", "llava-onevision-7b", "--frames", "32", "--json").stdout)
-    assert [row["frames"] for row in rows] == [182, 103]
+    assert [row["frames"] for row in rows] == [182, 103, 192]
 
 
 def test_plan_looks_at_the_picture():
@@ -99,3 +110,17 @@ def test_ask_keeps_the_tokens_of_text():
         return json.loads(out.stdout)["report"]["visual_tokens_to_llm"]
 
     assert kept() == kept("--task", "ocr") > kept("--task", "reasoning")
+
+
+def test_plan_by_a_law_says_what_is_flat():
+    knobs = ("--budget", "0.4 TFLOP", "--text", "50")
+    out = run("plan", "--law", "reasoning", *knobs)
+    assert "with 13 visual tokens" in out.stdout
+    assert "counts from 4 to 37 are within the laws' misfit of it: a flat optimum" in out.stdout
+    reasoning, mixed, ocr = (
+        json.loads(run("plan", "--law", law, *knobs, "--json").stdout)["best"]["visual_tokens"]
+        for law in ("reasoning", "reasoning=0.8,ocr=0.2", "ocr")
+    )
+    assert reasoning < mixed < ocr
+    real = json.loads(run("plan", "--law", "ocr", *knobs, "--sizes", "0.5,1.8", "--json").stdout)
+    assert (real["best"]["name"], real["best"]["visual_tokens"]) == ("0.5B", 350)

@@ -29,7 +29,8 @@ ALLOWED = {
     "measure": NO_TORCH | {"measure.cost", "measure.records"},
     "plan": NO_TORCH | {"measure.cost", "measure.records"},
     "shell": {"errors"},
-    "cli_cost": {"errors", "shell", "measure", "plan", "serve"},
+    "cli_cost": {"errors", "shell", "measure", "plan"},
+    "cli_plan": {"errors", "shell", "measure", "plan", "serve"},
     "compress": LEAVES,
     "prune": LEAVES | {"prune", "prune.schedule"},
     "reduction": LEAVES | {"prune", "prune.schedule"},
@@ -38,7 +39,7 @@ ALLOWED = {
     "serve": LEAVES | {"aim", "measure", "plan", "reduction", "models", "serve"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
     "testing": LEAVES | {"reduction", "models"},
-    "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "shell"},
+    "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "cli_plan", "shell"},
     "__init__": None,  # names everything, loads nothing
 }
 

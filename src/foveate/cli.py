@@ -11,6 +11,7 @@ from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
 from foveate.cli_cost import register as add_cost_commands
+from foveate.cli_plan import plan
 from foveate.errors import FoveateError, InputError
 from foveate.shell import Json, parse_prune, print_json, print_table
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 add_cost_commands(app)
+app.command()(plan)
 
 
 def main() -> None:

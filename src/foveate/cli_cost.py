@@ -1,4 +1,4 @@
-"""The commands about cost and choice; `foveate.cli` adds them to the others."""
+"""The commands about cost: cost, fit, calibrate; `foveate.cli` adds them to the others."""
 
 import sys
 from dataclasses import asdict
@@ -16,7 +16,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(cost)
     app.command()(fit)
-    app.command()(plan)
     app.command()(calibrate)
 
 
@@ -155,75 +154,6 @@ def law_document(law: Any) -> dict[str, Any]:
         "profile": {name: asdict(found) for name, found in law.profile().items()},
         "unidentified": law.unidentified(),
     }
-
-
-def plan(
-    model: Annotated[str, typer.Argument(help="A published model, foveate-mini, or a folder.")],
-    budget: Annotated[
-        str | None, typer.Option(help="25%, 15 TFLOP, 120 MB (KV cache) or 60 ms.")
-    ] = None,
-    images: Annotated[int, typer.Option(help="Pictures shown.")] = 1,
-    frames: Annotated[int, typer.Option(help="Frames of a clip, instead of pictures.")] = 0,
-    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of a picture or frame.")] = None,
-    text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = 100,
-    answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = 1,
-    task: Annotated[
-        str, typer.Option(help="reasoning; ocr: text is read; auto: look at the --picture.")
-    ] = "reasoning",
-    picture: Annotated[
-        str | None,
-        typer.Option(help="A picture or clip that is shown, instead of a count and size."),
-    ] = None,
-    hardware: Annotated[str, typer.Option(help="As in cost; a time is of it.")] = "a100",
-    measured: Annotated[
-        Path | None, typer.Option(help="Accuracies that benchmarks/accuracy.py wrote.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Turn a budget into a reduction; with --frames and no budget, say how many frames fit."""
-    from foveate.measure.vision.encoder import Media
-    from foveate.plan.measured import read_measured
-    from foveate.plan.planner import decide, plan_frames, plan_reduction
-    from foveate.serve.media import Sampling, looked_at, media_of, read
-
-    height, width = parse_size(size)
-    if budget is None:
-        shape = None if height is None or width is None else (height, width)
-        counted = {"LLM": False, "encoder and LLM": True}
-        rows = [
-            {"counted": name, "of": frames}
-            | {"frames": plan_frames(model, frames, text, size=shape, encoder=encoder).frames}
-            for name, encoder in counted.items()
-        ]
-        if as_json:
-            print_json(rows)
-            return
-        for row in rows:
-            sys.stdout.write(
-                f"{row['frames']} frames under AIM's published setting cost no more than {frames} "
-                f"whole ones ({row['counted']})\n"
-            )
-        return
-    known = read_measured(measured) if measured else []
-    media, pixels = Media(images, frames, height, width), ()
-    if picture is not None:
-        opened = read(picture, Sampling(frames or None))
-        media, pixels = media_of(opened), looked_at([opened])
-    chosen = decide(cast(Any, task), pixels)
-    found = plan_reduction(
-        model, budget, media, text,
-        answer_tokens=answer, task=chosen, machine=hardware, measured=known,
-    )  # fmt: skip
-    document = {"keep": found.keep, "prune": found.prune, "why": found.why, "task": chosen}
-    document |= {"accuracy": found.accuracy, "flops_share": found.flops_share}
-    if as_json:
-        print_json({**document, "visual_tokens_to_llm": found.cost.visual_tokens_to_llm})
-        return
-    sys.stdout.write(
-        f"foveate.AIM(keep={found.keep:.4g}, prune={found.prune})\n{found.why}; "
-        f"{found.cost.visual_tokens_to_llm} of {found.cost.visual_tokens_in} visual tokens, "
-        f"{found.flops_share:.1%} of the prefill FLOPs\n"
-    )
 
 
 def calibrate(

@@ -197,7 +197,8 @@ def test_defaults_are_those_of_transformers():
 @pytest.mark.parametrize("name", ["llava-onevision-0.5b", "llava-v1.6-mistral-7b"])
 @pytest.mark.parametrize(
     ("height", "width"),
-    [(384, 384), (700, 380), (768, 1152), (2300, 2304), (1000, 2301), (100, 1000), (336, 336), (999, 334)],
+    [(384, 384), (700, 380), (768, 1152), (2300, 2304), (1000, 2301), (100, 1000), (336, 336),
+     (999, 334)],
 )  # fmt: skip
 def test_tiles_are_those_of_the_model(name, height, width):
     from foveate.models.family import family_of
@@ -225,7 +226,6 @@ def test_tiles_are_those_of_the_model(name, height, width):
 
 
 def test_every_family_that_can_be_reduced_has_a_cost():
-    """The encoder's groups are those that a tiny model's prompt really has."""
     from foveate.models.family import families
 
     for name, family in families().items():

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -73,3 +75,18 @@ def test_bad_media_and_families_are_refused():
         Media(height=3)
     with pytest.raises(UnsupportedError, match=r"model type 'qwen2'; known: gemma3, .*llava"):
         encode(CONFIG.text_config, Media())
+    with pytest.raises(InputError, match=r"config of a idefics3 lacks .*'scale_factor'"):
+        encode(SimpleNamespace(model_type="idefics3", vision_config=CONFIG.vision_config), Media())
+
+
+def test_groups_may_be_given_instead_of_media():
+    media = Media(frames=2)
+    groups = (196, 196, 1)
+    shown, counted = (request_cost(CONFIG, given, 9, keep=0.3) for given in (media, groups))
+    for name in ("merging", "prefill", "decode"):
+        assert shown.parts[name] == counted.parts[name]
+    assert set(shown.parts) - set(counted.parts) == {"vision", "projector"}
+    assert (
+        request_cost(CONFIG, 393, 9).parts["prefill"]
+        == request_cost(CONFIG, groups, 9).parts["prefill"]
+    )

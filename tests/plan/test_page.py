@@ -1,5 +1,6 @@
 """The figures of docs/concepts/laws.md are those that the code gives."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from foveate.plan.law import FORMS, fit_points, largest_held_out
 from foveate.plan.planner import plan_frames
 from foveate.plan.points import FAMILIES, published
 
-PAGE = " ".join((Path(__file__).parents[2] / "docs/concepts/laws.md").read_text().split())
+ROOT = Path(__file__).parents[2]
+PAGE = " ".join((ROOT / "docs/concepts/laws.md").read_text().split())
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -59,3 +61,11 @@ def test_frames():
     )
     encoded = plan_frames("llava-onevision-7b", 32, encoder=True, **knobs)
     assert f"as {encoded.frames} once the vision encoder counts" in PAGE
+
+
+def test_guard_for_text():
+    for row in json.loads((ROOT / "results" / "text_guard.json").read_text())["rows"]:
+        low, high = row["interval"]["low"], row["interval"]["high"]
+        assert low <= row["accuracy"] == row["right"] / row["n"] <= high
+        line = f"| {row['task']} | {row['expected']} | {row['right']} of {row['n']} "
+        assert f"{line}| {low:.1%} to {high:.1%} |" in PAGE

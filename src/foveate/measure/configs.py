@@ -47,7 +47,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "internvl": {"downsample_ratio": 0.5},
     "internvl_vision": {
         "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-        "num_attention_heads": 16, "image_size": [448, 448], "patch_size": [14, 14],
+        "num_attention_heads": 16, "image_size": (448, 448), "patch_size": (14, 14),
     },
     "paligemma": {"projection_dim": 2048},
     "llava_onevision": {

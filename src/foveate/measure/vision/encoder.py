@@ -83,6 +83,7 @@ def encode(config: Any, media: Media) -> Encoded:
 
     Raises:
         UnsupportedError: no such family; the message lists those there are.
+        InputError: a field of the config is missing.
     """
     discover("foveate.measure.vision")
     kind = getattr(config, "model_type", None)
@@ -90,7 +91,12 @@ def encode(config: Any, media: Media) -> Encoded:
         raise UnsupportedError(
             f"cannot tell the visual tokens of model type {kind!r}; known: {', '.join(sorted(_ENCODERS))}"
         )
-    return _ENCODERS[kind](config, media)
+    try:
+        return _ENCODERS[kind](config, media)
+    except AttributeError as error:
+        raise InputError(
+            f"the config of a {kind} lacks what its cost depends on: {error}"
+        ) from None
 
 
 def side(size: Any) -> int:

@@ -1,0 +1,180 @@
+"""`foveate plan`: a reduction for a budget, frames for a cost, or a model size for a law."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from foveate.errors import InputError
+from foveate.shell import Json, parse_size, print_json, print_table
+
+
+def plan(
+    model: Annotated[
+        str | None, typer.Argument(help="A published model, foveate-mini, or a folder.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="25%, 15 TFLOP, 120 MB (KV cache) or 60 ms.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Pictures shown.")] = 1,
+    frames: Annotated[int, typer.Option(help="Frames of a clip, instead of pictures.")] = 0,
+    size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of a picture or frame.")] = None,
+    picture: Annotated[
+        str | None, typer.Option(help="A picture or clip that is shown, instead of counts.")
+    ] = None,
+    text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = 100,
+    answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = 1,
+    task: Annotated[
+        str, typer.Option(help="reasoning; ocr: text is read; auto: look at the --picture.")
+    ] = "reasoning",
+    hardware: Annotated[str, typer.Option(help="As in cost; a time is of it.")] = "a100",
+    measured: Annotated[
+        Path | None, typer.Option(help="Accuracies that benchmarks/accuracy.py wrote.")
+    ] = None,
+    law: Annotated[
+        str | None,
+        typer.Option(help="No model: reasoning, ocr, a CSV, or shares: reasoning=0.8,ocr=0.2."),
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(help="With --law, LLMs to choose from in billions: 0.5,1.8,7.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a budget into a reduction; --frames alone: how many fit; --law: which LLM, how many tokens."""
+    if law is not None:
+        if model is not None:
+            raise InputError(f"--law chooses a model, so it takes none, got {model!r}")
+        _print_optimum(law, budget, text, sizes, as_json=as_json)
+    elif model is None:
+        raise InputError("plan takes a model, or --law to choose one")
+    elif budget is None:
+        _print_frames(model, frames, text, size, as_json=as_json)
+    else:
+        shown = _shown(images, frames, size, picture)
+        knobs = {"text_tokens": text, "answer_tokens": answer, "machine": hardware}
+        _print_reduction(model, budget, shown, task, measured, knobs, as_json=as_json)
+
+
+def _shown(images: int, frames: int, size: str | None, picture: str | None) -> tuple[Any, list]:
+    """What a cost depends on, and the pixels where there is a file."""
+    from foveate.measure.vision.encoder import Media
+    from foveate.serve.media import Sampling, looked_at, media_of, read
+
+    if picture is None:
+        return Media(images, frames, *parse_size(size)), []
+    opened = read(picture, Sampling(frames or None))
+    return media_of(opened), looked_at([opened])
+
+
+def _print_reduction(
+    model: str,
+    budget: str,
+    shown: tuple[Any, list],
+    task: Any,
+    measured: Path | None,
+    knobs: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    from foveate.plan.measured import read_measured
+    from foveate.plan.planner import decide, plan_reduction
+
+    media, pixels = shown
+    known = read_measured(measured) if measured else []
+    chosen = decide(task, pixels)
+    found = plan_reduction(model, budget, media, task=chosen, measured=known, **knobs)
+    document = {"keep": found.keep, "prune": found.prune, "why": found.why, "task": chosen}
+    document |= {"accuracy": found.accuracy, "flops_share": found.flops_share}
+    if as_json:
+        print_json({**document, "visual_tokens_to_llm": found.cost.visual_tokens_to_llm})
+        return
+    sys.stdout.write(
+        f"foveate.AIM(keep={found.keep:.4g}, prune={found.prune})\n{found.why}; "
+        f"{found.cost.visual_tokens_to_llm} of {found.cost.visual_tokens_in} visual tokens, "
+        f"{found.flops_share:.1%} of the prefill FLOPs\n"
+    )
+
+
+def _print_frames(model: str, frames: int, text: int, size: str | None, *, as_json: bool) -> None:
+    from foveate.plan.planner import plan_frames
+
+    height, width = parse_size(size)
+    shape = None if height is None or width is None else (height, width)
+    counted = {"LLM": {}, "encoder and LLM": {"encoder": True}}
+    counted["LLM, as AIM's tables charge it"] = {"convention": "llm-viewer"}
+    rows = [
+        {"counted": name, "of": frames}
+        | {"frames": plan_frames(model, frames, text, size=shape, **knobs).frames}
+        for name, knobs in counted.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        sys.stdout.write(
+            f"{row['frames']} frames under AIM's published setting cost no more than {frames} "
+            f"whole ones ({row['counted']})\n"
+        )
+
+
+def _print_optimum(
+    law: str, budget: str | None, text: int, sizes: str | None, *, as_json: bool
+) -> None:
+    from foveate.plan.planner import plan as choose
+
+    if budget is None:
+        raise InputError('--law needs a --budget in FLOPs, such as "0.4 TFLOP"')
+    models = None
+    if sizes is not None:
+        models = {f"{number:g}B": number for number in _numbers(sizes)}
+    found: Any = choose(budget=budget, law=_mixture(law), text_tokens=text, models=models)
+    if as_json:
+        print_json(asdict(found))
+        return
+    table = Table("LLM", "visual tokens", "error", "regret", "95 % interval", "")
+    for choice in (found.best, *found.neighbours):
+        regret = choice.regret_interval
+        table.add_row(
+            f"{choice.params_b:.3g}B", f"{choice.visual_tokens:.0f}", f"{choice.error:.4f}",
+            f"{choice.regret:.4f}", f"{regret.low:.4f} to {regret.high:.4f}",
+            "extrapolated" if choice.extrapolated else "",
+        )  # fmt: skip
+    print_table(table)
+    alike = f"counts from {found.alike.low:.0f} to {found.alike.high:.0f} are"
+    sys.stdout.write(
+        f"Best: {found.best.params_b:.3g}B ({found.params_b.low:.3g} to {found.params_b.high:.3g}) "
+        f"with {found.best.visual_tokens:.0f} visual tokens ({found.visual_tokens.low:.0f} to "
+        f"{found.visual_tokens.high:.0f}), {text} text tokens; {alike} within the laws' misfit of "
+        f"it{': a flat optimum' if found.flat else ''}\n"
+    )
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"--sizes takes billions of parameters (0.5,1.8,7), got {text!r}"
+        ) from None
+
+
+def _mixture(text: str) -> Any:
+    """`reasoning`, `scores.csv`, or shares of several: `reasoning=0.8,ocr=0.2`."""
+    from foveate.plan.frontier import Mixture
+    from foveate.plan.law import fit_points
+    from foveate.plan.points import FAMILIES, published, read_points
+
+    parts = []
+    for part in text.split(","):
+        name, _, share = part.partition("=")
+        points = published(name) if name in FAMILIES else read_points(Path(name))
+        try:
+            parts.append((float(share or 1), fit_points(points)))
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"a share is a number, as in reasoning=0.8, got {part!r}") from None
+    return Mixture(tuple(parts))
