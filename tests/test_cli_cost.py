@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from foveate.cli_plan import plan
+from foveate.errors import InputError
 from test_cli import run
 
 DEMO = Path(__file__).parents[1] / "src" / "foveate" / "assets" / "demo"
@@ -40,24 +42,11 @@ def test_cost_of_a_clip_by_part():
         (["plan", "llava-1.5-7b", "--budget", "fast"], "got 'fast'"),
         (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is keep="),
         (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "maths"], "task must be one of"),
-        (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "auto"], "give them as pixels="),
-        (["plan", "llava-1.5-7b", "--budget", "50%", "--picture", "no.png"], "no such picture"),
         (["ask", PICTURE, "what?", "--budget", "50%", "--task", "maths"], "task must be one of"),
         (["ask", PICTURE, "what?", "--budget", "60 ms"], "a budget in time needs machine="),
         (["calibrate", "--out", "/no/such/folder/x.json"], "existing folder"),
         (["calibrate", "--repeats", "0"], "at least 1, got 0"),
         (["plan", "llava-1.5-7b"], "frames must be at least 1"),
-        (["plan"], "plan takes a model, or --law"),
-        (["plan", "llava-1.5-7b", "--law", "ocr"], "so it takes none, got 'llava-1.5-7b'"),
-        (["plan", "--law", "ocr"], "needs a --budget in FLOPs"),
-        (["plan", "--law", "ocr", "--budget", "50%"], "a law's budget is FLOPs"),
-        (["plan", "--law", "ocr=x", "--budget", "1 TFLOP"], "a share is a number"),
-        (["plan", "--law", "ocr=0.3", "--budget", "1 TFLOP"], "sum to 1"),
-        (["plan", "--law", "maths", "--budget", "1 TFLOP"], "cannot read the points of maths"),
-        (
-            ["plan", "--law", "ocr", "--budget", "1 TFLOP", "--sizes", "big"],
-            "--sizes takes billions",
-        ),
         (["cost", "llava-1.5-7b", "--prune", "late"], "--prune takes"),
     ],
 )
@@ -91,17 +80,41 @@ def test_plan_prints_a_reduction_that_can_be_typed():
     assert [row["frames"] for row in rows] == [182, 103, 192]
 
 
-def test_plan_looks_at_the_picture():
-    def planned(*more):
-        out = run("plan", "foveate-mini", "--budget", "40%", *more, "--json")
-        return json.loads(out.stdout)
+def printed(capsys, *arguments, **knobs):
+    """What `foveate plan` prints, without a process of its own."""
+    plan(*arguments, **knobs, as_json=True)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_plan_looks_at_the_picture(capsys):
+    def planned(**more):
+        return printed(capsys, "foveate-mini", "40%", **more)
 
     for picture, task in ((PICTURE, "reasoning"), (TEXT, "ocr")):
-        found = planned("--picture", picture, "--task", "auto")
-        assert found == planned("--picture", picture, "--task", task)
+        found = planned(picture=picture, task="auto")
+        assert found == planned(picture=picture, task=task)
         assert found["task"] == task
-    clip = planned("--picture", str(DEMO / "video-3.webp"), "--task", "auto")
-    assert clip == planned("--frames", "8")
+    assert planned(picture=str(DEMO / "video-3.webp"), task="auto") == planned(frames=8)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({}, "plan takes a model, or --law"),
+        ({"model": "llava-1.5-7b", "law": "ocr"}, "so it takes none, got 'llava-1.5-7b'"),
+        ({"law": "ocr"}, "needs a --budget in FLOPs"),
+        ({"law": "ocr", "budget": "50%"}, "a law's budget is FLOPs"),
+        ({"law": "ocr=x", "budget": "1 TFLOP"}, "a share is a number"),
+        ({"law": "ocr=0.3", "budget": "1 TFLOP"}, "sum to 1"),
+        ({"law": "maths", "budget": "1 TFLOP"}, "cannot read the points of maths"),
+        ({"law": "ocr", "budget": "1 TFLOP", "sizes": "big"}, "--sizes takes billions"),
+        ({"model": "llava-1.5-7b", "budget": "50%", "task": "auto"}, "give them as pixels="),
+        ({"model": "llava-1.5-7b", "budget": "50%", "picture": "no.png"}, "no such picture"),
+    ],
+)
+def test_bad_questions_of_plan_are_refused(knobs, message):
+    with pytest.raises(InputError, match=message):
+        plan(**knobs)
 
 
 def test_ask_keeps_the_tokens_of_text():
@@ -112,15 +125,14 @@ def test_ask_keeps_the_tokens_of_text():
     assert kept() == kept("--task", "ocr") > kept("--task", "reasoning")
 
 
-def test_plan_by_a_law_says_what_is_flat():
-    knobs = ("--budget", "0.4 TFLOP", "--text", "50")
-    out = run("plan", "--law", "reasoning", *knobs)
+def test_plan_by_a_law_says_what_is_flat(capsys):
+    out = run("plan", "--law", "reasoning", "--budget", "0.4 TFLOP", "--text", "50")
     assert "with 13 visual tokens" in out.stdout
     assert "counts from 4 to 37 are within the laws' misfit of it: a flat optimum" in out.stdout
     reasoning, mixed, ocr = (
-        json.loads(run("plan", "--law", law, *knobs, "--json").stdout)["best"]["visual_tokens"]
+        printed(capsys, law=law, budget="0.4 TFLOP", text=50)["best"]["visual_tokens"]
         for law in ("reasoning", "reasoning=0.8,ocr=0.2", "ocr")
     )
     assert reasoning < mixed < ocr
-    real = json.loads(run("plan", "--law", "ocr", *knobs, "--sizes", "0.5,1.8", "--json").stdout)
+    real = printed(capsys, law="ocr", budget="0.4 TFLOP", text=50, sizes="0.5,1.8")
     assert (real["best"]["name"], real["best"]["visual_tokens"]) == ("0.5B", 350)
