@@ -117,10 +117,13 @@ def fit(
         print_json([law_document(law) for law in laws])
         return
     for law in laws:
-        table = Table("parameter", "value", "95 % interval", title=f"{law.form}, T = {law.tokens}")
+        columns = ("parameter", "value", "95 %, bootstrap", "95 %, over every floor that fits")
+        table, profile = Table(*columns, title=f"{law.form}, T = {law.tokens}"), law.profile()
         for name, found in law.interval().items():
             value = law.alpha / law.beta if name == "alpha / beta" else getattr(law, name)
-            table.add_row(name, f"{value:.4f}", f"{found.low:.4f} to {found.high:.4f}")
+            ranges = (found, profile.get(name))
+            cells = (f"{ends.low:.4f} to {ends.high:.4f}" if ends else "-" for ends in ranges)
+            table.add_row(name, f"{value:.4f}", *cells)
         print_table(table)
         aicc = "-" if law.aicc is None else f"{law.aicc:.1f}"
         sys.stdout.write(

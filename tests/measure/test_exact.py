@@ -132,6 +132,13 @@ def test_experts():
     assert (many, picked) == (128, 8)
 
 
+def test_a_prefill_reads_nearly_every_expert_and_a_step_only_its_own():
+    llm = read_llm(transformers_config("qwen3-vl-30b-a3b", layers=2))
+    assert llm.layer_reads(0, 1) == llm.layer_weights(0)
+    everything = (llm.parameters - llm.width * llm.vocab) / 2
+    assert 0.999 * everything < llm.layer_reads(0, 200) <= everything
+
+
 @pytest.mark.parametrize("name", ["idefics3-8b", "smolvlm-256m", "paligemma-3b"])
 def test_small_copies_of_families_that_read_values(name):
     config = transformers_config(name, layers=1)

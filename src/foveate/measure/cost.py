@@ -165,7 +165,7 @@ def _layer(llm: LLM, layer: int, rows: int) -> tuple[Operation, ...]:
     wide = llm.width + llm.attention_width + llm.kv_width + llm.inner
     product = 4 * rows * rows * llm.attention_width  # q k^T and its product with v
     return (
-        Operation(dense, dense, weights + 2 * rows * wide),
+        Operation(dense, dense, llm.layer_reads(layer, rows) + 2 * rows * wide),
         Operation(product, product // 2, 2 * rows * (llm.attention_width + llm.kv_width), attention=True),
         Operation(0, 0, rows * (10 * llm.width + 3 * llm.inner)),  # norms, residuals, activation
     )  # fmt: skip

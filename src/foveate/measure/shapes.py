@@ -60,6 +60,18 @@ class LLM:
         gate = self.width if shared else 0
         return attention + self.width * many + 3 * self.width * (picked * inner + shared) + gate
 
+    def layer_reads(self, layer: int, rows: int) -> int:
+        """Weights of one layer that so many rows read together: of experts, those that any of them picks.
+
+        Every expert is taken to be picked equally often.
+        """
+        chosen = self.experts[layer]
+        if chosen is None or not rows:
+            return self.layer_weights(layer)
+        many, picked, inner, _ = chosen
+        used = many * (1 - (1 - picked / many) ** rows)
+        return self.layer_weights(layer) + round(3 * self.width * inner * (used - picked))
+
     @property
     def parameters(self) -> int:
         """Weights of all matrices, every expert and the output layer included."""
