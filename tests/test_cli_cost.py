@@ -43,7 +43,7 @@ def test_cost_of_a_clip_by_part():
         (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is keep="),
         (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "maths"], "task must be one of"),
         (["ask", PICTURE, "what?", "--budget", "50%", "--task", "maths"], "task must be one of"),
-        (["ask", PICTURE, "what?", "--budget", "60 ms"], "a budget in time needs machine="),
+        (["ask", PICTURE, "what?", "--budget", "60 ms"], "a budget in time needs machine"),
         (["calibrate", "--out", "/no/such/folder/x.json"], "existing folder"),
         (["calibrate", "--repeats", "0"], "at least 1, got 0"),
         (["plan", "llava-1.5-7b"], "frames must be at least 1"),
@@ -115,14 +115,6 @@ def test_plan_looks_at_the_picture(capsys):
 def test_bad_questions_of_plan_are_refused(knobs, message):
     with pytest.raises(InputError, match=message):
         plan(**knobs)
-
-
-def test_ask_keeps_the_tokens_of_text():
-    def kept(*more):
-        out = run("ask", TEXT, "what does the sign say?", "--budget", "40%", *more, "--json")
-        return json.loads(out.stdout)["report"]["visual_tokens_to_llm"]
-
-    assert kept() == kept("--task", "ocr") > kept("--task", "reasoning")
 
 
 def test_plan_by_a_law_says_what_is_flat(capsys):

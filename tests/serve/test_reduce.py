@@ -97,7 +97,7 @@ def test_a_time_is_of_the_machine_that_is_named(llava):
     with torch.no_grad(), foveate.reduce(model, budget=f"{0.8 * whole} ms", machine=SLOW) as run:
         model(**inputs)
     assert run.report.fired
-    with pytest.raises(InputError, match="a budget in time needs machine="):
+    with pytest.raises(InputError, match="a budget in time needs machine"):
         foveate.reduce(model, budget="60 ms").__enter__()
 
 

@@ -81,7 +81,8 @@ def fitting(
     asked, chosen = Budget.of(budget), decide(task, pixels)
     if asked.kind == "ms" and machine is None:
         raise InputError(
-            "a budget in time needs machine=: a name such as h100, or a .json of foveate calibrate"
+            "a budget in time needs machine= (--hardware): a name such as h100, or a .json of "
+            "foveate calibrate"
         )
 
     def choose(samples: Sequence[Sample]) -> Reduction:
