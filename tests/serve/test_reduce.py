@@ -151,6 +151,6 @@ def test_what_does_not_fit_or_cannot_be_asked_is_refused(llava):
     encoder = foveate.AIM.paper("llava-1.5-7b")
     with (
         foveate.reduce(model, lambda samples: encoder),
-        pytest.raises(UnsupportedError, match="merges at the LLM's input"),
+        pytest.raises(UnsupportedError, match="merges the LLM's input as it is"),
     ):
         model(**inputs)

@@ -47,11 +47,12 @@ def chosen(choose: Choose, visual: Visual, valid: Bool[Tensor, "B N"]) -> Reduct
     """What is chosen for this prompt.
 
     Raises:
-        UnsupportedError: a method at the encoder, which is over by now.
+        UnsupportedError: a method that needs something of the encoder, which is over by now.
     """
     reduction = choose(samples_of(visual, valid))
-    if reduction.before is not None and reduction.before.at != "llm":
+    before = reduction.before
+    if before is not None and (before.at != "llm" or before.needs):
         raise UnsupportedError(
-            f"a reduction that is chosen by the prompt merges at the LLM's input, got {reduction}"
+            f"a reduction that is chosen by the prompt merges the LLM's input as it is, got {reduction}"
         )
     return reduction

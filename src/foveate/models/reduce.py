@@ -105,7 +105,7 @@ class Reducer:
         self.masks: dict[str, Tensor] = {}  # of their placeholders
         self.padding: Any = None  # the prompt's attention mask
         self.block: Tensor | None = None  # inside which attention runs both ways
-        self.encoder = EncoderWatch(family, self.core, reduction.before)
+        self.encoder = EncoderWatch(family, self.core, self.reduction.before)
         self.started = 0.0
 
     @property
