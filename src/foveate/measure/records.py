@@ -75,10 +75,15 @@ class Journal:
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record and see it to the disk."""
-        text = self.path.read_text() if self.path.exists() else ""
+        # a line cut off by a kill must not swallow this one
+        start = "" if self._ends_a_line() else "\n"
         with self.path.open("a") as file:
-            # a line cut off by a kill must not swallow this one
-            file.write(
-                ("\n" if text and not text.endswith("\n") else "") + json.dumps(record) + "\n"
-            )
+            file.write(start + json.dumps(record) + "\n")
             file.flush()
+
+    def _ends_a_line(self) -> bool:
+        if not self.path.exists() or not self.path.stat().st_size:
+            return True
+        with self.path.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read(1) == b"\n"

@@ -125,20 +125,42 @@ class VLM:
         if not question.strip():
             raise InputError("the question is empty")
         kinds = ["video" if isinstance(picture, Clip) else "image" for picture in pictures]
+        sampling = Sampling(frames, fps)
+        return self.batch([([read(source, sampling) for source in given], question)])
+
+    def batch(self, asked: Sequence[tuple[Sequence[Image.Image | Clip], str]]) -> dict[str, Any]:
+        """The tensors of several prompts, padded on the left, on the model's device.
+
+        Args:
+            asked: for each prompt what is shown and the question; clips of a batch have equal shapes.
+
+        Raises:
+            InputError: an empty question, or a clip for a model of images only.
+        """
         taken = self.family.placeholders(self.model.config)
-        if set(kinds) - set(taken):
-            raise InputError(f"{self.family.model_type} takes {' and '.join(taken)}, got a video")
-        content = [{"type": kind} for kind in kinds] + [{"type": "text", "text": question}]
-        prompt = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        images = [picture for picture in pictures if not isinstance(picture, Clip)]
-        clips = [picture.array() for picture in pictures if isinstance(picture, Clip)]
-        # nested: the pictures of one sample
-        visual: dict[str, Any] = {"images": [images]} if images else {}
+        prompts, images, clips = [], [], []
+        for pictures, question in asked:
+            if not question.strip():
+                raise InputError("the question is empty")
+            kinds = ["video" if isinstance(picture, Clip) else "image" for picture in pictures]
+            if set(kinds) - set(taken):
+                raise InputError(
+                    f"{self.family.model_type} takes {' and '.join(taken)}, got a video"
+                )
+            content = [{"type": kind} for kind in kinds] + [{"type": "text", "text": question}]
+            prompts.append(
+                self.processor.apply_chat_template(
+                    [{"role": "user", "content": content}], add_generation_prompt=True
+                )
+            )
+            images.append([picture for picture in pictures if not isinstance(picture, Clip)])
+            clips += [picture.array() for picture in pictures if isinstance(picture, Clip)]
+        # nested: the pictures of each sample
+        visual: dict[str, Any] = {"images": images} if any(images) else {}
         if clips:
             visual |= {"videos": clips, "do_sample_frames": False}
-        inputs = self.processor(text=[prompt], **visual, return_tensors="pt")
+        padding = {"padding": True, "padding_side": "left"} if len(prompts) > 1 else {}
+        inputs = self.processor(text=prompts, **visual, **padding, return_tensors="pt")
         return dict(inputs.to(self.model.device, self.model.dtype))
 
 

@@ -1,0 +1,110 @@
+"""The commands that run models over questions and read the records; `foveate.cli` adds them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from foveate.errors import InputError
+from foveate.shell import Json, print_json, print_table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(measure)
+    app.command()(report)
+
+
+def measure(
+    model: Annotated[str, typer.Argument(help="foveate-mini, a folder, or a hub id.")],
+    methods: Annotated[
+        str, typer.Option(help="Names of `foveate methods` with commas between, or all.")
+    ] = "all",
+    budgets: Annotated[
+        str, typer.Option(help="Shares of visual tokens, mean over the LLM's layers.")
+    ] = ".5,.25,.125,.0625",
+    tasks: Annotated[
+        str, typer.Option(help="reasoning, ocr, video, or .jsonl files in LLaVA's format.")
+    ] = "reasoning,ocr,video",
+    out: Annotated[Path, typer.Option(help="The records, one a line.")] = Path(
+        "runs/measure.jsonl"
+    ),
+    samples: Annotated[int, typer.Option(help="Questions a task, at most.")] = 300,
+    batch: Annotated[int, typer.Option(help="Questions answered at once.")] = 8,
+    timed: Annotated[int, typer.Option(help="Questions that are timed, one by one.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Timed rounds after a warm-up; 0 for none.")] = 5,
+    frames: Annotated[int | None, typer.Option(help="Most frames taken from a clip file.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames taken a second of it.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda; default a GPU if any.")] = None,
+) -> None:
+    """Ask a model every question under every method and budget; goes on where a killed run was."""
+    import torch
+
+    from foveate.measure.run.runner import Amount, Runner
+    from foveate.measure.run.settings import settings
+    from foveate.measure.tasks import task
+    from foveate.serve.media import Sampling
+    from foveate.serve.vlm import load
+
+    amount = Amount(samples, batch, timed, rounds, Sampling(frames, fps))
+    asked = [task(name) for name in _names(tasks)]
+    if threads is not None:
+        torch.set_num_threads(threads)
+    vlm = load(model, device)
+    layers = len(vlm.family.language_model(vlm.model.model).layers)
+    chosen = settings(_names(methods), _shares(budgets), layers)
+    runner = Runner(vlm, model, chosen, asked, out, amount)
+    columns = (
+        *Progress.get_default_columns()[:3],
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=300) as progress:
+        bar = progress.add_task("starting", total=runner.total)
+        runner.run(lambda done, what: progress.update(bar, completed=done, description=what))
+    sys.stderr.write(f"Wrote {out}; foveate report {out} reads it.\n")
+
+
+def report(
+    records: Annotated[Path, typer.Argument(help="What `foveate measure` wrote.")],
+    out: Annotated[Path, typer.Option(help="The page; pictures go beside it.")] = Path(
+        "report.html"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Turn records into one page: accuracy over cost with intervals, the front, and a verdict."""
+    from foveate.measure.report.page import write
+    from foveate.measure.report.summary import summarise
+
+    found = summarise(records)
+    for path in write(found, out):
+        sys.stderr.write(f"Wrote {path}\n")
+    if as_json:
+        print_json(found.to_dict())
+        return
+    table = Table("method", "budget", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
+    for row in found.overall:
+        table.add_row(*row.cells())
+    print_table(table)
+
+
+def _names(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise InputError(f"a list of names with commas between is needed, got {text!r}")
+    return names
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in _names(text)]
+    except ValueError:
+        raise InputError(
+            f"--budgets takes shares with commas between (.5,.25), got {text!r}"
+        ) from None

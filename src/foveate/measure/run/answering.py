@@ -1,0 +1,141 @@
+"""Asking a batch of questions under a reduction, and what each of them took."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from foveate.errors import UnsupportedError
+from foveate.measure.cost import decode_cost, prefill_cost
+from foveate.measure.tasks import Item
+from foveate.measure.vision.encoder import Media, encode
+from foveate.models.reduce import reduce
+from foveate.reduction import Reduction, Report
+from foveate.serve.media import Clip, Sampling, read
+from foveate.serve.vlm import VLM
+
+Shown = tuple[Image.Image | Clip, ...]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one answer took; None where it cannot be told.
+
+    Attributes:
+        visual_tokens_in: of the prompt.
+        visual_tokens_to_llm: at the LLM's input.
+        visual_tokens_mean: over the LLM's layers.
+        answer_tokens: written, the end of the answer included.
+        llm_flops: prefill, merging and scoring.
+        llm_flops_unreduced: the same without the reduction.
+        flops: from pixels to the last token: vision tower, projector, LLM prefill and decoding.
+        kv_bytes: of this sample alone, after the prefill.
+        kv_bytes_unreduced: the same without the reduction.
+    """
+
+    visual_tokens_in: int
+    visual_tokens_to_llm: int
+    visual_tokens_mean: float
+    answer_tokens: int
+    llm_flops: float
+    llm_flops_unreduced: int
+    flops: float | None
+    kv_bytes: int
+    kv_bytes_unreduced: int
+
+
+def shown(item: Item, sampling: Sampling) -> Shown:
+    """Pictures and clips of a question, read from their files; a `Clip` is shown whole."""
+    return tuple(
+        media if isinstance(media, Clip) else read(media, sampling) for media in item.media
+    )
+
+
+def shape(pictures: Shown) -> tuple[Any, ...]:
+    """What must agree inside a batch: clips have equal frames and sizes, for a processor stacks them."""
+    return tuple(
+        (len(picture.frames), *picture.frames[0].size) if isinstance(picture, Clip) else "image"
+        for picture in pictures
+    )
+
+
+@torch.no_grad()
+def answer(
+    vlm: VLM, inputs: dict[str, Any], reduction: Reduction, longest: int
+) -> tuple[list[str], list[int], Report]:
+    """Greedy answers to prepared prompts.
+
+    Returns:
+        Texts, how many tokens each has, and the report of the prefill.
+    """
+    with reduce(vlm.model, reduction) as run:
+        output = vlm.model.generate(**inputs, max_new_tokens=longest, do_sample=False)
+    written = output[:, inputs["input_ids"].shape[1] :]
+    texts = vlm.processor.batch_decode(written, skip_special_tokens=True)
+    ends = vlm.model.generation_config.eos_token_id
+    stops = torch.tensor([ends] if isinstance(ends, int) else ends or [], device=written.device)
+    before_end = (~torch.isin(written, stops)).long().cumprod(1).sum(1)
+    lengths = (before_end + 1).clamp(max=written.shape[1]).tolist()
+    return [text.strip() for text in texts], lengths, run.report
+
+
+def taken(
+    vlm: VLM, pictures: Sequence[Shown], lengths: Sequence[int], report: Report
+) -> list[Taken]:
+    """What each answer of a batch took, its padding left out."""
+    config = vlm.model.config
+    size = torch.finfo(vlm.model.dtype).bits // 8
+    found = []
+    for sample, by_layer in enumerate(report.visual_tokens_by_layer):
+        text, came = report.text_tokens[sample], report.visual_tokens_in[sample]
+        cut = prefill_cost(config, by_layer, text)
+        full = prefill_cost(config, [came] * len(by_layer), text)
+        found.append((cut, full, text, came, by_layer))
+    # deciding is charged for the batch; its samples share it
+    deciding = (report.prefill_flops - sum(cut.flops for cut, *_ in found)) / len(found)
+    rows = []
+    for sample, (cut, full, text, came, by_layer) in enumerate(found):
+        encoding = encoding_flops(vlm, pictures[sample], came)
+        steps = decode_cost(config, [tokens + text for tokens in by_layer], lengths[sample] - 1)
+        llm = cut.flops + deciding
+        rows.append(
+            Taken(
+                visual_tokens_in=came,
+                visual_tokens_to_llm=report.visual_tokens_to_llm[sample],
+                visual_tokens_mean=sum(by_layer) / len(by_layer),
+                answer_tokens=lengths[sample],
+                llm_flops=llm,
+                llm_flops_unreduced=full.flops,
+                flops=None if encoding is None else encoding + llm + steps.flops,
+                kv_bytes=size * cut.kv_elements,
+                kv_bytes_unreduced=size * full.kv_elements,
+            )
+        )
+    return rows
+
+
+def encoding_flops(vlm: VLM, pictures: Shown, tokens: int) -> int | None:
+    """FLOPs of vision tower and projector; None where the config alone does not tell them.
+
+    Args:
+        vlm: the model.
+        pictures: of one prompt.
+        tokens: visual tokens that it really has; a count that disagrees is not trusted.
+    """
+    clips = [picture for picture in pictures if isinstance(picture, Clip)]
+    sizes = {p.frames[0].size if isinstance(p, Clip) else p.size for p in pictures}
+    if len(sizes) != 1 or len(clips) not in (0, len(pictures)):
+        return None
+    ((width, height),) = sizes
+    try:
+        if clips:
+            parts = [encode(vlm.model.config, Media(1, len(c.frames), height, width)) for c in clips]
+        else:
+            parts = [encode(vlm.model.config, Media(len(pictures), 0, height, width))]
+    except UnsupportedError:
+        return None
+    if sum(part.tokens for part in parts) != tokens:
+        return None
+    return sum(part.tower.flops + part.projector.flops for part in parts)

@@ -1,0 +1,95 @@
+"""What is measured: a method at a budget, made for a model's depth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foveate.errors import FoveateError, InputError
+from foveate.keep import check_keep
+from foveate.reduction import Reduction
+from foveate.registry import Method, method, methods
+
+UNREDUCED = "unreduced"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One method at one budget.
+
+    Attributes:
+        method: its name, "unreduced" for none.
+        budget: mean share of visual tokens over the LLM's layers that was asked for.
+        reduction: the method with its knobs, None if it cannot be had at this budget.
+        paper: where the method is from.
+        refused: why there is no reduction.
+    """
+
+    method: str
+    budget: float
+    reduction: Reduction | None
+    paper: str = ""
+    refused: str | None = None
+
+    @property
+    def key(self) -> tuple[str, float]:
+        """Method and budget, which tell settings apart."""
+        return self.method, self.budget
+
+    def record(self) -> dict[str, Any]:
+        """Its line among the records."""
+        knobs = None if self.reduction is None else repr(self.reduction)
+        return {
+            "kind": "setting",
+            "method": self.method,
+            "budget": self.budget,
+            "paper": self.paper,
+            "knobs": knobs,
+        }
+
+
+UNREDUCED_SETTING = Setting(UNREDUCED, 1.0, Reduction())
+
+
+def settings(names: Sequence[str], budgets: Sequence[float | int], layers: int) -> list[Setting]:
+    """Every method at every budget, after the unreduced model, which all are compared with.
+
+    Args:
+        names: of `foveate.methods()`, or "all".
+        budgets: shares of visual tokens, in (0, 1).
+        layers: depth of the LLM.
+
+    Raises:
+        InputError: an unknown method, or a budget that is no share below 1.
+    """
+    for budget in budgets:
+        check_keep(budget)
+        if budget == 1:
+            raise InputError("a budget of 1.0 is unreduced, which is always measured; leave it out")
+    known = methods()
+    chosen = list(known) if "all" in names else list(dict.fromkeys(names))
+    return [
+        UNREDUCED_SETTING,
+        *(at_budget(method(name), float(budget), layers) for name in chosen for budget in budgets),
+    ]
+
+
+def at_budget(found: Method, budget: float, layers: int) -> Setting:
+    """A method with the knobs that bring it to a budget, or why it cannot be had there."""
+    try:
+        built = _built(found, budget, layers)
+    except FoveateError as error:
+        return Setting(found.name, budget, None, found.paper, str(error))
+    if found.stage == "before":
+        built = Reduction(before=built)
+    elif found.stage == "inside":
+        built = Reduction(inside=built)
+    return Setting(found.name, budget, built, found.paper)
+
+
+def _built(found: Method, budget: float, layers: int) -> Any:
+    for_share = getattr(found.build, "for_share", None)
+    if for_share is not None:
+        return for_share(budget, layers)
+    if "keep" in getattr(found.build, "__dataclass_fields__", {}):
+        return found.build(keep=budget)
+    raise InputError(f"{found.name} has neither `for_share` nor a knob `keep`, so no budget sets it")
