@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+UNREDUCED = "unreduced"  # in records, the method that leaves every visual token alone
+
 
 def conditions(**more: Any) -> dict[str, Any]:
     """What a measurement ran on: processor, library versions, commit, and what the caller adds.

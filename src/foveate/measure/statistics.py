@@ -7,6 +7,8 @@ import numpy as np
 
 from foveate.errors import InputError
 
+Scores = Sequence[float | int]
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -23,19 +25,40 @@ class Difference:
     high: float
 
 
-def paired_difference(
-    base: Sequence[float | int], other: Sequence[float | int], draws: int = 2000, seed: int = 0
-) -> Difference:
+def paired_difference(base: Scores, other: Scores, draws: int = 2000, seed: int = 0) -> Difference:
     """Bootstrap over samples of the mean of `other - base`.
 
     Raises:
         InputError: no samples, or not equally many.
     """
-    if len(base) != len(other) or not len(base):
-        raise InputError(
-            f"paired samples must be equally many and at least 1, got {len(base)} and {len(other)}"
-        )
-    deltas = np.asarray(other, dtype=float) - np.asarray(base, dtype=float)
-    drawn = np.random.default_rng(seed).integers(0, len(deltas), (draws, len(deltas)))
-    low, high = np.percentile(deltas[drawn].mean(1), [2.5, 97.5])
-    return Difference(float(deltas.mean()), float(low), float(high))
+    return mean_difference([(base, other)], draws, seed)
+
+
+def mean_difference(
+    tasks: Sequence[tuple[Scores, Scores]], draws: int = 2000, seed: int = 0
+) -> Difference:
+    """The same for the mean over tasks: samples are drawn anew within each, and each counts alike.
+
+    Args:
+        tasks: (base, other) of each task.
+        draws: how often.
+        seed: of the draws.
+
+    Raises:
+        InputError: no task, no samples, or not equally many.
+    """
+    if not tasks:
+        raise InputError("a mean over tasks needs at least 1 task, got none")
+    rng = np.random.default_rng(seed)
+    means, drawn = [], np.zeros(draws)
+    for base, other in tasks:
+        if len(base) != len(other) or not len(base):
+            raise InputError(
+                "paired samples must be equally many and at least 1, "
+                f"got {len(base)} and {len(other)}"
+            )
+        deltas = np.asarray(other, dtype=float) - np.asarray(base, dtype=float)
+        means.append(float(deltas.mean()))
+        drawn += deltas[rng.integers(0, len(deltas), (draws, len(deltas)))].mean(1) / len(tasks)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Difference(float(np.mean(means)), float(low), float(high))

@@ -131,7 +131,9 @@ def encoding_flops(vlm: VLM, pictures: Shown, tokens: int) -> int | None:
     ((width, height),) = sizes
     try:
         if clips:
-            parts = [encode(vlm.model.config, Media(1, len(c.frames), height, width)) for c in clips]
+            parts = [
+                encode(vlm.model.config, Media(1, len(c.frames), height, width)) for c in clips
+            ]
         else:
             parts = [encode(vlm.model.config, Media(len(pictures), 0, height, width))]
     except UnsupportedError:

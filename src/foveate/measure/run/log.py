@@ -65,8 +65,8 @@ class Log:
                 new.append(mine)
             elif mine["knobs"] != theirs["knobs"]:
                 raise InputError(
-                    f"{path} measured {setting.method} at {setting.budget:g} as {theirs['knobs']}, now it "
-                    f"is {mine['knobs']}; give another --out"
+                    f"{path} measured {setting.method} at {setting.budget:g} as {theirs['knobs']}, "
+                    f"now it is {mine['knobs']}; give another --out"
                 )
         self.journal.append(
             {"kind": "run", **model, "tasks": list(asked.values()), "conditions": conditions()}

@@ -6,7 +6,7 @@ short has compared all of them on the same questions, and a drift of the machine
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Amount:
     batch: int = 8
     timed: int = 3
     rounds: int = 5
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("batch", 1), ("timed", 1), ("rounds", 0)):
@@ -67,7 +67,7 @@ class Runner:
         amount: how much of it.
 
     Raises:
-        InputError: the file belongs to another model, other questions or other knobs; two tasks of a name.
+        InputError: the file is of another model, other questions or other knobs; two tasks of a name.
     """
 
     def __init__(
@@ -84,7 +84,9 @@ class Runner:
             raise InputError(f"tasks must have different names, got {', '.join(names)}")
         self.vlm, self.settings, self.tasks, self.amount = vlm, settings, tasks, amount
         self.log = Log(out, identity(vlm, name), tasks, settings)
-        self.counts = {task.name: min(amount.samples, task.size or amount.samples) for task in tasks}
+        self.counts = {
+            task.name: min(amount.samples, task.size or amount.samples) for task in tasks
+        }
         timed = sum(min(amount.timed, count) for count in self.counts.values()) * amount.rounds
         self.total = len(settings) * (sum(self.counts.values()) + timed)
 
@@ -128,9 +130,7 @@ class Runner:
             return
         inputs = self.vlm.batch([(asked.pictures, asked.item.question) for asked in batch])
         try:
-            texts, lengths, report = answer(
-                self.vlm, inputs, setting.reduction, task.answer_tokens
-            )
+            texts, lengths, report = answer(self.vlm, inputs, setting.reduction, task.answer_tokens)
         except FoveateError as error:
             if setting.reduction.is_off:  # then it is the model or the question that fails
                 raise
@@ -150,9 +150,7 @@ class Runner:
         timed = range(min(amount.timed, self.counts[task.name]))
         possible = self._possible(task)
         lacking = [
-            (key, setting)
-            for key, setting in possible
-            if len(self.log.rounds[key]) < amount.rounds
+            (key, setting) for key, setting in possible if len(self.log.rounds[key]) < amount.rounds
         ]
         everything = len(self.settings) * len(timed) * amount.rounds
         if not lacking:

@@ -6,10 +6,9 @@ from typing import Any
 
 from foveate.errors import FoveateError, InputError
 from foveate.keep import check_keep
+from foveate.measure.records import UNREDUCED
 from foveate.reduction import Reduction
 from foveate.registry import Method, method, methods
-
-UNREDUCED = "unreduced"
 
 
 @dataclass(frozen=True)
@@ -92,4 +91,6 @@ def _built(found: Method, budget: float, layers: int) -> Any:
         return for_share(budget, layers)
     if "keep" in getattr(found.build, "__dataclass_fields__", {}):
         return found.build(keep=budget)
-    raise InputError(f"{found.name} has neither `for_share` nor a knob `keep`, so no budget sets it")
+    raise InputError(
+        f"{found.name} has neither `for_share` nor a knob `keep`, so no budget sets it"
+    )

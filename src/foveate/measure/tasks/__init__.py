@@ -1,4 +1,4 @@
-"""Tasks: what a model is asked and how its answer is judged. A task is one module that registers itself."""
+"""Tasks: what a model is asked, how its answer is judged. A task is one module that registers itself."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

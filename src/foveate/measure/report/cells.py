@@ -1,0 +1,139 @@
+"""Reading a run's file: for each task, method and budget its answers and its times."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from foveate.errors import InputError
+from foveate.measure.records import UNREDUCED, Journal
+
+Setting = tuple[str, float]  # method, budget
+FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring
+BASELINE = "baseline"  # what the registry calls the paper of a plain thing
+# how a sentence calls the plain things; resizing first
+WORDS = {
+    "resize": "resizing the picture",
+    "resize-grid": "resizing",
+    "pool": "average pooling",
+    "stride": "every n-th token",
+    "random": "random tokens",
+}
+PARTS = ("encode_ms", "compress_ms", "score_ms", "prefill_ms", "decode_ms")
+
+
+@dataclass
+class Cell:
+    """One method at one budget on one task.
+
+    Attributes:
+        answers: for each question its line.
+        rounds: for each round of the stopwatch its line.
+        refused: why it could not be had.
+    """
+
+    answers: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    refused: str | None = None
+
+    def scores(self, indices: list[int]) -> list[float]:
+        """How right the answers to these questions are."""
+        return [self.answers[index]["score"] for index in indices]
+
+    def mean(self, name: str, indices: list[int]) -> float | None:
+        """Mean of a count over these questions, None where any lacks it."""
+        values = [self.answers[index][name] for index in indices]
+        return None if any(value is None for value in values) else fmean(values)
+
+    def first_token_ms(self) -> dict[int, float]:
+        """Time up to the first token, round by round."""
+        return {n: sum(row[part] for part in FIRST_TOKEN) for n, row in self.rounds.items()}
+
+    def parts_ms(self) -> dict[str, float] | None:
+        """Median over the rounds of each part, None without a stopwatch."""
+        if not self.rounds:
+            return None
+        return {part: median(row[part] for row in self.rounds.values()) for part in PARTS}
+
+
+@dataclass
+class Records:
+    """All that a file says.
+
+    Attributes:
+        path: the file.
+        starts: a line for each time the run was started.
+        papers: where each method is from.
+        cells: by task, then by method and budget.
+    """
+
+    path: Path
+    starts: list[dict[str, Any]]
+    papers: dict[str, str]
+    cells: dict[str, dict[Setting, Cell]]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks that have answers of the unreduced model, in the order they were asked."""
+        return [
+            task
+            for task, cells in self.cells.items()
+            if cells.get((UNREDUCED, 1.0), Cell()).answers
+        ]
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """The plain things among the methods, and how a sentence calls them."""
+        plain = [name for name, paper in self.papers.items() if paper == BASELINE]
+        order = [*(name for name in WORDS if name in plain), *plain]
+        return {name: WORDS.get(name, name) for name in order}
+
+    def settings(self) -> list[Setting]:
+        """Methods and budgets that were answered on every task, as they were asked for."""
+        return [
+            setting
+            for setting in self.cells[self.tasks[0]]
+            if all(self.common(task, setting) for task in self.tasks)
+        ]
+
+    def common(self, task: str, *settings: Setting) -> list[int]:
+        """Questions that the unreduced model and all these settings answered; none if one was refused."""
+        cells = [self.cells[task].get(setting, Cell()) for setting in settings]
+        if any(cell.refused is not None for cell in cells):
+            return []
+        indices = set(self.cells[task][UNREDUCED, 1.0].answers)
+        return sorted(indices.intersection(*(cell.answers for cell in cells)))
+
+
+def read(path: Path) -> Records:
+    """Read a run's file, finished or not.
+
+    Raises:
+        InputError: no such file, not one of `foveate measure`, or no unreduced answers in it.
+    """
+    if not path.is_file():
+        raise InputError(f"no such file of records: {path}")
+    starts, papers = [], {}
+    cells: dict[str, dict[Setting, Cell]] = defaultdict(lambda: defaultdict(Cell))
+    try:
+        for row in Journal(path):
+            match row["kind"]:
+                case "run":
+                    starts.append(row)
+                case "setting":
+                    papers[row["method"]] = row["paper"]
+                case kind:
+                    cell = cells[row["task"]][row["method"], float(row["budget"])]
+                    if kind == "answer":
+                        cell.answers[row["index"]] = row
+                    elif kind == "time":
+                        cell.rounds[row["round"]] = row
+                    else:
+                        cell.refused = row["why"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a file of `foveate measure`: {error!r}") from None
+    found = Records(path, starts, papers, {task: dict(rows) for task, rows in cells.items()})
+    if not starts or not found.tasks:
+        raise InputError(f"{path} holds no answers of the unreduced model; run `foveate measure`")
+    return found

@@ -1,0 +1,215 @@
+"""The figures of a report: accuracy over cost, a panel for each task, and accuracy on hard questions."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from foveate.errors import MissingExtraError
+from foveate.measure.records import UNREDUCED
+from foveate.measure.report.split import Split
+from foveate.measure.report.summary import MEAN, Row, Summary
+
+# told apart also without colour vision; after Okabe and Ito, darkened for white paper
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#332288", "#56a0d3", "#882255")
+MARKERS = "osD^vP*X"
+PLAIN, INK, FAINT = "#8a8f98", "#1c2024", "#d9dce1"
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#6b7280",
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "foveate",
+}
+
+
+def over_flops(summary: Summary) -> Any:
+    """Accuracy over the share of the unreduced LLM FLOPs."""
+    return _panels(
+        summary,
+        lambda row: 100 * row.llm_share,
+        lambda row: row.on_front,
+        "LLM FLOPs, % of unreduced",
+    )
+
+
+def over_time(summary: Summary) -> Any | None:
+    """Accuracy over measured milliseconds to the first token; None without a stopwatch."""
+    if all(row.first_token_ms is None for row in summary.overall):
+        return None
+    return _panels(
+        summary,
+        lambda row: row.first_token_ms,
+        lambda row: bool(row.on_time_front),
+        "measured ms to the first token",
+    )
+
+
+def on_hard(summary: Summary) -> Any | None:
+    """Accuracy on the questions that resizing gets wrong, over the budget; None if none is known."""
+    known = [s for s in summary.splits if s.task == "all" and s.hard_accuracy is not None]
+    if not known:
+        return None
+    with _style():
+        figure, ((axes,),) = _figure(1, 1)
+        for method, look in _looks(summary).items():
+            mine: list[Split] = sorted(
+                (split for split in known if split.method == method), key=lambda split: split.budget
+            )
+            if mine:
+                axes.plot(
+                    [100 * split.budget for split in mine],
+                    [100 * (split.hard_accuracy or 0.0) for split in mine],
+                    label=method,
+                    **look,
+                )
+        axes.set_title("Questions that resizing gets wrong")
+        axes.set_xlabel("budget, % of visual tokens")
+        axes.set_ylabel("accuracy, %")
+        axes.set_ylim(0, 102)
+        _log_axis(axes, [100 * split.budget for split in known])
+        figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def svg(figure: Any) -> str:
+    """A figure as an `<svg>` element to stand in a page."""
+    with _style():
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    # the page sets the size
+    return re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text[text.index("<svg") :])
+
+
+def png(figure: Any) -> bytes:
+    """A figure as a PNG file."""
+    with _style():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _panels(
+    summary: Summary,
+    cost: Callable[[Row], float | None],
+    on_front: Callable[[Row], bool],
+    label: str,
+) -> Any:
+    tasks = {MEAN: summary.overall} if len(summary.by_task) > 1 else {}
+    tasks |= summary.by_task
+    columns = min(2, len(tasks))
+    looks = _looks(summary)
+    with _style():
+        figure, grid = _figure(-(-len(tasks) // columns), columns)
+        every = [axes for line in grid for axes in line]
+        for axes in every[len(tasks) :]:
+            axes.remove()
+        for axes, (task, rows) in zip(every, tasks.items(), strict=False):
+            _panel(axes, rows, cost, on_front, looks)
+            axes.set_title("Mean of the tasks" if task == MEAN else task)
+            axes.set_xlabel(label)
+            axes.set_ylabel("accuracy, %")
+        handles, labels = every[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    return figure
+
+
+def _panel(
+    axes: Any,
+    rows: Sequence[Row],
+    cost: Callable[[Row], float | None],
+    on_front: Callable[[Row], bool],
+    looks: dict[str, dict[str, Any]],
+) -> None:
+    points = [(cost(row), row) for row in rows]
+    known = sorted(((x, row) for x, row in points if x is not None), key=lambda pair: pair[0])
+    front = [(x, row) for x, row in known if on_front(row)]
+    axes.step(
+        [x for x, _ in front],
+        [100 * row.accuracy for _, row in front],
+        where="post",
+        color=FAINT,
+        linewidth=6,
+        solid_capstyle="butt",
+        label="Pareto front",
+        zorder=0,
+    )
+    for method, look in looks.items():
+        mine = [(x, row) for x, row in known if row.method == method]
+        if not mine:
+            continue
+        found = [row.difference for _, row in mine]
+        bounds = [
+            [100 * (change.mean - change.low) for change in found],
+            [100 * (change.high - change.mean) for change in found],
+        ]
+        axes.errorbar(
+            [x for x, _ in mine],
+            [100 * row.accuracy for _, row in mine],
+            yerr=bounds,
+            label=method,
+            elinewidth=0.8,
+            capsize=0,
+            **look,
+        )
+    for _, row in known:
+        if row.method == UNREDUCED:
+            axes.axhline(100 * row.accuracy, color=INK, linewidth=0.6, linestyle=":", zorder=0)
+    _log_axis(axes, [x for x, _ in known])
+
+
+def _looks(summary: Summary) -> dict[str, dict[str, Any]]:
+    """How each method is drawn: plain baselines in grey, all others in colours."""
+    looks: dict[str, dict[str, Any]] = {}
+    plain = coloured = 0
+    for method in dict.fromkeys(row.method for row in summary.overall):
+        look = {"markersize": 5, "linewidth": 1.4}
+        if method == UNREDUCED:
+            look |= {"color": INK, "marker": "o", "markersize": 7, "linestyle": "none"}
+        elif method in summary.records.baselines:
+            look |= {"color": PLAIN, "marker": MARKERS[plain % 8], "linestyle": "--"}
+            plain += 1
+        else:
+            # the second time round, another line tells the colours apart
+            line = ("-", "-.", ":")[coloured // len(COLOURS) % 3]
+            look |= {
+                "color": COLOURS[coloured % 8],
+                "marker": MARKERS[coloured % 8],
+                "linestyle": line,
+            }
+            coloured += 1
+        looks[method] = look
+    return looks
+
+
+def _log_axis(axes: Any, values: Sequence[float]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if max(values) > 3 * min(values) > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def _figure(rows: int, columns: int) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * columns + 1.8, 3.4 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _style() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        raise MissingExtraError("Drawing a report", "plot") from None
+    return matplotlib.rc_context(STYLE)

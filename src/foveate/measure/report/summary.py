@@ -1,0 +1,222 @@
+"""The summary of a run: a row for each method and budget, task by task and over their mean."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from foveate.measure.records import UNREDUCED
+from foveate.measure.report.cells import Records, Setting, read
+from foveate.measure.report.split import Split, splits
+from foveate.measure.report.verdict import Comparison, against_baselines
+from foveate.measure.statistics import Difference, mean_difference
+
+BASE: Setting = (UNREDUCED, 1.0)
+MEAN = "mean"  # of the tasks
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one budget on one task, or over the mean of the tasks.
+
+    Attributes:
+        task: its name, "mean" for the mean of all.
+        method: name.
+        budget: that was asked for.
+        n: questions compared.
+        accuracy: mean score.
+        difference: to unreduced, paired, with its 95 % interval.
+        llm_share: LLM FLOPs (merging and scoring included), as a share of unreduced.
+        flops_share: FLOPs from pixels to the last token likewise; None if the encoder's are not known.
+        kv_share: KV bytes likewise.
+        visual_tokens: at the LLM's input.
+        first_token_ms: median over the rounds; None without a stopwatch.
+        speedup: unreduced time to the first token over this one's, median over rounds that both ran.
+        parts_ms: medians of encode, compress, score, prefill, decode.
+        on_front: no setting of at most its LLM FLOPs is more accurate.
+        on_time_front: no setting of at most its time is; None without a stopwatch.
+        against: comparisons with the plain baselines at its budget.
+    """
+
+    task: str
+    method: str
+    budget: float
+    n: int
+    accuracy: float
+    difference: Difference
+    llm_share: float
+    flops_share: float | None
+    kv_share: float
+    visual_tokens: float
+    first_token_ms: float | None
+    speedup: float | None
+    parts_ms: dict[str, float] | None
+    on_front: bool = False
+    on_time_front: bool | None = None
+    against: tuple[Comparison, ...] = ()
+
+    def cells(self) -> tuple[str, ...]:
+        """As a line of the terminal's table."""
+        change = f"{100 * self.difference.low:+.1f} to {100 * self.difference.high:+.1f}"
+        told = dict.fromkeys(found.relation for found in self.against)
+        said = "; ".join(
+            f"{relation} " + ", ".join(f.word for f in self.against if f.relation == relation)
+            for relation in told
+        )
+        share = f"{self.llm_share:.0%}" + (" (front)" if self.on_front else "")
+        return self.method, f"{self.budget:g}", f"{self.accuracy:.1%}", change, share, said or "-"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **{name: value for name, value in asdict(self).items() if name != "against"},
+            "against": [found.to_dict() for found in self.against],
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run found.
+
+    Attributes:
+        records: that it is of.
+        overall: over the mean of the tasks.
+        by_task: a list for each task.
+        splits: VTC-Bench's two groups, where resizing was measured.
+        refused: (task, method, budget, why).
+    """
+
+    records: Records
+    overall: list[Row]
+    by_task: dict[str, list[Row]]
+    splits: list[Split]
+    refused: list[tuple[str, str, float, str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """One JSON document."""
+        return {
+            "run": self.records.starts[-1],
+            "starts": len(self.records.starts),
+            "rows": [
+                row.to_dict() for rows in (self.overall, *self.by_task.values()) for row in rows
+            ],
+            "splits": [split.to_dict() for split in self.splits],
+            "refused": [
+                dict(zip(("task", "method", "budget", "why"), row, strict=True))
+                for row in self.refused
+            ],
+        }
+
+
+def summarise(path: Path) -> Summary:
+    """Summarise a run's file, finished or not: settings are compared on questions that both answered.
+
+    Raises:
+        InputError: not a file of `foveate measure`, or no unreduced answers in it.
+    """
+    records = read(path)
+    settings = records.settings()
+    by_task = {
+        task: _with_fronts([_row(records, task, setting) for setting in settings])
+        for task in records.tasks
+    }
+    overall = [
+        _mean_row(records, [rows[place] for rows in by_task.values()])
+        for place in range(len(settings))
+    ]
+    refused = [
+        (task, *setting, cell.refused)
+        for task, cells in records.cells.items()
+        for setting, cell in cells.items()
+        if cell.refused is not None
+    ]
+    return Summary(records, _with_fronts(overall), by_task, splits(records, settings), refused)
+
+
+def _row(records: Records, task: str, setting: Setting) -> Row:
+    cell, base = records.cells[task][setting], records.cells[task][BASE]
+    indices = records.common(task, setting)
+    scores = cell.scores(indices)
+    mine, theirs = cell.mean("flops", indices), base.mean("flops", indices)
+    times, base_times = cell.first_token_ms(), base.first_token_ms()
+    both = [base_times[n] / times[n] for n in times if n in base_times]
+    return Row(
+        task=task,
+        method=setting[0],
+        budget=setting[1],
+        n=len(indices),
+        accuracy=fmean(scores),
+        difference=mean_difference([(base.scores(indices), scores)]),
+        llm_share=_share(
+            cell.mean("llm_flops", indices), cell.mean("llm_flops_unreduced", indices)
+        ),
+        flops_share=None if mine is None or theirs is None else mine / theirs,
+        kv_share=_share(cell.mean("kv_bytes", indices), cell.mean("kv_bytes_unreduced", indices)),
+        visual_tokens=cell.mean("visual_tokens_to_llm", indices) or 0.0,
+        first_token_ms=median(times.values()) if times else None,
+        speedup=median(both) if both else None,
+        parts_ms=cell.parts_ms(),
+        against=tuple(against_baselines(records, [task], setting).values()),
+    )
+
+
+def _share(part: float | None, whole: float | None) -> float:
+    assert part is not None
+    assert whole
+    return part / whole
+
+
+def _mean_row(records: Records, rows: list[Row]) -> Row:
+    """The mean of one setting's rows, each task counting alike; its interval draws within each task."""
+    setting = rows[0].method, rows[0].budget
+    pairs = []
+    for row in rows:
+        cells, indices = records.cells[row.task], records.common(row.task, setting)
+        pairs.append((cells[BASE].scores(indices), cells[setting].scores(indices)))
+
+    def mean(name: str) -> Any:
+        values = [getattr(row, name) for row in rows]
+        return None if any(value is None for value in values) else fmean(values)
+
+    names = ("accuracy", "llm_share", "flops_share", "kv_share", "visual_tokens")
+    return replace(
+        rows[0],
+        task=MEAN,
+        n=sum(row.n for row in rows),
+        difference=mean_difference(pairs),
+        parts_ms=None,
+        against=tuple(against_baselines(records, records.tasks, setting).values()),
+        **{name: mean(name) for name in (*names, "first_token_ms", "speedup")},
+    )
+
+
+def _with_fronts(rows: list[Row]) -> list[Row]:
+    """Mark the rows that no row of at most their cost beats."""
+    timed = [row for row in rows if row.first_token_ms is not None]
+    return [
+        replace(
+            row,
+            on_front=not any(
+                _beats(other.accuracy, other.llm_share, row.accuracy, row.llm_share)
+                for other in rows
+            ),
+            on_time_front=None
+            if row.first_token_ms is None
+            else not any(
+                _beats(
+                    other.accuracy, other.first_token_ms or 0.0, row.accuracy, row.first_token_ms
+                )
+                for other in timed
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _beats(accuracy: float, cost: float, other_accuracy: float, other_cost: float) -> bool:
+    """At least as good in both and better in one."""
+    return (
+        accuracy >= other_accuracy
+        and cost <= other_cost
+        and (accuracy > other_accuracy or cost < other_cost)
+    )

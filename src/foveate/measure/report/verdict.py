@@ -1,0 +1,77 @@
+"""The verdict: is a method any better than doing the plain thing at the same budget?
+
+An interval that holds 0 is told as what it is. Each comparison stands for itself: of many at 95 %, some
+will err.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from foveate.measure.records import UNREDUCED
+from foveate.measure.report.cells import Records, Setting
+from foveate.measure.statistics import Difference, mean_difference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against a baseline at the same budget, on the same questions.
+
+    Attributes:
+        baseline: its name.
+        word: how a sentence calls it.
+        difference: of the mean accuracy over the tasks.
+        flops_ratio: LLM FLOPs of the method, as a share of the baseline's.
+    """
+
+    baseline: str
+    word: str
+    difference: Difference
+    flops_ratio: float
+
+    @property
+    def relation(self) -> str:
+        """How the two stand: better than, worse than, not distinguishable from."""
+        if self.difference.low > 0:
+            return "better than"
+        return "worse than" if self.difference.high < 0 else "not distinguishable from"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        return f"{self.relation} {self.word}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "baseline": self.baseline,
+            "difference": vars(self.difference),
+            "flops_ratio": self.flops_ratio,
+            "verdict": self.sentence,
+        }
+
+
+def against_baselines(
+    records: Records, tasks: list[str], setting: Setting
+) -> dict[str, Comparison]:
+    """A setting against every plain baseline that was measured at its budget, but itself.
+
+    Args:
+        records: of the run.
+        tasks: over whose mean it is judged.
+        setting: method and budget.
+    """
+    method, budget = setting
+    found = {}
+    for name, word in records.baselines.items():
+        plain = (name, budget)
+        shared = {task: records.common(task, setting, plain) for task in tasks}
+        if name == method or method == UNREDUCED or not all(shared.values()):
+            continue
+        pairs, mine, theirs = [], 0.0, 0.0
+        for task, indices in shared.items():
+            ours, base = records.cells[task][setting], records.cells[task][plain]
+            pairs.append((base.scores(indices), ours.scores(indices)))
+            mine += ours.mean("llm_flops", indices) or 0.0
+            theirs += base.mean("llm_flops", indices) or 0.0
+        found[name] = Comparison(name, word, mean_difference(pairs), mine / theirs)
+    return found
