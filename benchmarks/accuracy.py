@@ -2,16 +2,14 @@
 
     python benchmarks/accuracy.py
 
-Held-out questions of each task, the same for every setting, answered by `generate`; differences to
-unreduced come paired with a bootstrap interval. Each finished cell is kept in a journal: run the same
-command again after a kill and it goes on. The summary goes to results/accuracy.json.
+Held-out questions of each task, the same for every setting, asked by `foveate.measure.run`; differences to
+unreduced come paired with a bootstrap interval. Every answer is a line of a file: run the same command
+again after a kill and it goes on. The summary goes to results/accuracy.json.
 """
 
 import argparse
-import hashlib
 import json
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -19,121 +17,92 @@ from typing import Any
 import torch
 
 import foveate
-from foveate.measure.records import Journal, conditions
+from foveate.measure.records import UNREDUCED, conditions
+from foveate.measure.report.cells import Cell, Records, read
+from foveate.measure.run.runner import Amount, Runner, fingerprint
+from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.statistics import paired_difference
-from foveate.train.mini.evaluate import answers
-from foveate.train.scenes import TASKS, questions
+from foveate.measure.tasks.scenes import NAMES, SPLITS, Scenes
 
 ROOT = Path(__file__).parent.parent
-BATCH = 20
 PRUNE = (0.5, 0.786)
 SETTINGS = {
-    f"keep={keep:g}, prune={'off' if prune is None else prune}": foveate.AIM(keep, prune)
+    (f"keep={keep:g}, prune={'off' if prune is None else prune}", keep): foveate.AIM(keep, prune)
     for keep in (1.0, 0.5, 0.25, 0.125, 0.0625)
     for prune in (None, PRUNE)
 }
 BASE = next(iter(SETTINGS))
 
 
-def measure(
-    vlm: Any, task: str, split: str, n: int, reduction: foveate.Reduction
-) -> dict[str, Any]:
-    """Right or wrong of every question of one task, in order, and the shares of FLOPs and KV."""
-    groups = defaultdict(list)  # a batch has clips of one length
-    for place, item in enumerate(questions(task, split, n)):
-        groups[len(item[0])].append((place, item))
-    right, families = [False] * n, [""] * n
-    flops = full = kv = kv_full = tokens = 0
-    for items in groups.values():
-        for first in range(0, len(items), BATCH):
-            part = items[first : first + BATCH]
-            asked = [(images, question) for _, (images, question, _, _) in part]
-            with foveate.reduce(vlm.model, reduction) as run:
-                said = answers(vlm.model, vlm.processor, asked, is_video=task == "video")
-            for (place, (_, _, answer, family)), text in zip(part, said, strict=True):
-                right[place], families[place] = text == answer, family
-            report = run.report
-            flops, full = flops + report.prefill_flops, full + report.prefill_flops_unreduced
-            kv, kv_full = kv + report.kv_bytes, kv_full + report.kv_bytes_unreduced
-            tokens += sum(report.visual_tokens_to_llm)
-    return {
-        "right": right,
-        "families": families,
-        "flops_share": flops / full,
-        "kv_share": kv / kv_full,
-        "visual_tokens_to_llm": tokens / n,
-    }
-
-
-def fingerprint(model: Any) -> str:
-    """Hash of the weights: a journal's cells belong to one model, not to a name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.float().numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
 def main() -> None:
-    """Parse, measure what the journal lacks, summarise."""
+    """Parse, measure what the file lacks, summarise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="foveate-mini")
     parser.add_argument("--questions", type=int, default=300, help="questions a task")
-    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--journal", type=Path, default=ROOT / "runs" / "accuracy.jsonl")
+    parser.add_argument("--records", type=Path, default=ROOT / "runs" / "accuracy.jsonl")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "accuracy.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     vlm = foveate.load(arguments.model)
-    mine = {
+    runner = Runner(
+        vlm,
+        arguments.model,
+        [
+            UNREDUCED_SETTING,
+            *(Setting(*key, reduction) for key, reduction in SETTINGS.items() if key != BASE),
+        ],
+        [Scenes(name, arguments.split) for name in NAMES],
+        arguments.records,
+        Amount(arguments.questions, batch=20, rounds=0),
+    )
+    runner.run(lambda done, what: sys.stderr.write(f"\r{done}/{runner.total} {what}    "))
+    sys.stderr.write("\n")
+    records = read(arguments.records)
+    summary = {
+        "conditions": conditions(threads=arguments.threads),
         "model": arguments.model,
         "weights": fingerprint(vlm.model),
         "split": arguments.split,
         "n": arguments.questions,
+        "rows": [summarise(records, task, key) for task in NAMES for key in SETTINGS],
     }
-    journal = Journal(arguments.journal)
-    cells = {
-        (row["task"], row["setting"]): row
-        for row in journal
-        if all(row.get(key) == value for key, value in mine.items())
-    }
-    left = [(t, s) for t in TASKS for s in SETTINGS if (t, s) not in cells]
-    began = time.monotonic()
-    for number, (task, setting) in enumerate(left):
-        row = measure(vlm, task, arguments.split, arguments.questions, SETTINGS[setting])
-        cells[task, setting] = row | {**mine, "task": task, "setting": setting}
-        journal.append(cells[task, setting])
-        minutes = (time.monotonic() - began) / (number + 1) * (len(left) - number - 1) / 60
-        sys.stderr.write(
-            f"{number + 1}/{len(left)} {task}, {setting}: {mean(row['right']):.1%}, "
-            f"about {minutes:.0f} min left\n"
-        )
-    rows = [summarise(cells, task, setting) for task in TASKS for setting in SETTINGS]
-    summary = {"conditions": conditions(threads=arguments.threads), **mine, "rows": rows}
     arguments.out.write_text(json.dumps(summary, indent=1) + "\n")
     sys.stdout.write(json.dumps(summary) + "\n")
 
 
-def mean(values: list[bool]) -> float:
-    """Share of True."""
-    return sum(values) / len(values)
-
-
-def summarise(cells: dict[tuple[str, str], Any], task: str, setting: str) -> dict[str, Any]:
-    """Accuracy of one cell, and how far it is from unreduced."""
-    row, base = cells[task, setting], cells[task, BASE]
+def summarise(records: Records, task: str, key: tuple[str, float]) -> dict[str, Any]:
+    """Accuracy of one setting on one task, and how far it is from unreduced."""
+    base = records.cells[task][UNREDUCED, 1.0]
+    cell = base if key == BASE else records.cells[task][key]
+    indices = sorted(cell.answers)
+    right, base_right = cell.scores(indices), base.scores(indices)
     by_family = defaultdict(list)
-    for family, right in zip(row["families"], row["right"], strict=True):
-        by_family[family].append(right)
+    for index, score in zip(indices, right, strict=True):
+        by_family[cell.answers[index]["question_kind"]].append(score)
     return {
         "task": task,
-        "setting": setting,
-        "accuracy": mean(row["right"]),
-        "retained": mean(row["right"]) / mean(base["right"]),
-        "difference": vars(paired_difference(base["right"], row["right"])),
+        "setting": key[0],
+        "accuracy": mean(right),
+        "retained": mean(right) / mean(base_right),
+        "difference": vars(paired_difference(base_right, right)),
         "families": {family: mean(values) for family, values in sorted(by_family.items())},
-        **{key: row[key] for key in ("flops_share", "kv_share", "visual_tokens_to_llm")},
+        "flops_share": share(cell, "llm_flops"),
+        "kv_share": share(cell, "kv_bytes"),
+        "visual_tokens_to_llm": mean([row["visual_tokens_to_llm"] for row in cell.answers.values()]),
     }
+
+
+def share(cell: Cell, name: str) -> float:
+    """What a cell took of something, as a share of what it would have taken unreduced."""
+    rows = cell.answers.values()
+    return sum(row[name] for row in rows) / sum(row[f"{name}_unreduced"] for row in rows)
+
+
+def mean(values: list[float]) -> float:
+    """Mean of numbers."""
+    return sum(values) / len(values)
 
 
 if __name__ == "__main__":

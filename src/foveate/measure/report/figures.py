@@ -14,7 +14,7 @@ from foveate.measure.report.summary import MEAN, Row, Summary
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#332288", "#56a0d3", "#882255")
 MARKERS = "osD^vP*X"
 PLAIN, INK, FAINT = "#8a8f98", "#1c2024", "#d9dce1"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,

@@ -1,0 +1,242 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import foveate
+from foveate.errors import InputError, UnsupportedError
+from foveate.keep import check_keep, kept_count
+from foveate.measure.records import UNREDUCED
+from foveate.measure.run.answering import answer, encoding_flops, taken
+from foveate.measure.run.runner import Amount, Runner
+from foveate.measure.run.settings import UNREDUCED_SETTING, Setting, at_budget, settings
+from foveate.measure.tasks import task
+from foveate.reduction import Reduction
+from foveate.registry import Method
+from foveate.tokens import VisionTokens
+
+
+@dataclass(frozen=True)
+class First:
+    """The first tokens of every group."""
+
+    keep: float = 0.5
+    needs: tuple[str, ...] = ()
+    at: str = "llm"
+    is_off: bool = False
+
+    def __call__(self, features):
+        count = kept_count(self.keep, features.shape[1])
+        return VisionTokens.of(features).take(torch.arange(count).expand(len(features), -1))
+
+    def flops(self, tokens, width):
+        return 0
+
+    @classmethod
+    def for_share(cls, share, layers):
+        check_keep(share)
+        if share < 0.1:
+            raise InputError(f"the first tokens are at least a tenth, got {share}")
+        return cls(share)
+
+
+@dataclass(frozen=True)
+class Fails(First):
+    """A method that a family cannot have."""
+
+    def __call__(self, features):
+        raise UnsupportedError("not on this family")
+
+
+FIRST = Method("first", "before", "baseline", First)
+TINY = Amount(samples=4, batch=3, timed=1, rounds=2)
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    return foveate.load("foveate-mini")
+
+
+def lines(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def answers(path) -> dict:
+    """What was answered, by cell and question; each once."""
+    rows = [row for row in lines(path) if row["kind"] == "answer"]
+    found = {(row["task"], row["method"], row["budget"], row["index"]): row for row in rows}
+    assert len(found) == len(rows), "a question was answered twice"
+    return found
+
+
+def test_settings():
+    made = settings(["aim", "aim"], [0.5, 0.25], 8)
+    assert made[0] is UNREDUCED_SETTING
+    assert [setting.key for setting in made[1:]] == [("aim", 0.5), ("aim", 0.25)]
+    assert all(isinstance(setting.reduction, foveate.AIM) for setting in made[1:])
+    assert len({setting.method for setting in settings(["all"], [0.5], 8)}) > len(foveate.methods())
+    first = at_budget(FIRST, 0.25, 8)
+    assert first.reduction == Reduction(before=First(0.25))
+    assert at_budget(FIRST, 0.05, 8).refused == "the first tokens are at least a tenth, got 0.05"
+    no_share = at_budget(Method("x", "inside", "x", lambda: None), 0.5, 8)
+    assert "neither `for_share` nor a knob `keep`" in no_share.refused
+    for bad, message in ((1.0, "leave it out"), (0, "got 0"), (1.5, "got 1.5")):
+        with pytest.raises(InputError, match=message):
+            settings(["aim"], [bad], 8)
+
+
+def test_a_run_and_its_lines(vlm, tmp_path):
+    out = tmp_path / "run.jsonl"
+    fails = Setting("fails", 0.5, Reduction(before=Fails()))
+    chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8), at_budget(FIRST, 0.05, 8), fails]
+    seen = []
+    runner = Runner(vlm, "mini", chosen, [task("reasoning"), task("video")], out, TINY)
+    runner.run(lambda done, what: seen.append((done, what)))
+    assert seen[-1] == (runner.total, "video: timing")
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    found = answers(out)
+    assert Counter(key[:3] for key in found) == {
+        (name, *setting): 4
+        for name in ("reasoning", "video")
+        for setting in ((UNREDUCED, 1.0), ("first", 0.25))
+    }
+    assert {(r["task"], r["method"], r["why"]) for r in lines(out) if r["kind"] == "refused"} == {
+        (name, *rest)
+        for name in ("reasoning", "video")
+        for rest in (("first", "the first tokens are at least a tenth, got 0.05"),
+                     ("fails", "not on this family"))
+    }  # fmt: skip
+    rounds = Counter(
+        (row["task"], row["method"], row["round"]) for row in lines(out) if row["kind"] == "time"
+    )
+    assert set(rounds.values()) == {1}
+    assert {number for *_, number in rounds} == {0, 1}
+    for (name, method, _, index), row in found.items():
+        item = task(name).item(index)
+        reduction = Reduction() if method == UNREDUCED else Reduction(before=First(0.25))
+        inputs = vlm.batch([(item.media, item.question)])  # alone
+        (said,), (length,), report = answer(vlm, inputs, reduction, 12)
+        assert (row["said"], row["answer_tokens"]) == (said, length)
+        assert row["score"] == float(said == item.answers[0])
+        assert row["kv_bytes"] == report.kv_bytes
+        assert row["kv_bytes_unreduced"] == report.kv_bytes_unreduced
+        assert row["llm_flops"] == report.prefill_flops
+        assert row["llm_flops_unreduced"] == report.prefill_flops_unreduced
+        assert row["visual_tokens_in"] == report.visual_tokens_in[0]
+        assert row["visual_tokens_to_llm"] == report.visual_tokens_to_llm[0]
+        assert row["flops"] > row["llm_flops"] + encoding_flops(
+            vlm, item.media, row["visual_tokens_in"]
+        )
+
+
+def test_a_run_goes_on_where_it_was(vlm, tmp_path):
+    out = tmp_path / "run.jsonl"
+    chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8)]
+    Runner(vlm, "mini", chosen, [task("ocr")], out, TINY).run()
+    before = lines(out)
+    seen = []
+    again = Runner(vlm, "mini", chosen, [task("ocr")], out, TINY)
+    again.run(lambda done, what: seen.append(done))
+    assert seen[-1] == again.total
+    assert [row["kind"] for row in lines(out)[len(before) :]] == ["run"]
+    more = [*chosen, at_budget(FIRST, 0.5, 8)]
+    Runner(vlm, "mini", more, [task("ocr")], out, Amount(6, 3, 1, 2)).run()
+    added = lines(out)[len(before) + 1 :]
+    counts = Counter((row["kind"], row.get("method"), row.get("budget")) for row in added)
+    assert counts["answer", UNREDUCED, 1.0] == counts["answer", "first", 0.25] == 2
+    assert counts["answer", "first", 0.5] == 6
+    # what is timed later is timed beside the unreduced model
+    assert {(r["method"], r["budget"], r["round"]) for r in added if r["kind"] == "time"} == {
+        (*setting, number) for setting in ((UNREDUCED, 1.0), ("first", 0.5)) for number in (2, 3)
+    }
+    answers(out)
+
+
+def test_a_file_belongs_to_one_model_its_questions_and_knobs(vlm, tmp_path):
+    out = tmp_path / "run.jsonl"
+    chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8)]
+    Runner(vlm, "mini", chosen, [task("ocr")], out)
+    other = Setting("first", 0.25, Reduction(before=First(0.3)))
+    with pytest.raises(InputError, match=r"measured first at 0.25 as .*keep=0.25.* give another"):
+        Runner(vlm, "mini", [UNREDUCED_SETTING, other], [task("ocr")], out)
+    from foveate.measure.tasks.scenes import Scenes
+
+    with pytest.raises(InputError, match=r"'split': 'test'.*'split': 'val'"):
+        Runner(vlm, "mini", chosen, [Scenes("ocr", "val")], out)
+    with pytest.raises(InputError, match="different names"):
+        Runner(vlm, "mini", chosen, [task("ocr")] * 2, out)
+    text = out.read_text()
+    out.write_text(text.replace('"weights": "', '"weights": "x'))
+    with pytest.raises(InputError, match="holds records of mini"):
+        Runner(vlm, "mini", chosen, [task("ocr")], out)
+    with pytest.raises(InputError, match="rounds must be at least 0, got -1"):
+        Amount(rounds=-1)
+
+
+def test_costs_of_a_batch_are_those_of_its_samples_alone(vlm):
+    items = [task("reasoning").item(index) for index in range(3)]
+    reduction = foveate.AIM(0.25, (0.5, 0.786))
+    shown = [item.media for item in items]
+    batch = vlm.batch([(item.media, item.question) for item in items])
+    _, lengths, report = answer(vlm, batch, reduction, 12)
+    together = taken(vlm, shown, lengths, report)
+    for item, mine in zip(items, together, strict=True):
+        *_, alone = answer(vlm, vlm.batch([(item.media, item.question)]), reduction, 12)
+        assert (mine.kv_bytes, mine.kv_bytes_unreduced) == (
+            alone.kv_bytes,
+            alone.kv_bytes_unreduced,
+        )
+        # scoring is charged for the padding, too
+        assert mine.llm_flops == pytest.approx(alone.prefill_flops, rel=0.01)
+    assert encoding_flops(vlm, items[0].media, 299) is None
+
+
+ARGUMENTS = [
+    "foveate-mini",
+    "--methods",
+    "aim",
+    "--budgets",
+    ".25",
+    "--tasks",
+    "reasoning,ocr",
+    "--samples",
+    "24",
+    "--batch",
+    "2",
+    "--rounds",
+    "1",
+    "--timed",
+    "1",
+    "--threads",
+    "1",
+]
+
+
+def test_a_killed_run_goes_on(tmp_path):
+    code = "from foveate.cli import main; main()"
+    command = [sys.executable, "-c", code, "measure", *ARGUMENTS, "--out"]
+    killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    run = subprocess.Popen([*command, str(killed)], stderr=subprocess.DEVNULL)
+    while not killed.exists() or killed.read_text().count('"answer"') < 9:
+        assert run.poll() is None
+        time.sleep(0.02)
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    with killed.open("a") as file:
+        file.write('{"kind": "answer", "task": "rea')  # as if cut off inside a line
+    assert 9 <= killed.read_text().count('"said"') < 96
+    subprocess.run([*command, str(killed)], check=True, capture_output=True)
+    subprocess.run([*command, str(whole)], check=True, capture_output=True)
+    rows = [json.loads(line) for line in killed.read_text().splitlines() if line.endswith("}")]
+    found = [row for row in rows if row["kind"] == "answer"]
+    (tmp_path / "clean.jsonl").write_text("\n".join(map(json.dumps, found)))
+    assert answers(tmp_path / "clean.jsonl") == answers(whole)
+    assert sum(row["kind"] == "run" for row in rows) == 2
+    assert {row["round"] for row in rows if row["kind"] == "time"} == {0}

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from foveate.errors import InputError
+from foveate.measure.tasks import task, tasks
+from foveate.measure.tasks.scenes import NAMES, Scenes
+from foveate.serve.media import Clip
+from foveate.train.scenes import questions
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_questions_are_those_of_the_scenes(name):
+    asked = task(name)
+    for index, (images, question, answer, family) in enumerate(questions(name, "test", 3)):
+        item = asked.item(index)
+        (shown,) = item.media
+        frames = shown.frames if isinstance(shown, Clip) else [shown]
+        assert np.array_equal(np.stack(frames), np.stack(images))
+        assert (item.question, item.answers, item.kind) == (question, (answer,), family)
+        assert asked.score(item, answer) == 1
+        assert asked.score(item, answer + " ") == 0
+
+
+def test_names_and_splits():
+    assert set(NAMES) <= set(tasks())
+    assert Scenes("ocr", "val").identity() == {"name": "ocr", "split": "val"}
+    with pytest.raises(InputError, match="split must be one of test, val; got 'train'"):
+        Scenes("ocr", "train")
+    with pytest.raises(InputError, match=r"unknown task 'chess'; known: .*ocr.*\.jsonl"):
+        task("chess")
