@@ -2,9 +2,9 @@
 
     python benchmarks/accuracy.py
 
-Held-out questions of each task, the same for every setting, asked by `foveate.measure.run`; differences to
-unreduced come paired with a bootstrap interval. Every answer is a line of a file: run the same command
-again after a kill and it goes on. The summary goes to results/accuracy.json.
+Held-out questions of each task, the same for every setting, asked by `foveate.measure.run`; differences
+to unreduced come paired with a bootstrap interval. Every answer is a line of a file: run the same
+command again after a kill and it goes on. The summary goes to results/accuracy.json.
 """
 
 import argparse

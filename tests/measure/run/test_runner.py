@@ -198,30 +198,13 @@ def test_costs_of_a_batch_are_those_of_its_samples_alone(vlm):
     assert encoding_flops(vlm, items[0].media, 299) is None
 
 
-ARGUMENTS = [
-    "foveate-mini",
-    "--methods",
-    "aim",
-    "--budgets",
-    ".25",
-    "--tasks",
-    "reasoning,ocr",
-    "--samples",
-    "24",
-    "--batch",
-    "2",
-    "--rounds",
-    "1",
-    "--timed",
-    "1",
-    "--threads",
-    "1",
-]
+WHAT = ("foveate-mini", "--methods", "aim", "--budgets", ".25", "--tasks", "reasoning,ocr")
+SIZE = ("--samples", "24", "--batch", "2", "--rounds", "1", "--timed", "1", "--threads", "1")
 
 
 def test_a_killed_run_goes_on(tmp_path):
     code = "from foveate.cli import main; main()"
-    command = [sys.executable, "-c", code, "measure", *ARGUMENTS, "--out"]
+    command = [sys.executable, "-c", code, "measure", *WHAT, *SIZE, "--out"]
     killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
     run = subprocess.Popen([*command, str(killed)], stderr=subprocess.DEVNULL)
     while not killed.exists() or killed.read_text().count('"answer"') < 9:
