@@ -90,7 +90,9 @@ def summarise(records: Records, task: str, key: tuple[str, float]) -> dict[str, 
         "families": {family: mean(values) for family, values in sorted(by_family.items())},
         "flops_share": share(cell, "llm_flops"),
         "kv_share": share(cell, "kv_bytes"),
-        "visual_tokens_to_llm": mean([row["visual_tokens_to_llm"] for row in cell.answers.values()]),
+        "visual_tokens_to_llm": mean(
+            [row["visual_tokens_to_llm"] for row in cell.answers.values()]
+        ),
     }
 
 

@@ -39,6 +39,8 @@ ALLOWED = {
     "aim": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
     "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
     "serve": LEAVES | {"aim", "measure", "plan", "reduction", "models", "serve"},
+    "harness": {"errors", "registry", "reduction", "models", "serve", "measure.tasks", "harness"},
+    "serve": LEAVES | {"aim", "plan", "reduction", "models", "serve"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
     "testing": LEAVES | {"reduction", "models"},
     "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "cli_plan", "shell"},

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foveate.errors import InputError
 from foveate.prune.schedule import Schedule
-from foveate.registry import method
+from foveate.registry import Method, method
 from foveate.tokens import VisionTokens
 
 
@@ -89,6 +89,29 @@ def create(name: str, **knobs: Any) -> Reduction:
     except TypeError as error:
         allowed = ", ".join(found.build.__dataclass_fields__)  # type: ignore[attr-defined]
         raise InputError(f"{name} cannot take {knobs}: {error}; its knobs: {allowed}") from None
+    if found.stage == "both":
+        return built
+    return Reduction(before=built) if found.stage == "before" else Reduction(inside=built)
+
+
+def at_share(found: Method, share: float | int, layers: int) -> Reduction:
+    """A method with the knobs that bring it to a share of the visual tokens.
+
+    Args:
+        found: a row of `foveate.methods()`.
+        share: mean over the LLM's layers of the share of visual tokens that they compute.
+        layers: depth of the LLM.
+
+    Raises:
+        InputError: the share is out of the method's reach, or nothing about it sets one.
+    """
+    for_share = getattr(found.build, "for_share", None)
+    if for_share is not None:
+        built = for_share(share, layers)
+    elif "keep" in getattr(found.build, "__dataclass_fields__", {}):
+        built = found.build(keep=share)
+    else:
+        raise InputError(f"{found.name} has neither `for_share` nor `keep`, so no share sets it")
     if found.stage == "both":
         return built
     return Reduction(before=built) if found.stage == "before" else Reduction(inside=built)

@@ -129,7 +129,7 @@ class VLM:
         return self.batch([([read(source, sampling) for source in given], question)])
 
     def batch(self, asked: Sequence[tuple[Sequence[Image.Image | Clip], str]]) -> dict[str, Any]:
-        """The tensors of several prompts, padded on the left, on the model's device.
+        """The tensors of several questions, pictures first, padded on the left, on the model's device.
 
         Args:
             asked: for each prompt what is shown and the question; clips of a batch have equal shapes.
@@ -137,24 +137,34 @@ class VLM:
         Raises:
             InputError: an empty question, or a clip for a model of images only.
         """
-        taken = self.family.placeholders(self.model.config)
-        prompts, images, clips = [], [], []
+        turns = []
         for pictures, question in asked:
             if not question.strip():
                 raise InputError("the question is empty")
-            kinds = ["video" if isinstance(picture, Clip) else "image" for picture in pictures]
-            if set(kinds) - set(taken):
+            turns.append([{"role": "user", "content": [*pictures, question]}])
+        return self.chats(turns)
+
+    def chats(self, chats: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+        """The tensors of several conversations, padded on the left, on the model's device.
+
+        Args:
+            chats: for each its turns, of `role` and `content`: texts, pictures and clips in their order.
+
+        Raises:
+            InputError: a clip for a model of images only.
+        """
+        taken = self.family.placeholders(self.model.config)
+        prompts, images, clips = [], [], []
+        for turns in chats:
+            parts = [part for turn in turns for part in turn["content"]]
+            images.append([part for part in parts if isinstance(part, Image.Image)])
+            clips += [part.array() for part in parts if isinstance(part, Clip)]
+            if clips and "video" not in taken:
                 raise InputError(
                     f"{self.family.model_type} takes {' and '.join(taken)}, got a video"
                 )
-            content = [{"type": kind} for kind in kinds] + [{"type": "text", "text": question}]
-            prompts.append(
-                self.processor.apply_chat_template(
-                    [{"role": "user", "content": content}], add_generation_prompt=True
-                )
-            )
-            images.append([picture for picture in pictures if not isinstance(picture, Clip)])
-            clips += [picture.array() for picture in pictures if isinstance(picture, Clip)]
+            told = [{**turn, "content": [_described(p) for p in turn["content"]]} for turn in turns]
+            prompts.append(self.processor.apply_chat_template(told, add_generation_prompt=True))
         # nested: the pictures of each sample
         visual: dict[str, Any] = {"images": images} if any(images) else {}
         if clips:
@@ -162,6 +172,13 @@ class VLM:
         padding = {"padding": True, "padding_side": "left"} if len(prompts) > 1 else {}
         inputs = self.processor(text=prompts, **visual, **padding, return_tensors="pt")
         return dict(inputs.to(self.model.device, self.model.dtype))
+
+
+def _described(part: str | Image.Image | Clip) -> dict[str, str]:
+    """A part of a turn as a chat template takes it."""
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "video" if isinstance(part, Clip) else "image"}
 
 
 def load(

@@ -86,7 +86,7 @@ def test_settings():
     assert first.reduction == Reduction(before=First(0.25))
     assert at_budget(FIRST, 0.05, 8).refused == "the first tokens are at least a tenth, got 0.05"
     no_share = at_budget(Method("x", "inside", "x", lambda: None), 0.5, 8)
-    assert "neither `for_share` nor a knob `keep`" in no_share.refused
+    assert "neither `for_share` nor `keep`" in no_share.refused
     for bad, message in ((1.0, "leave it out"), (0, "got 0"), (1.5, "got 1.5")):
         with pytest.raises(InputError, match=message):
             settings(["aim"], [bad], 8)
@@ -199,7 +199,7 @@ def test_costs_of_a_batch_are_those_of_its_samples_alone(vlm):
 
 
 WHAT = ("foveate-mini", "--methods", "aim", "--budgets", ".25", "--tasks", "reasoning,ocr")
-SIZE = ("--samples", "24", "--batch", "2", "--rounds", "1", "--timed", "1", "--threads", "1")
+SIZE = ("--samples", "12", "--batch", "2", "--rounds", "1", "--timed", "1", "--threads", "1")
 
 
 def test_a_killed_run_goes_on(tmp_path):
@@ -207,14 +207,14 @@ def test_a_killed_run_goes_on(tmp_path):
     command = [sys.executable, "-c", code, "measure", *WHAT, *SIZE, "--out"]
     killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
     run = subprocess.Popen([*command, str(killed)], stderr=subprocess.DEVNULL)
-    while not killed.exists() or killed.read_text().count('"answer"') < 9:
+    while not killed.exists() or killed.read_text().count('"answer"') < 7:
         assert run.poll() is None
         time.sleep(0.02)
     os.kill(run.pid, signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     with killed.open("a") as file:
         file.write('{"kind": "answer", "task": "rea')  # as if cut off inside a line
-    assert 9 <= killed.read_text().count('"said"') < 96
+    assert 7 <= killed.read_text().count('"said"') < 48
     subprocess.run([*command, str(killed)], check=True, capture_output=True)
     subprocess.run([*command, str(whole)], check=True, capture_output=True)
     rows = [json.loads(line) for line in killed.read_text().splitlines() if line.endswith("}")]

@@ -7,7 +7,7 @@ from typing import Any
 from foveate.errors import FoveateError, InputError
 from foveate.keep import check_keep
 from foveate.measure.records import UNREDUCED
-from foveate.reduction import Reduction
+from foveate.reduction import Reduction, at_share
 from foveate.registry import Method, method, methods
 
 
@@ -75,22 +75,6 @@ def settings(names: Sequence[str], budgets: Sequence[float | int], layers: int) 
 def at_budget(found: Method, budget: float, layers: int) -> Setting:
     """A method with the knobs that bring it to a budget, or why it cannot be had there."""
     try:
-        built = _built(found, budget, layers)
+        return Setting(found.name, budget, at_share(found, budget, layers), found.paper)
     except FoveateError as error:
         return Setting(found.name, budget, None, found.paper, str(error))
-    if found.stage == "before":
-        built = Reduction(before=built)
-    elif found.stage == "inside":
-        built = Reduction(inside=built)
-    return Setting(found.name, budget, built, found.paper)
-
-
-def _built(found: Method, budget: float, layers: int) -> Any:
-    for_share = getattr(found.build, "for_share", None)
-    if for_share is not None:
-        return for_share(budget, layers)
-    if "keep" in getattr(found.build, "__dataclass_fields__", {}):
-        return found.build(keep=budget)
-    raise InputError(
-        f"{found.name} has neither `for_share` nor a knob `keep`, so no budget sets it"
-    )

@@ -1,0 +1,1 @@
+"""foveate inside other people's evaluation harnesses: lmms-eval and VLMEvalKit."""

@@ -1,0 +1,174 @@
+"""What every harness does with a model: read its arguments, answer a chat, add up what it took."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from foveate.errors import InputError
+from foveate.models.reduce import reduce
+from foveate.reduction import Reduction, at_share, create
+from foveate.registry import method
+from foveate.serve.media import Clip, Sampling, read
+from foveate.serve.vlm import VLM, load
+
+GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample")
+
+
+@dataclass
+class Spent:
+    """FLOPs of all LLM prefills so far.
+
+    Attributes:
+        flops: with the reduction.
+        flops_unreduced: without.
+        visual_tokens: that came in.
+        visual_tokens_to_llm: that were left at the LLM's input.
+    """
+
+    flops: int = 0
+    flops_unreduced: int = 0
+    visual_tokens: int = 0
+    visual_tokens_to_llm: int = 0
+
+    def __str__(self) -> str:
+        if not self.flops_unreduced:
+            return "foveate: no visual token was seen"
+        return (
+            f"foveate: {self.visual_tokens_to_llm:,} of {self.visual_tokens:,} visual tokens to the LLM, "
+            f"{self.flops / self.flops_unreduced:.1%} of the prefill FLOPs"
+        )
+
+
+@dataclass
+class Asker:
+    """A model with the reduction that a harness's arguments name.
+
+    Attributes:
+        vlm: the model.
+        reduction: what is done to its visual tokens, unless a budget chooses.
+        budget: what a prompt may cost, as of `vlm.ask`; None for the reduction.
+        sampling: which frames of a clip are taken.
+        spent: what all answers so far took.
+    """
+
+    vlm: VLM
+    reduction: Reduction
+    budget: Any = None
+    sampling: Sampling = field(default_factory=Sampling)
+    spent: Spent = field(default_factory=Spent)
+
+    @classmethod
+    def of(
+        cls,
+        pretrained: str,
+        reduction: str | None = None,
+        budget: Any = None,
+        share: float | int | None = None,
+        frames: int | None = None,
+        fps: float | int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        **knobs: Any,
+    ) -> "Asker":
+        """Load a model by the arguments of a command line.
+
+        Args:
+            pretrained: foveate-mini, a folder, or a hub id.
+            reduction: a method's name; None leaves the tokens alone.
+            budget: instead of a reduction, what each prompt may cost (0.15, "25%", "15 TFLOP").
+            share: instead of knobs, the mean share of visual tokens over the LLM's layers.
+            frames: most frames taken of a clip.
+            fps: frames taken a second of it.
+            device: as torch writes it.
+            dtype: of the weights, as torch names it.
+            **knobs: the method's own; a pair is written START:STOP (prune=14:22).
+
+        Raises:
+            InputError: both a reduction and a budget, knobs of no method, or an unknown dtype.
+        """
+        if budget is not None and (reduction or share or knobs):
+            raise InputError(
+                f"give a reduction or a budget, not both; got {budget!r} beside another"
+            )
+        if reduction is None and (share is not None or knobs):
+            raise InputError(f"knobs need a method: reduction=NAME; got {share=} and {knobs}")
+        if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise InputError(f"dtype must be one of torch's (bfloat16, float32), got {dtype!r}")
+        vlm = load(pretrained, device, None if dtype is None else getattr(torch, dtype))
+        return cls(vlm, _reduction(vlm, reduction, share, knobs), budget, Sampling(frames, fps))
+
+    def shown(self, source: Any) -> Image.Image | Clip:
+        """A picture or clip from what a harness hands over: a path, an image, frames, a dict with a path."""
+        if isinstance(source, (list, tuple)):
+            return Clip([read(frame) for frame in source])  # pyright: ignore[reportArgumentType]
+        if isinstance(source, Mapping):
+            source = source.get("path") or source.get("url")
+        return read(Path(source) if isinstance(source, str) else source, self.sampling)
+
+    def answer(self, chat: Sequence[dict[str, Any]], **generation: Any) -> tuple[str, int]:
+        """Answer one conversation.
+
+        Args:
+            chat: as of `VLM.chats`.
+            **generation: what `generate` takes.
+
+        Returns:
+            The text and how many tokens it has.
+        """
+        inputs = self.vlm.chats([chat])
+        reduction = self.reduction
+        if self.budget is not None:
+            longest = generation.get("max_new_tokens", 32)
+            reduction = self.vlm.planned(inputs, self.budget, longest)
+        pictured = any(not isinstance(part, str) for turn in chat for part in turn["content"])
+        with torch.no_grad(), reduce(self.vlm.model, reduction if pictured else Reduction()) as run:
+            output = self.vlm.model.generate(**inputs, **generation)
+        for report in run.reports:
+            self.spent.flops += report.prefill_flops
+            self.spent.flops_unreduced += report.prefill_flops_unreduced
+            self.spent.visual_tokens += sum(report.visual_tokens_in)
+            self.spent.visual_tokens_to_llm += sum(report.visual_tokens_to_llm)
+        written = output[0, inputs["input_ids"].shape[1] :]
+        text = self.vlm.processor.decode(written, skip_special_tokens=True).strip()
+        return text, len(written)
+
+
+def _reduction(
+    vlm: VLM, name: str | None, share: float | int | None, knobs: dict[str, Any]
+) -> Reduction:
+    if name is None:
+        return Reduction()
+    if share is None:
+        return create(name, **{key: _knob(value) for key, value in knobs.items()})
+    if knobs:
+        raise InputError(f"share= sets all of {name}; got {knobs} beside it")
+    return at_share(method(name), share, len(vlm.family.language_model(vlm.model.model).layers))
+
+
+def _knob(value: Any) -> Any:
+    """`14:22` and `0.5:0.786` are pairs; `none` is None."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "none":
+        return None
+    parts = value.split(":")
+    try:
+        pair = tuple(float(part) if "." in part else int(part) for part in parts)
+    except ValueError:
+        return value
+    return pair if len(pair) > 1 else pair[0]
+
+
+def generate_arguments(asked: dict[str, Any]) -> dict[str, Any]:
+    """A task's `generation_kwargs` as `generate` takes them: greedy unless it asks otherwise."""
+    given = {name: asked[name] for name in GENERATION if asked.get(name) is not None}
+    given.setdefault("max_new_tokens", 32)
+    given["do_sample"] = bool(given.get("do_sample", given.get("temperature", 0)))
+    if not given["do_sample"]:
+        given.pop("temperature", None)
+        given.pop("top_p", None)
+    return given

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+import foveate
+from foveate.aim import AIM
+from foveate.errors import InputError
+from foveate.harness.asking import Asker, generate_arguments
+from foveate.measure.tasks import task
+from foveate.serve.media import Clip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reduction"),
+    [
+        ({}, foveate.Reduction()),
+        ({"reduction": "aim", "keep": 0.5, "prune": "4:6"}, AIM(0.5, (4, 6))),
+        ({"reduction": "aim", "prune": "0.5:0.75"}, AIM(0.25, (0.5, 0.75))),
+        ({"reduction": "aim", "keep": "0.5", "prune": "none"}, AIM(0.5, None)),
+        ({"reduction": "aim-merge", "order": "reference"}, foveate.create("aim-merge", order="reference")),
+    ],
+)  # fmt: skip
+def test_arguments_are_knobs(arguments, reduction):
+    assert Asker.of("foveate-mini", **arguments).reduction == reduction
+
+
+def test_share_and_budget():
+    shared = Asker.of("foveate-mini", reduction="aim-merge", share=0.25)
+    assert shared.reduction == foveate.create("aim-merge", keep=0.25)
+    item = task("reasoning").item(0)
+    chat = [{"role": "user", "content": [*item.media, item.question]}]
+    for asker in (Asker.of("foveate-mini", budget=0.3), Asker.of("foveate-mini", budget="30%")):
+        asker.answer(chat, max_new_tokens=4, do_sample=False)
+        assert 0.2 < asker.spent.flops / asker.spent.flops_unreduced <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reduction": "aim", "budget": 0.5}, "a reduction or a budget, not both"),
+        ({"keep": 0.5}, "knobs need a method"),
+        ({"reduction": "aim", "share": 0.5, "keep": 0.5}, "share= sets all of aim"),
+        ({"reduction": "aim", "dtype": "float99"}, "got 'float99'"),
+        ({"reduction": "aim", "speed": 9}, "its knobs: .*keep"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Asker.of("foveate-mini", **arguments)
+
+
+def test_answers_are_those_of_ask_in_any_order_of_parts():
+    asker = Asker.of("foveate-mini", reduction="aim", keep=0.5)
+    vlm = foveate.load("foveate-mini")
+    for name in ("reasoning", "video"):
+        item = task(name).item(1)
+        (shown,) = item.media
+        frames = list(shown.frames) if isinstance(shown, Clip) else shown
+        content = [asker.shown(frames), item.question]
+        said, count = asker.answer([{"role": "user", "content": content}], max_new_tokens=12)
+        reduction = foveate.create("aim", keep=0.5)
+        inputs = vlm.batch([(item.media, item.question)])
+        with torch.no_grad(), foveate.reduce(vlm.model, reduction):
+            ids = vlm.model.generate(**inputs, max_new_tokens=12, do_sample=False)
+        written = ids[0, inputs["input_ids"].shape[1] :]
+        assert said == vlm.processor.decode(written, skip_special_tokens=True).strip()
+        assert count == len(written)
+    assert "of the prefill FLOPs" in str(asker.spent)
+    only_text, _ = asker.answer([{"role": "user", "content": ["hello"]}], max_new_tokens=2)
+    assert isinstance(only_text, str)
+    reversed_ = asker.vlm.chats(
+        [[{"role": "user", "content": ["what?", task("ocr").item(0).media[0]]}]]
+    )
+    first = asker.vlm.chats(
+        [[{"role": "user", "content": [task("ocr").item(0).media[0], "what?"]}]]
+    )
+    assert reversed_["input_ids"].shape == first["input_ids"].shape
+    assert not torch.equal(reversed_["input_ids"], first["input_ids"])
+
+
+def test_generation_arguments():
+    assert generate_arguments({"temperature": 0, "top_p": None, "until": ["\n"]}) == {
+        "max_new_tokens": 32,
+        "do_sample": False,
+    }
+    sampled = generate_arguments({"max_new_tokens": 8, "temperature": 0.7, "top_p": 0.9})
+    assert sampled == {"max_new_tokens": 8, "temperature": 0.7, "top_p": 0.9, "do_sample": True}
