@@ -16,7 +16,8 @@ from foveate.serve.media import Clip
         ({"reduction": "aim", "keep": 0.5, "prune": "4:6"}, AIM(0.5, (4, 6))),
         ({"reduction": "aim", "prune": "0.5:0.75"}, AIM(0.25, (0.5, 0.75))),
         ({"reduction": "aim", "keep": "0.5", "prune": "none"}, AIM(0.5, None)),
-        ({"reduction": "aim-merge", "order": "reference"}, foveate.create("aim-merge", order="reference")),
+        ({"reduction": "aim-merge", "keep": 0.5}, foveate.create("aim-merge", keep=0.5)),
+        ({"preset": "llava-1.5-7b"}, AIM.paper("llava-1.5-7b")),
     ],
 )  # fmt: skip
 def test_arguments_are_knobs(arguments, reduction):
@@ -36,7 +37,10 @@ def test_share_and_budget():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"reduction": "aim", "budget": 0.5}, "a reduction or a budget, not both"),
+        (
+            {"reduction": "aim", "budget": 0.5},
+            "give one of reduction, preset, budget; got reduction and budget",
+        ),
         ({"keep": 0.5}, "knobs need a method"),
         ({"reduction": "aim", "share": 0.5, "keep": 0.5}, "share= sets all of aim"),
         ({"reduction": "aim", "dtype": "float99"}, "got 'float99'"),

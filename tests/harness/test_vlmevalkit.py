@@ -23,7 +23,8 @@ class Base:
 
 @pytest.fixture
 def kit(monkeypatch):
-    modules = {name: ModuleType(name) for name in ("vlmeval", "vlmeval.config", "vlmeval.vlm", "vlmeval.vlm.base")}  # fmt: skip
+    names = ("vlmeval", "vlmeval.config", "vlmeval.vlm", "vlmeval.vlm.base")
+    modules = {name: ModuleType(name) for name in names}
     modules["vlmeval.config"].supported_VLM = {}
     modules["vlmeval.vlm.base"].BaseModel = Base
     for name, module in modules.items():

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from foveate.aim import AIM
 from foveate.errors import InputError
 from foveate.models.reduce import reduce
 from foveate.reduction import Reduction, at_share, create
@@ -66,6 +67,7 @@ class Asker:
         cls,
         pretrained: str,
         reduction: str | None = None,
+        preset: str | None = None,
         budget: Any = None,
         share: float | int | None = None,
         frames: int | None = None,
@@ -79,6 +81,7 @@ class Asker:
         Args:
             pretrained: foveate-mini, a folder, or a hub id.
             reduction: a method's name; None leaves the tokens alone.
+            preset: instead of a reduction, a published setting, as of `AIM.paper`.
             budget: instead of a reduction, what each prompt may cost (0.15, "25%", "15 TFLOP").
             share: instead of knobs, the mean share of visual tokens over the LLM's layers.
             frames: most frames taken of a clip.
@@ -90,19 +93,20 @@ class Asker:
         Raises:
             InputError: both a reduction and a budget, knobs of no method, or an unknown dtype.
         """
-        if budget is not None and (reduction or share or knobs):
-            raise InputError(
-                f"give a reduction or a budget, not both; got {budget!r} beside another"
-            )
+        ways = {"reduction": reduction, "preset": preset, "budget": budget}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise InputError(f"give one of {', '.join(ways)}; got {' and '.join(given)}")
         if reduction is None and (share is not None or knobs):
             raise InputError(f"knobs need a method: reduction=NAME; got {share=} and {knobs}")
         if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise InputError(f"dtype must be one of torch's (bfloat16, float32), got {dtype!r}")
         vlm = load(pretrained, device, None if dtype is None else getattr(torch, dtype))
-        return cls(vlm, _reduction(vlm, reduction, share, knobs), budget, Sampling(frames, fps))
+        chosen = AIM.paper(preset) if preset else _reduction(vlm, reduction, share, knobs)
+        return cls(vlm, chosen, budget, Sampling(frames, fps))
 
     def shown(self, source: Any) -> Image.Image | Clip:
-        """A picture or clip from what a harness hands over: a path, an image, frames, a dict with a path."""
+        """A picture or clip from what a harness hands over: path, image, frames, or a dict with a path."""
         if isinstance(source, (list, tuple)):
             return Clip([read(frame) for frame in source])  # pyright: ignore[reportArgumentType]
         if isinstance(source, Mapping):
@@ -160,7 +164,7 @@ def _knob(value: Any) -> Any:
         pair = tuple(float(part) if "." in part else int(part) for part in parts)
     except ValueError:
         return value
-    return pair if len(pair) > 1 else pair[0]
+    return pair if len(parts) > 1 else pair[-1]
 
 
 def generate_arguments(asked: dict[str, Any]) -> dict[str, Any]:
