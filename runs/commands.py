@@ -1,4 +1,4 @@
-"""The commands that would reproduce AIM's tables where the hub can be reached, with the published numbers.
+"""The commands that would reproduce AIM's tables where the hub is reachable, and the published numbers.
 
     python runs/commands.py             # print them
     python runs/commands.py > all.sh    # or keep them

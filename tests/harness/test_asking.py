@@ -39,7 +39,7 @@ def test_share_and_budget():
     [
         (
             {"reduction": "aim", "budget": 0.5},
-            "give one of reduction, preset, budget; got reduction and budget",
+            "preset, budget; got reduction and budget",
         ),
         ({"keep": 0.5}, "knobs need a method"),
         ({"reduction": "aim", "share": 0.5, "keep": 0.5}, "share= sets all of aim"),

@@ -41,7 +41,8 @@ def test_commands():
     spec.loader.exec_module(commands)
     lines = [commands.command(group, row) for group, row in ROWS]
     assert len(set(lines)) == len(lines)
-    assert "preset=llava-onevision-7b,frames=192 --tasks videomme,videomme_w_subtitle,mlvu_dev" in "".join(lines)  # fmt: skip
+    tasks = "videomme,videomme_w_subtitle,mlvu_dev,egoschema"
+    assert f"preset=llava-onevision-7b,frames=192 --tasks {tasks} " in "".join(lines)
     assert all("--model foveate --model_args pretrained=llava-hf/" in line for line in lines)
 
 

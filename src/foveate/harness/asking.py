@@ -106,7 +106,7 @@ class Asker:
         return cls(vlm, chosen, budget, Sampling(frames, fps))
 
     def shown(self, source: Any) -> Image.Image | Clip:
-        """A picture or clip from what a harness hands over: path, image, frames, or a dict with a path."""
+        """A picture or clip from what a harness hands over: path, image, frames, dict with a path."""
         if isinstance(source, (list, tuple)):
             return Clip([read(frame) for frame in source])  # pyright: ignore[reportArgumentType]
         if isinstance(source, Mapping):
