@@ -29,6 +29,9 @@ ALLOWED = {
     "measure": NO_TORCH | {"measure.cost", "measure.records"},
     "measure.tasks": {"errors", "registry", "serve", "train", "measure.tasks"},
     "measure.run": LEAVES | {"measure", "measure.tasks", "models", "reduction", "serve"},
+    "measure.analyze": LEAVES
+    | {"compress", "measure", "measure.run", "measure.tasks", "models", "prune", "prune.schedule"}
+    | {"reduction", "serve"},
     "plan": NO_TORCH | {"measure.cost", "measure.records"},
     "shell": {"errors"},
     "cli_cost": {"errors", "shell", "measure", "plan"},
@@ -55,6 +58,15 @@ ALLOWED = {
     "testing": LEAVES | {"reduction", "models"},
     "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "cli_plan", "shell"},
     "cli_measure": {"errors", "shell", "measure", "measure.tasks", "measure.run", "serve"},
+    "cli_measure": {
+        "errors",
+        "shell",
+        "measure",
+        "measure.analyze",
+        "measure.run",
+        "measure.tasks",
+        "serve",
+    },
     "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "cli_measure", "shell"},
     "__init__": None,  # names everything, loads nothing
 }

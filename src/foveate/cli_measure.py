@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(measure)
     app.command()(report)
+    app.command()(analyze)
 
 
 def measure(
@@ -92,6 +93,45 @@ def report(
     for row in found.overall:
         table.add_row(*row.cells())
     print_table(table)
+
+
+def analyze(
+    model: Annotated[str, typer.Argument(help="foveate-mini, a folder, or a hub id.")],
+    data: Annotated[str, typer.Argument(help="Tasks or files, as --tasks of measure.")],
+    samples: Annotated[int, typer.Option(help="Questions a task, at most.")] = 50,
+    figure: Annotated[Path, typer.Option(help="Where the figure goes.")] = Path("analysis.png"),
+    as_json: Json = False,
+) -> None:
+    """Find which layers read visual tokens, how alike these are, and the schedule to start from."""
+    from foveate.measure.analyze.analysis import analyze as run
+    from foveate.measure.analyze.figure import draw
+    from foveate.measure.tasks import task
+    from foveate.serve.vlm import load
+
+    if samples < 1:
+        raise InputError(f"--samples must be at least 1, got {samples}")
+    asked = [task(name) for name in _names(data)]
+    columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("analysing", total=None)
+        vlm = load(model)
+        found = run(
+            vlm,
+            asked,
+            samples,
+            seen=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    draw(found, figure)
+    sys.stderr.write(f"Wrote {figure}\n")
+    if as_json:
+        print_json(found.to_dict())
+        return
+    table = Table("", "value", "accuracy", "against unreduced, points")
+    for row in found.tried:
+        change = f"{100 * row.difference.low:+.1f} to {100 * row.difference.high:+.1f}"
+        table.add_row(row.what, str(row.value), f"{row.accuracy:.1%}", change)
+    print_table(table)
+    sys.stdout.write(f"foveate.AIM(keep={found.keep:g}, prune={found.prune})\n")
 
 
 def _names(text: str) -> list[str]:

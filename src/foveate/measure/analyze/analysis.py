@@ -1,0 +1,194 @@
+"""The papers' analysis of a model as one call, ending in a schedule to start from.
+
+Redundancy of the visual tokens, attention that text pays them layer by layer, and accuracy when all of
+them leave after a layer or are merged. Source of the questions: AIM (arXiv 2412.03248), sections 3 and 4.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveate.compress.aim import AIMMerge
+from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
+from foveate.measure.run.answering import answer, shown
+from foveate.measure.statistics import Difference, paired_difference
+from foveate.measure.tasks import Task
+from foveate.models.attention import watch
+from foveate.prune.aim import AIMPrune
+from foveate.reduction import Reduction
+from foveate.serve.media import Sampling
+from foveate.serve.vlm import VLM
+
+KEEPS = (0.5, 0.25, 0.125, 0.0625)
+MARGIN = 0.02  # accuracy that a suggestion may cost, at the lower end of its interval
+WINDOW = 8 / 28  # of the depth, over which AIM's published schedule prunes
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Accuracy of one way of giving tokens up.
+
+    Attributes:
+        what: "drop after", "keep" or "score".
+        value: the layer, the share, or the name of the score.
+        accuracy: mean score.
+        difference: to unreduced, paired, with its 95 % interval.
+    """
+
+    what: str
+    value: int | float | str
+    accuracy: float
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found.
+
+    Attributes:
+        layers: depth of the LLM.
+        questions: by task.
+        accuracy: of the unreduced model.
+        neighbours: by task, mean cosine similarity of neighbouring visual tokens of each group.
+        merged: by task, mean similarity of the tokens that AIM's first round would merge, of each group.
+        visual_mass: for each layer, the share of text's attention that falls on visual tokens.
+        tried: what giving tokens up costs.
+        prune: suggested start and stop layer, None if no layer may lose its visual tokens.
+        keep: suggested share to merge to, 1.0 if none is free.
+    """
+
+    layers: int
+    questions: dict[str, int]
+    accuracy: float
+    neighbours: dict[str, list[float]]
+    merged: dict[str, list[float]]
+    visual_mass: list[float]
+    tried: list[Tried]
+    prune: tuple[int, int] | None
+    keep: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def analyze(
+    vlm: VLM,
+    tasks: Sequence[Task],
+    samples: int = 50,
+    sampling: Sampling = Sampling(),
+    seen: Callable[[int, int], None] = lambda done, total: None,
+) -> Analysis:
+    """Analyse a model on questions.
+
+    Args:
+        vlm: the model.
+        tasks: what is asked.
+        samples: questions a task, at most.
+        sampling: frames taken from clip files.
+        seen: told how many passes over the questions are done, of how many.
+    """
+    layers = len(vlm.family.language_model(vlm.model.model).layers)
+    asked = [
+        (task, task.item(index))
+        for task in tasks
+        for index in range(min(samples, task.size or samples))
+    ]
+    prompts = [vlm.batch([(shown(item, sampling), item.question)]) for _, item in asked]
+    total, done = 2 + (layers - 1) + len(KEEPS) + 1, 0
+
+    def scores(reduction: Reduction) -> list[float]:
+        nonlocal done
+        found = [
+            task.score(item, answer(vlm, inputs, reduction, task.answer_tokens)[0][0])
+            for (task, item), inputs in zip(asked, prompts, strict=True)
+        ]
+        done += 1
+        seen(done, total)
+        return found
+
+    base = scores(Reduction())
+    mass = visual_mass(vlm, prompts)
+    neighbours, merged = redundancy(vlm, [task.name for task, _ in asked], prompts)
+    done += 1
+
+    def tried(what: str, value: int | float | str, reduction: Reduction) -> Tried:
+        found = scores(reduction)
+        return Tried(what, value, fmean(found), paired_difference(base, found))
+
+    rows = [
+        tried("drop after", layer, Reduction(inside=DropAfter(layer)))
+        for layer in range(layers - 1)
+    ]
+    rows += [tried("keep", keep, Reduction(before=AIMMerge(keep))) for keep in KEEPS]
+    prune, keep = suggest(rows, layers)
+    if prune is not None:
+        rows.append(tried("score", "aim", Reduction(inside=AIMPrune(prune))))
+    names = [task.name for task, _ in asked]
+    counts = {name: names.count(name) for name in dict.fromkeys(names)}
+    return Analysis(layers, counts, fmean(base), neighbours, merged, mass, rows, prune, keep)
+
+
+def suggest(rows: Sequence[Tried], layers: int) -> tuple[tuple[int, int] | None, float]:
+    """The schedule to start from: what costs at most `MARGIN` at the lower end of its interval.
+
+    Pruning stops at the first layer after which, and after every later one, dropping all is free in
+    that sense, and starts AIM's published window earlier; the mean layer of the window is then as late as
+    the paper's. Merging goes down to the last share that is free.
+    """
+    free = {(row.what, row.value): row.difference.low >= -MARGIN for row in rows}
+    last = layers
+    for layer in reversed(range(layers - 1)):
+        if not free["drop after", layer]:
+            break
+        last = layer + 1
+    prune = None
+    if last < layers:
+        prune = (max(0, last - max(1, round(WINDOW * layers))), last)
+    keep = 1.0
+    for share in KEEPS:
+        if not free["keep", share]:
+            break
+        keep = share
+    return prune, keep
+
+
+@torch.no_grad()
+def visual_mass(vlm: VLM, prompts: Sequence[dict[str, Any]]) -> list[float]:
+    """For each layer the mean share of text's attention on visual tokens; attention itself is untouched."""
+    llm = vlm.family.language_model(vlm.model.model)
+    tokens = list(vlm.family.placeholders(vlm.model.config).values())
+    sums = [0.0] * len(llm.layers)
+    for inputs in prompts:
+        visual = torch.isin(
+            inputs["input_ids"], torch.tensor(tokens, device=inputs["input_ids"].device)
+        )
+
+        def note(layer: int, visual: Tensor = visual) -> Any:
+            def see(query: Tensor, key: Tensor, scaling: float | None) -> None:
+                sums[layer] += float(attention_mass(query, key, visual, scaling).mean())
+
+            return see
+
+        watchers = {layer.self_attn: note(place) for place, layer in enumerate(llm.layers)}
+        with watch(llm.config, watchers):
+            vlm.model(**inputs, logits_to_keep=1)
+    return [total / len(prompts) for total in sums]
+
+
+def redundancy(
+    vlm: VLM, names: Sequence[str], prompts: Sequence[dict[str, Any]]
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """By task and group: how alike neighbouring tokens are, and those that AIM would merge first."""
+    neighbours: dict[str, list[float]] = {}
+    merged: dict[str, list[float]] = {}
+    for name, inputs in zip(names, prompts, strict=True):
+        probe = Similarity()
+        answer(vlm, inputs, Reduction(before=probe), 1)
+        neighbours.setdefault(name, []).extend(probe.neighbours)
+        merged.setdefault(name, []).extend(probe.merged)
+    return neighbours, merged

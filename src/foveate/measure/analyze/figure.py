@@ -1,0 +1,48 @@
+"""The figure of an analysis: who attends to visual tokens, what they are worth, how alike they are."""
+
+from pathlib import Path
+
+from foveate.errors import InputError, MissingExtraError
+from foveate.measure.analyze.analysis import Analysis
+
+
+def draw(found: Analysis, path: Path) -> None:
+    """Write three panels side by side.
+
+    Raises:
+        InputError: the folder or the format does not exist.
+        MissingExtraError: matplotlib is absent.
+    """
+    if path.suffix not in (".png", ".pdf", ".svg") or not path.resolve().parent.is_dir():
+        raise InputError(f"a figure is a .png, .pdf or .svg in an existing folder, got {path}")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("Drawing", "plot") from None
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    reads, worth, alike = figure.subplots(1, 3)
+    reads.bar(range(found.layers), [100 * share for share in found.visual_mass], color="#0072b2")
+    reads.set(title="Text's attention on visual tokens", xlabel="layer", ylabel="% of its mass")
+    dropped = [row for row in found.tried if row.what == "drop after"]
+    worth.errorbar(
+        [row.value for row in dropped],
+        [100 * row.accuracy for row in dropped],
+        yerr=[
+            [100 * (row.difference.mean - row.difference.low) for row in dropped],
+            [100 * (row.difference.high - row.difference.mean) for row in dropped],
+        ],
+        color="#d55e00",
+        marker="o",
+    )
+    worth.axhline(100 * found.accuracy, color="black", linestyle=":", label="unreduced")
+    if found.prune is not None:
+        worth.axvspan(*found.prune, color="#e3e6ea", zorder=0, label="suggested window")
+    worth.set(title="All dropped after a layer", xlabel="layer", ylabel="accuracy, %")
+    worth.legend(frameon=False)
+    for name, values in found.merged.items():
+        alike.hist(values, bins=20, alpha=0.6, label=name)
+    alike.set(title="Tokens merged first", xlabel="mean cosine similarity", ylabel="groups")
+    alike.legend(frameon=False)
+    for axes in (reads, worth, alike):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)

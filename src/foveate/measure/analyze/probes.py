@@ -1,0 +1,107 @@
+"""Methods that look: they note what they are shown, or give up tokens in the plainest way."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from foveate.compress.aim import AIMMerge
+from foveate.prune.schedule import Schedule
+from foveate.tokens import VisionTokens
+
+BLOCK = 512  # query rows of the attention matrix that are held at once
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Notes how alike the visual tokens of each group are, then halves them as AIM does.
+
+    Attributes:
+        neighbours: for each group, mean cosine similarity of tokens that follow one another.
+        merged: for each group, mean cosine similarity of each even token and its partner.
+    """
+
+    neighbours: list[float] = field(default_factory=list)
+    merged: list[float] = field(default_factory=list)
+    needs: tuple[str, ...] = ()
+    at: str = "llm"
+    is_off: bool = False
+
+    def __call__(self, features: Float[Tensor, "B N D"]) -> VisionTokens:
+        """Note and halve B groups of N tokens."""
+        if features.shape[1] > 1:
+            unit = F.normalize(features.float(), dim=-1)
+            self.neighbours += (unit[:, 1:] * unit[:, :-1]).sum(-1).mean(-1).tolist()
+            best = (unit[:, ::2] @ unit[:, 1::2].mT).max(-1).values
+            self.merged += best.mean(-1).tolist()
+        return AIMMerge(0.5)(features)
+
+    def flops(self, tokens: int, width: int) -> int:
+        """Of the merging."""
+        return AIMMerge(0.5).flops(tokens, width)
+
+
+@dataclass(frozen=True)
+class DropAfter:
+    """Drops all visual tokens after one layer.
+
+    Attributes:
+        layer: the last that sees them.
+    """
+
+    layer: int
+    needs: tuple[str, ...] = ()
+    is_off: bool = False
+
+    def schedule(self, layers: int) -> Schedule:
+        """Nothing is kept after the layer."""
+        return {self.layer: Fraction(0)}
+
+    def score(self, query: Tensor, key: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Never asked for: nothing has to be chosen."""
+        raise AssertionError("a layer that keeps nothing is not scored")
+
+    def flops(self, rows: int, heads: int, head_dim: int, **_: Any) -> int:
+        """None."""
+        return 0
+
+
+def attention_mass(
+    query: Float[Tensor, "B H N d"],
+    key: Float[Tensor, "B Hkv N d"],
+    visual: Bool[Tensor, "B N"],
+    scaling: float | None = None,
+    block: int = BLOCK,
+) -> Float[Tensor, " B"]:
+    """Share of the attention of text tokens behind the pictures that falls on visual tokens.
+
+    The matrix is made in blocks of query rows and thrown away; heads and rows count alike.
+
+    Args:
+        query: (B, H, N, d) after RoPE.
+        key: (B, Hkv, N, d) after RoPE; H is a multiple of Hkv.
+        visual: (B, N), True at visual tokens.
+        scaling: factor on q k^T; default `d ** -0.5`.
+        block: query rows held at once.
+    """
+    count, groups = query.shape[2], key.shape[1]
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query = query.unflatten(1, (groups, -1)).float() * scaling
+    key = key.float()[:, :, None]
+    behind = ~visual & (visual.long().cumsum(1) > 0)
+    total = query.new_zeros(len(visual))
+    for low in range(0, count, block):
+        high = min(low + block, count)
+        if not behind[:, low:high].any():
+            continue
+        logits = query[..., low:high, :] @ key.mT[..., :high]
+        rows = torch.arange(low, high, device=query.device)[:, None]
+        future = torch.arange(high, device=query.device) > rows
+        mass = logits.masked_fill(future, -torch.inf).softmax(-1)
+        seen = (mass * visual[:, None, None, None, :high]).sum(-1).mean((1, 2))
+        total += (seen * behind[:, low:high]).sum(1)
+    return total / behind.sum(1).clamp(min=1)

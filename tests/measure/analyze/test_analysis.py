@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+import foveate
+from foveate.measure.analyze.analysis import KEEPS, Tried, analyze, suggest, visual_mass
+from foveate.measure.analyze.figure import draw
+from foveate.measure.analyze.probes import Similarity, attention_mass
+from foveate.measure.statistics import Difference
+from foveate.measure.tasks import task
+
+
+@pytest.mark.parametrize("block", [3, 512])
+def test_attention_mass_is_that_of_the_whole_matrix(block):
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 4, 11, 8), torch.randn(2, 2, 11, 8)
+    visual = torch.zeros(2, 11, dtype=torch.bool)
+    visual[0, 2:6] = visual[1, 4:5] = True
+    found = attention_mass(query, key, visual, block=block)
+    for sample in range(2):
+        shares = []
+        for row in range(int(visual[sample].nonzero().min()), 11):
+            if visual[sample, row]:
+                continue
+            for head in range(4):
+                logits = key[sample, head // 2, : row + 1] @ query[sample, head, row] * 8**-0.5
+                shares.append(logits.softmax(0)[visual[sample, : row + 1]].sum())
+        torch.testing.assert_close(found[sample], torch.stack(shares).mean())
+
+
+def test_visual_mass_is_that_of_eager_attention():
+    vlm = foveate.load("foveate-mini")
+    item = task("reasoning").item(0)
+    inputs = vlm.batch([(item.media, item.question)])
+    found = visual_mass(vlm, [inputs])
+    vlm.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        maps = vlm.model(**inputs, output_attentions=True).attentions
+    visual = inputs["input_ids"][0] == vlm.model.config.image_token_id
+    behind = ~visual & (visual.cumsum(0) > 0)
+    expected = [float(layer[0][:, behind][..., visual].sum(-1).mean()) for layer in maps]
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_similarity_by_hand():
+    probe = Similarity()
+    one, two = [1.0, 0.0], [0.0, 1.0]
+    probe(torch.tensor([[one, one, two, one]]))
+    assert probe.neighbours == pytest.approx([1 / 3])  # alike, then twice not
+    assert probe.merged == pytest.approx([0.5])  # the first even token has a twin, the other none
+
+
+def tried(what, lows):
+    return [Tried(what, value, 0.5, Difference(0, low, 0)) for value, low in lows.items()]
+
+
+@pytest.mark.parametrize(
+    ("drops", "prune"),
+    [
+        ([-0.5, -0.1, -0.01, 0, 0, 0, 0], (1, 3)),
+        ([0, -0.1, 0, -0.03, 0, 0, 0], (3, 5)),
+        ([0] * 7, (0, 1)),
+        ([-0.5] * 7, None),
+    ],
+)
+def test_suggestion(drops, prune):
+    rows = tried("drop after", dict(enumerate(drops)))
+    for lows, keep in (([0, 0, -0.1, 0], 0.25), ([-0.1, 0, 0, 0], 1.0), ([0] * 4, 0.0625)):
+        found = suggest([*rows, *tried("keep", dict(zip(KEEPS, lows, strict=True)))], 8)
+        assert found == (prune, keep)
+
+
+def test_an_analysis_of_the_small_model(tmp_path):
+    seen = []
+    vlm = foveate.load("foveate-mini")
+    found = analyze(vlm, [task("reasoning")], 3, seen=lambda *step: seen.append(step))
+    assert found.questions == {"reasoning": 3}
+    assert len(found.visual_mass) == found.layers == 8
+    assert all(0 < share < 1 for share in found.visual_mass)
+    values = [row.value for row in found.tried]
+    assert values[: 7 + len(KEEPS)] == [*range(7), *KEEPS]
+    assert found.tried[0].accuracy < found.accuracy  # nothing was read yet
+    # each picture is two grids and their row ends
+    assert len(found.merged["reasoning"]) == 3 * 3
+    for merged, neighbours in zip(
+        *(d["reasoning"] for d in (found.merged, found.neighbours)), strict=True
+    ):
+        assert -1 <= neighbours <= merged + 0.2 <= 1.3
+    assert seen[-1][0] <= seen[-1][1]
+    draw(found, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
