@@ -80,7 +80,7 @@ def analyze(
     vlm: VLM,
     tasks: Sequence[Task],
     samples: int = 50,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling | None = None,
     seen: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Analyse a model on questions.
@@ -98,7 +98,9 @@ def analyze(
         for task in tasks
         for index in range(min(samples, task.size or samples))
     ]
-    prompts = [vlm.batch([(shown(item, sampling), item.question)]) for _, item in asked]
+    prompts = [
+        vlm.batch([(shown(item, sampling or Sampling()), item.question)]) for _, item in asked
+    ]
     total, done = 2 + (layers - 1) + len(KEEPS) + 1, 0
 
     def scores(reduction: Reduction) -> list[float]:
@@ -159,7 +161,7 @@ def suggest(rows: Sequence[Tried], layers: int) -> tuple[tuple[int, int] | None,
 
 @torch.no_grad()
 def visual_mass(vlm: VLM, prompts: Sequence[dict[str, Any]]) -> list[float]:
-    """For each layer the mean share of text's attention on visual tokens; attention itself is untouched."""
+    """For each layer the mean share of text's attention on visual tokens; the model runs as it is."""
     llm = vlm.family.language_model(vlm.model.model)
     tokens = list(vlm.family.placeholders(vlm.model.config).values())
     sums = [0.0] * len(llm.layers)
