@@ -67,6 +67,8 @@ ALLOWED = {
         "measure.tasks",
         "serve",
     },
+    "cli_measure": {"errors", "shell", "serve", "measure"}
+    | {"measure.analyze", "measure.run", "measure.tasks"},
     "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "cli_measure", "shell"},
     "__init__": None,  # names everything, loads nothing
 }

@@ -8,7 +8,6 @@ from importlib.metadata import entry_points
 
 import pytest
 
-import foveate
 from foveate.harness.asking import Asker
 from foveate.measure.tasks import task
 
@@ -56,6 +55,3 @@ def test_lmms_eval_finds_and_runs_the_model(tmp_path):
             assert found[f"foveate_{name}"]["said"][str(index)] == said
             right += said in item.answers
         assert found[f"foveate_{name}"]["score"] == pytest.approx(right / 3)
-    assert "foveate" in done.stderr
-    assert "of the prefill FLOPs" in done.stderr
-    assert foveate.create("aim", keep=0.5) == asker.reduction
