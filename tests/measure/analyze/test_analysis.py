@@ -4,9 +4,11 @@ import torch
 import foveate
 from foveate.measure.analyze.analysis import KEEPS, Tried, analyze, suggest, visual_mass
 from foveate.measure.analyze.figure import draw
-from foveate.measure.analyze.probes import Similarity, attention_mass
+from foveate.measure.analyze.hiding import agreement
+from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
 from foveate.measure.statistics import Difference
 from foveate.measure.tasks import task
+from foveate.reduction import Reduction
 
 
 @pytest.mark.parametrize("block", [3, 512])
@@ -49,6 +51,28 @@ def test_similarity_by_hand():
     assert probe.merged == pytest.approx([0.5])  # the first even token has a twin, the other none
 
 
+def test_hiding_pictures_is_dropping_them():
+    vlm = foveate.load("foveate-mini")
+    prompts = []
+    for index in range(3):
+        item = task("reasoning").item(index)
+        prompts.append(vlm.batch([(item.media, item.question)]))
+    found = agreement(vlm, prompts, hide="visual")
+    for layer in range(7):
+        same = 0
+        for inputs in prompts:
+            with torch.no_grad():
+                whole = vlm.model(**inputs).logits[0, -1].argmax()
+                with foveate.reduce(vlm.model, Reduction(inside=DropAfter(layer))):
+                    dropped = vlm.model(**inputs).logits[0, -1].argmax()
+            same += bool(whole == dropped)
+        assert found[layer] == same / 3
+    assert found[7] == 1
+    text = agreement(vlm, prompts, hide="text")
+    assert text[7] == 1
+    assert min(text) < 1  # the question is needed by somebody
+
+
 def tried(what, lows):
     return [Tried(what, value, 0.5, Difference(0, low, 0)) for value, low in lows.items()]
 
@@ -83,6 +107,8 @@ def test_an_analysis_of_the_small_model(tmp_path):
     assert len(found.merged["reasoning"]) == 3 * 3
     alike = (found.merged["reasoning"], found.neighbours["reasoning"])
     assert all(merged > neighbours for merged, neighbours in zip(*alike, strict=True))
-    assert seen[-1][0] <= seen[-1][1]
+    assert [row.value for row in found.tried if row.what == "score"] == ["aim", "attention"]
+    assert len(found.without_text) == len(found.without_visual) == 8
+    assert seen[-1][0] == seen[-1][1]
     draw(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

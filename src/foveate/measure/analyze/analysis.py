@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from foveate.compress.aim import AIMMerge
+from foveate.measure.analyze.hiding import agreement
 from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
 from foveate.measure.run.answering import answer, shown
 from foveate.measure.statistics import Difference, paired_difference
@@ -56,7 +57,10 @@ class Analysis:
         neighbours: by task, mean cosine similarity of neighbouring visual tokens of each group.
         merged: by task, mean similarity of the tokens that AIM's first round would merge, of each group.
         visual_mass: for each layer, the share of text's attention that falls on visual tokens.
-        tried: what giving tokens up costs.
+        without_text: for each layer, the share of questions whose first answer token stays when all other
+            text is hidden after it.
+        without_visual: the same for visual tokens.
+        tried: what giving tokens up costs; scores of importance over the suggested window, or AIM's.
         prune: suggested start and stop layer, None if no layer may lose its visual tokens.
         keep: suggested share to merge to, 1.0 if none is free.
     """
@@ -67,6 +71,8 @@ class Analysis:
     neighbours: dict[str, list[float]]
     merged: dict[str, list[float]]
     visual_mass: list[float]
+    without_text: list[float]
+    without_visual: list[float]
     tried: list[Tried]
     prune: tuple[int, int] | None
     keep: float
@@ -101,7 +107,7 @@ def analyze(
     prompts = [
         vlm.batch([(shown(item, sampling or Sampling()), item.question)]) for _, item in asked
     ]
-    total, done = 2 + (layers - 1) + len(KEEPS) + 1, 0
+    total, done = 4 + (layers - 1) + len(KEEPS) + 2, 0
 
     def scores(reduction: Reduction) -> list[float]:
         nonlocal done
@@ -116,7 +122,8 @@ def analyze(
     base = scores(Reduction())
     mass = visual_mass(vlm, prompts)
     neighbours, merged = redundancy(vlm, [task.name for task, _ in asked], prompts)
-    done += 1
+    hidden = {what: agreement(vlm, prompts, hide=what) for what in ("text", "visual")}
+    done += 3
 
     def tried(what: str, value: int | float | str, reduction: Reduction) -> Tried:
         found = scores(reduction)
@@ -128,11 +135,30 @@ def analyze(
     ]
     rows += [tried("keep", keep, Reduction(before=AIMMerge(keep))) for keep in KEEPS]
     prune, keep = suggest(rows, layers)
-    if prune is not None:
-        rows.append(tried("score", "aim", Reduction(inside=AIMPrune(prune))))
+    window = prune or AIMPrune().prune
+    rows += [
+        tried("score", name, Reduction(inside=pruner)) for name, pruner in scores_of(window).items()
+    ]
     names = [task.name for task, _ in asked]
     counts = {name: names.count(name) for name in dict.fromkeys(names)}
-    return Analysis(layers, counts, fmean(base), neighbours, merged, mass, rows, prune, keep)
+    return Analysis(
+        layers=layers,
+        questions=counts,
+        accuracy=fmean(base),
+        neighbours=neighbours,
+        merged=merged,
+        visual_mass=mass,
+        without_text=hidden["text"],
+        without_visual=hidden["visual"],
+        tried=rows,
+        prune=prune,
+        keep=keep,
+    )
+
+
+def scores_of(window: tuple[int | float, int | float]) -> dict[str, AIMPrune]:
+    """Scores of importance to be compared over a window of layers: AIM's, and plain attention received."""
+    return {"aim": AIMPrune(window), "attention": AIMPrune(window, temperature=1.0, steps=1)}
 
 
 def suggest(rows: Sequence[Tried], layers: int) -> tuple[tuple[int, int] | None, float]:

@@ -7,7 +7,7 @@ from foveate.measure.analyze.analysis import Analysis
 
 
 def draw(found: Analysis, path: Path) -> None:
-    """Write three panels side by side.
+    """Write four panels.
 
     Raises:
         InputError: the folder or the format does not exist.
@@ -19,8 +19,12 @@ def draw(found: Analysis, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("Drawing", "plot") from None
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
-    reads, worth, alike = figure.subplots(1, 3)
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    (reads, worth), (hidden, alike) = figure.subplots(2, 2)
+    for name, shares in (("text", found.without_text), ("visual", found.without_visual)):
+        hidden.plot([100 * share for share in shares], marker="o", label=f"{name} hidden")
+    hidden.set(title="First token unchanged", xlabel="hidden after layer", ylabel="% of questions")
+    hidden.legend(frameon=False)
     reads.bar(range(found.layers), [100 * share for share in found.visual_mass], color="#0072b2")
     reads.set(title="Text's attention on visual tokens", xlabel="layer", ylabel="% of its mass")
     dropped = [row for row in found.tried if row.what == "drop after"]
@@ -43,6 +47,6 @@ def draw(found: Analysis, path: Path) -> None:
         alike.hist(values, bins=20, alpha=0.6, label=name)
     alike.set(title="Tokens merged first", xlabel="mean cosine similarity", ylabel="groups")
     alike.legend(frameon=False)
-    for axes in (reads, worth, alike):
+    for axes in (reads, worth, hidden, alike):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
