@@ -157,7 +157,7 @@ def analyze(
 
 
 def scores_of(window: tuple[int | float, int | float]) -> dict[str, AIMPrune]:
-    """Scores of importance to be compared over a window of layers: AIM's, and plain attention received."""
+    """Scores of importance to compare over a window of layers: AIM's, and plain attention received."""
     return {"aim": AIMPrune(window), "attention": AIMPrune(window, temperature=1.0, steps=1)}
 
 

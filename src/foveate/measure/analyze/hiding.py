@@ -1,4 +1,4 @@
-"""What is still needed of the prompt after a layer: hide text, or pictures, and see if the answer stays."""
+"""What is still needed of the prompt after a layer: hide text, or pictures; does the answer stay?"""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
