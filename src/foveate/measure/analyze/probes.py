@@ -35,9 +35,9 @@ class Similarity:
         """Note and halve B groups of N tokens."""
         if features.shape[1] > 1:
             unit = F.normalize(features.float(), dim=-1)
-            self.neighbours += (unit[:, 1:] * unit[:, :-1]).sum(-1).mean(-1).tolist()
+            self.neighbours.extend((unit[:, 1:] * unit[:, :-1]).sum(-1).mean(-1).tolist())
             best = (unit[:, ::2] @ unit[:, 1::2].mT).max(-1).values
-            self.merged += best.mean(-1).tolist()
+            self.merged.extend(best.mean(-1).tolist())
         return AIMMerge(0.5)(features)
 
     def flops(self, tokens: int, width: int) -> int:
