@@ -42,34 +42,13 @@ ALLOWED = {
     "aim": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
     "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
     "serve": LEAVES | {"aim", "measure", "plan", "reduction", "models", "serve"},
-    "harness": {"errors", "registry", "reduction", "models", "serve", "measure.tasks", "harness"},
-    "harness": {
-        "aim",
-        "errors",
-        "registry",
-        "reduction",
-        "models",
-        "serve",
-        "measure.tasks",
-        "harness",
-    },
-    "serve": LEAVES | {"aim", "plan", "reduction", "models", "serve"},
+    "harness": {"aim", "errors", "registry", "reduction", "models", "serve", "measure.tasks"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
     "testing": LEAVES | {"reduction", "models"},
-    "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "cli_plan", "shell"},
-    "cli_measure": {"errors", "shell", "measure", "measure.tasks", "measure.run", "serve"},
-    "cli_measure": {
-        "errors",
-        "shell",
-        "measure",
-        "measure.analyze",
-        "measure.run",
-        "measure.tasks",
-        "serve",
-    },
     "cli_measure": {"errors", "shell", "serve", "measure"}
     | {"measure.analyze", "measure.run", "measure.tasks"},
-    "cli": LEAVES | {"reduction", "models", "serve", "train", "cli_cost", "cli_measure", "shell"},
+    "cli": LEAVES
+    | {"reduction", "models", "serve", "train", "cli_cost", "cli_plan", "cli_measure", "shell"},
     "__init__": None,  # names everything, loads nothing
 }
 

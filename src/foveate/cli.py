@@ -11,8 +11,8 @@ from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
 from foveate.cli_cost import register as add_cost_commands
-from foveate.cli_plan import plan
 from foveate.cli_measure import register as add_measure_commands
+from foveate.cli_plan import plan
 from foveate.errors import FoveateError, InputError
 from foveate.shell import Json, parse_prune, print_json, print_table
 

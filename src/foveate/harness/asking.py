@@ -10,10 +10,10 @@ from PIL import Image
 
 from foveate.aim import AIM
 from foveate.errors import InputError
-from foveate.models.reduce import reduce
 from foveate.reduction import Reduction, at_share, create
 from foveate.registry import method
-from foveate.serve.media import Clip, Sampling, read
+from foveate.serve.media import Clip, Sampling, looked_at, read
+from foveate.serve.reduce import reduce
 from foveate.serve.vlm import VLM, load
 
 GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample")
@@ -124,12 +124,13 @@ class Asker:
             The text and how many tokens it has.
         """
         inputs = self.vlm.chats([chat])
-        reduction = self.reduction
-        if self.budget is not None:
-            longest = generation.get("max_new_tokens", 32)
-            reduction = self.vlm.planned(inputs, self.budget, longest)
-        pictured = any(not isinstance(part, str) for turn in chat for part in turn["content"])
-        with torch.no_grad(), reduce(self.vlm.model, reduction if pictured else Reduction()) as run:
+        pictures = [part for turn in chat for part in turn["content"] if not isinstance(part, str)]
+        knobs: dict[str, Any] = {}
+        if self.budget is not None and pictures:
+            knobs = {"budget": self.budget, "pixels": looked_at(pictures), "task": "auto"}
+            knobs["answer_tokens"] = generation.get("max_new_tokens", 32)
+        reduction = None if knobs else self.reduction if pictures else Reduction()
+        with torch.no_grad(), reduce(self.vlm.model, reduction, **knobs) as run:
             output = self.vlm.model.generate(**inputs, **generation)
         for report in run.reports:
             self.spent.flops += report.prefill_flops

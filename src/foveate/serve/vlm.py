@@ -87,7 +87,7 @@ class VLM:
                 f"give a reduction or a budget, not both; got {budget!r} beside {reduction}"
             )
         pictures = self.pictures(media, frames, fps)
-        inputs = self._prompt(pictures, question)
+        inputs = self.batch([(pictures, question)])
         if budget is None:
             reduction, knobs = reduction or Reduction(), {}
         else:
@@ -106,7 +106,7 @@ class VLM:
         fps: int | float | None = None,
     ) -> dict[str, Any]:
         """The tensors of one prompt, on the model's device; arguments and errors as of `ask`."""
-        return self._prompt(self.pictures(media, frames, fps), question)
+        return self.batch([(self.pictures(media, frames, fps), question)])
 
     def pictures(
         self,
@@ -120,13 +120,6 @@ class VLM:
         if not given:
             raise InputError("no picture in the prompt: media is empty, at least 1 is needed")
         return [read(source, Sampling(frames, fps)) for source in given]
-
-    def _prompt(self, pictures: Sequence[Image.Image | Clip], question: str) -> dict[str, Any]:
-        if not question.strip():
-            raise InputError("the question is empty")
-        kinds = ["video" if isinstance(picture, Clip) else "image" for picture in pictures]
-        sampling = Sampling(frames, fps)
-        return self.batch([([read(source, sampling) for source in given], question)])
 
     def batch(self, asked: Sequence[tuple[Sequence[Image.Image | Clip], str]]) -> dict[str, Any]:
         """The tensors of several questions, pictures first, padded on the left, on the model's device.

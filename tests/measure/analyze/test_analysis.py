@@ -74,7 +74,9 @@ def test_hiding_pictures_is_dropping_them():
 
 
 def tried(what, lows):
-    return [Tried(what, value, 0.5, Difference(0.0, float(low), 0.0)) for value, low in lows.items()]
+    return [
+        Tried(what, value, 0.5, Difference(0.0, float(low), 0.0)) for value, low in lows.items()
+    ]
 
 
 @pytest.mark.parametrize(
