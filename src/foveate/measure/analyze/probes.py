@@ -89,8 +89,8 @@ def attention_mass(
         block: query rows held at once.
     """
     count, groups = query.shape[2], key.shape[1]
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    query = query.unflatten(1, (groups, -1)).float() * scaling
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query = query.unflatten(1, (groups, -1)).float() * factor
     key = key.float()[:, :, None]
     behind = ~visual & (visual.long().cumsum(1) > 0)
     total = query.new_zeros(len(visual))
