@@ -66,6 +66,13 @@ class LearnedCompressor(nn.Module):
         """What it looks at beside the patches."""
         return ()
 
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        for module in self.modules():
+            draw = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+            if module is not self and draw is not None:
+                draw()
+
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
         """Token counts that can be asked for at a grid, the largest first; default the config's grid."""
         raise NotImplementedError

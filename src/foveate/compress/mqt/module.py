@@ -49,11 +49,17 @@ class MQT(LearnedCompressor):
         super().__init__()
         self.config: MQTConfig = config
         width = config.width
-        self.queries = nn.Parameter(0.02 * torch.randn(config.most, width))
+        self.queries = nn.Parameter(torch.empty(config.most, width))
         self.inside = nn.Sequential(nn.Linear(width, width, bias=False), nn.LayerNorm(width))
         self.norm = nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, config.heads, batch_first=True)
         self.outside = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width, bias=False))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        super().reset_parameters()
+        nn.init.normal_(self.queries, std=0.02)
 
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
         """Any count up to `most`."""

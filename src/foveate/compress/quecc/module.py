@@ -41,6 +41,13 @@ class QueCC(LearnedCompressor):
         self.query = mlp(width, width)
         self.pool = nn.Conv2d(width, width, config.kernel, stride=config.kernel, groups=width)
         self.find = RegionAttention(config.multi_level_width, width, config.heads)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew; the convolution starts as the mean of its region."""
+        super().reset_parameters()
+        nn.init.constant_(self.pool.weight, 1 / self.config.kernel**2)
+        nn.init.zeros_(self.pool.bias)  # type: ignore[arg-type]
 
     @property
     def needs(self) -> tuple[str, ...]:
