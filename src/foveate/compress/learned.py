@@ -198,6 +198,8 @@ def learned() -> dict[str, Learned]:
 def build(name: str, **knobs: Any) -> LearnedCompressor:
     """Make a compressor from its name and settings: `build("quecc", grid=24, width=1024, ...)`.
 
+    Settings may be as JSON has them, lists for tuples.
+
     Raises:
         InputError: unknown name or setting, or a value out of range.
     """
@@ -205,6 +207,7 @@ def build(name: str, **knobs: Any) -> LearnedCompressor:
     if name not in table:
         raise InputError(f"unknown learned compressor {name!r}; known: {', '.join(table)}")
     row = table[name]
+    knobs = {key: tuple(value) if isinstance(value, list) else value for key, value in knobs.items()}
     try:
         config = row.config(**knobs)
     except TypeError as error:
