@@ -45,11 +45,6 @@ class M3(LearnedCompressor):
         super().__init__()
         self.config: M3Config = config
 
-    @property
-    def trained_together(self) -> tuple[int, ...]:
-        """Counts whose losses are averaged in every training step: all of them."""
-        return self.counts()
-
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
         """The tokens of each scale, the finest first."""
         return tuple(self._kernels(as_grid(grid or self.config.grid)))
