@@ -23,7 +23,9 @@ def train(
     knobs: Annotated[
         str, typer.Option(help="Other settings of the compressor: most=36,heads=4.")
     ] = "",
-    query: Annotated[str, typer.Option(help="The question's vector: llm, embedding, none.")] = "none",
+    query: Annotated[
+        str, typer.Option(help="The question's vector: llm, embedding, none.")
+    ] = "none",
     levels: Annotated[str, typer.Option(help="Vision layers side by side: 12,16,22,23.")] = "",
     views: Annotated[str, typer.Option(help="base, or all with tiles.")] = "base",
     images: Annotated[str | None, typer.Option(help="Folder of the data's images.")] = None,

@@ -66,7 +66,9 @@ def test_tiles_do_not_see_each_other(name):
     module = make(name).eval()
     patches, more = given(module, batch=3)
     whole = module(patches, **more)
-    alone = [module(patches[i : i + 1], **{k: v[i : i + 1] for k, v in more.items()}) for i in range(3)]
+    alone = [
+        module(patches[i : i + 1], **{k: v[i : i + 1] for k, v in more.items()}) for i in range(3)
+    ]
     torch.testing.assert_close(whole, torch.cat(alone))
 
 

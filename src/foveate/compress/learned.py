@@ -207,7 +207,9 @@ def build(name: str, **knobs: Any) -> LearnedCompressor:
     if name not in table:
         raise InputError(f"unknown learned compressor {name!r}; known: {', '.join(table)}")
     row = table[name]
-    knobs = {key: tuple(value) if isinstance(value, list) else value for key, value in knobs.items()}
+    knobs = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in knobs.items()
+    }
     try:
         config = row.config(**knobs)
     except TypeError as error:

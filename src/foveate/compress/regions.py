@@ -77,6 +77,21 @@ def mean_of_regions(
     return parts.sum(2) / held.sum(1)[:, None].to(parts.dtype)
 
 
+@dataclass(frozen=True)
+class RegionAttentionConfig(RegionConfig):
+    """Settings of a compressor whose regions are attended to.
+
+    Attributes:
+        heads: of the attention; must divide the width.
+        carry: whether the attention carries the patches along beside their values. Then training starts at
+            average pooling, whose tokens a trained projector and LLM can read; without it a compressor's
+            first tokens mean nothing to them. Ours: the published modules do not.
+    """
+
+    heads: int = 8
+    carry: bool = False
+
+
 class RegionAttention(nn.Module):
     """One query a region, which attends to that region's patches and to no other.
 
@@ -86,6 +101,11 @@ class RegionAttention(nn.Module):
 
     def __init__(self, multi_level_width: int, width: int, heads: int) -> None:
         super().__init__()
+        if multi_level_width < 1:
+            raise InputError(
+                "several vision layers are looked at: name them in multi_level_layers, or give their "
+                "multi_level_width; got none"
+            )
         if width % heads:
             raise InputError(f"heads must divide the width {width}, got {heads}")
         self.key = mlp(multi_level_width, width)
@@ -98,19 +118,30 @@ class RegionAttention(nn.Module):
         multi_level: Float[Tensor, "B N M"],
         grid: tuple[int, int],
         kernel: int,
+        carried: Float[Tensor, "B N D"] | None = None,
     ) -> Float[Tensor, "B n D"]:
-        """What each region's query finds in its region."""
+        """What each region's query finds in its region.
+
+        Args:
+            queries: one a region.
+            multi_level: what keys and values are made of.
+            grid: rows and columns of the patches.
+            kernel: side of a region.
+            carried: patches whose mean, weighted by the attention of all heads, is added to what is found.
+        """
         keys, held = regions(self.key(multi_level), grid, kernel)
         values, _ = regions(self.value(multi_level), grid, kernel)
         batch, count = queries.shape[:2]
         absent = None if held.all() else ~held.repeat(batch, 1)
-        found, _ = self.attention(
+        found, weights = self.attention(
             queries.flatten(0, 1)[:, None],
             keys.flatten(0, 1),
             values.flatten(0, 1),
             key_padding_mask=absent,
-            need_weights=False,
+            need_weights=carried is not None,
         )
+        if carried is not None:
+            found = found + weights @ regions(carried, grid, kernel)[0].flatten(0, 1)
         return found.view(batch, count, -1)
 
     def flops(self, patches: int, regions: int) -> int:

@@ -9,18 +9,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
-from foveate.compress.regions import EPS, RegionAttention, RegionConfig, mlp, plane, region_grid
+from foveate.compress.regions import (
+    EPS,
+    RegionAttention,
+    RegionAttentionConfig,
+    mlp,
+    plane,
+    region_grid,
+)
 
 
 @dataclass(frozen=True)
-class QueCCConfig(RegionConfig):
+class QueCCConfig(RegionAttentionConfig):
     """Settings of QueCC.
 
     Attributes:
-        heads: of the attention; must divide the width.
+        text_gain: size of the question's vector beside the patches when training starts. The published 1
+            suits features of about that size; where they are larger the question would not be heard.
     """
 
-    heads: int = 8
+    text_gain: int | float = 1.0
 
 
 @register_learned("quecc", config=QueCCConfig, paper="2411.03312")
@@ -48,6 +56,8 @@ class QueCC(LearnedCompressor):
         super().reset_parameters()
         nn.init.constant_(self.pool.weight, 1 / self.config.kernel**2)
         nn.init.zeros_(self.pool.bias)  # type: ignore[arg-type]
+        if self.text is not None:
+            nn.init.constant_(self.text[1].weight, self.config.text_gain)  # type: ignore[arg-type]
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -71,11 +81,13 @@ class QueCC(LearnedCompressor):
         """One token a region."""
         place, kernel = self._place(patches, grid), self.config.kernel
         self.count(place, tokens)
+        asked = patches
         if self.text is not None:
-            patches = patches + self.text(self._needed("text", text))
-        pooled = self.pool(plane(self.query(patches), place, kernel, "replicate"))
-        queries = pooled.flatten(2).mT
-        return self.find(queries, self._needed("multi_level", multi_level), place, kernel)
+            asked = patches + self.text(self._needed("text", text))
+        pooled = self.pool(plane(self.query(asked), place, kernel, "replicate"))
+        levels = self._needed("multi_level", multi_level)
+        carried = patches if self.config.carry else None
+        return self.find(pooled.flatten(2).mT, levels, place, kernel, carried)
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
         """Multiply-adds, counted twice, of one tile."""

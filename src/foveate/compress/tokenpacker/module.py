@@ -10,18 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
-from foveate.compress.regions import EPS, RegionAttention, RegionConfig, region_grid
+from foveate.compress.regions import EPS, RegionAttention, RegionAttentionConfig, region_grid
 
 
 @dataclass(frozen=True)
-class TokenPackerConfig(RegionConfig):
-    """Settings of TokenPacker.
-
-    Attributes:
-        heads: of the attention; must divide the width.
-    """
-
-    heads: int = 8
+class TokenPackerConfig(RegionAttentionConfig):
+    """Settings of TokenPacker."""
 
 
 @register_learned("tokenpacker", config=TokenPackerConfig, paper="2407.02392")
@@ -61,7 +55,9 @@ class TokenPacker(LearnedCompressor):
             patches.mT.unflatten(2, place), size=region_grid(place, kernel), mode="bilinear"
         )
         queries = self.query(small.flatten(2).mT)
-        return self.find(queries, self._needed("multi_level", multi_level), place, kernel)
+        levels = self._needed("multi_level", multi_level)
+        carried = patches if self.config.carry else None
+        return self.find(queries, levels, place, kernel, carried)
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
         """Multiply-adds, counted twice, of one tile."""

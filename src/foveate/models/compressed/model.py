@@ -99,9 +99,7 @@ class CompressedModel(LlavaOnevisionModel):
             pixel_values = pixel_values[:, None]
         views = self.views(image_sizes, batch_num_images, len(pixel_values))
         pixels = torch.cat([one[:count] for one, count in zip(pixel_values, views, strict=True)])
-        features = self._tokens(
-            pixels, views, image_sample, query_ids, query_mask, visual_tokens
-        )
+        features = self._tokens(pixels, views, image_sample, query_ids, query_mask, visual_tokens)
         return features
 
     def get_video_features(  # type: ignore[override]

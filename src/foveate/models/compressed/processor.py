@@ -1,7 +1,7 @@
 """The processor: as many placeholders as the compressor makes tokens, and the question with every prompt."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from transformers import LlavaOnevisionProcessor
@@ -38,6 +38,7 @@ class CompressedProcessor(LlavaOnevisionProcessor):
         asks: whether the compressor looks at the question.
     """
 
+    @no_type_check  # transformers reads the names off the function itself
     def __init__(
         self,
         image_processor: Any = None,
@@ -70,9 +71,7 @@ class CompressedProcessor(LlavaOnevisionProcessor):
         )
 
     @classmethod
-    def of(
-        cls, stock: LlavaOnevisionProcessor, config: CompressedConfig
-    ) -> "CompressedProcessor":
+    def of(cls, stock: LlavaOnevisionProcessor, config: CompressedConfig) -> "CompressedProcessor":
         """The processor for a compressed model, from the stock model's."""
         compressor = build_compressor(config)
         default = compressor.count(tokens=config.visual_tokens)
@@ -163,7 +162,7 @@ class CompressedProcessor(LlavaOnevisionProcessor):
                 found[name] = torch.arange(len(prompts)).repeat_interleave(counts)
         return found
 
-    def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
+    def replace_image_token(self, image_inputs: Any, image_idx: int, **kwargs: Any) -> str:
         """The placeholders of one image."""
         views = 1
         counts = image_inputs["batch_num_images"]
@@ -178,7 +177,7 @@ class CompressedProcessor(LlavaOnevisionProcessor):
             )
         return self.image_token * (views * self.made)
 
-    def replace_video_token(self, video_inputs: dict, video_idx: int, **kwargs: Any) -> str:
+    def replace_video_token(self, video_inputs: Any, video_idx: int, **kwargs: Any) -> str:
         """The placeholders of one clip."""
         return self.video_token * (len(video_inputs["pixel_values_videos"][video_idx]) * self.made)
 

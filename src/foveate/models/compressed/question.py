@@ -71,9 +71,7 @@ class QuestionCache:
         ]
         if weights != self._weights or torch.is_grad_enabled():
             self._vectors, self._weights = {}, weights
-        keys = [
-            tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, mask, strict=True)
-        ]
+        keys = [tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, mask, strict=True)]
         new = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._vectors}
         flops = 0
         if new:

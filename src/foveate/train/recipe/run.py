@@ -168,9 +168,7 @@ class _Record(TrainerCallback):
 class _Bar(ProgressCallback):
     """Transformers' progress bar with the time left; what is logged goes to stderr too."""
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and self.training_bar is not None and logs:
             shown = {key: value for key, value in logs.items() if key in ("loss", "learning_rate")}
             self.training_bar.set_postfix(shown, refresh=False)

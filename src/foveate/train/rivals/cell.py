@@ -1,8 +1,8 @@
 """One cell: a compressor trained with projector and LLM on the same questions as all others, then asked."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from foveate.models.compressed import CompressedForConditionalGeneration, with_compressor
 from foveate.models.compressed.question import question_vectors
-from foveate.train.mini.packing import Packer, answer_loss, forward, turn_hits
+from foveate.train.mini.packing import IGNORED, Packer, answer_loss, forward, turn_hits
 from foveate.train.mini.schedule import adamw, learning_rate, set_learning_rate
 from foveate.train.rivals.features import Pictures
-from foveate.train.scenes.sample import GRID, Question
+from foveate.train.scenes.sample import Question
 
 COUNTS = (36, 16, 4, 1)
 KERNELS = {36: 2, 16: 3, 4: 6, 1: 12}
@@ -30,11 +30,13 @@ class Rival:
         compressor: its name.
         query: the question's encoding; "none" for those that do not look at it.
         elastic: whether one training serves every count.
+        more: other settings of the compressor.
     """
 
     compressor: str
     query: str = "none"
     elastic: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self, tokens: int) -> dict[str, Any]:
         """Settings of `with_compressor` for one count, or for all where it is elastic."""
@@ -44,17 +46,21 @@ class Rival:
         elif self.compressor == "mqt":
             knobs = {"most": COUNTS[0]}
         return {
-            "compressor": {"name": self.compressor, **knobs},
+            "compressor": {"name": self.compressor, **knobs, **self.more},
             "multi_level_layers": LEVELS,
             "query_encoding": self.query,
         }
 
 
+CARRY = {"carry": True}
+ASKED = {"carry": True, "text_gain": 4.0}  # the tower's features are about four times as large as 1
 RIVALS = {
-    "quecc": Rival("quecc", "llm"),
-    "quecc, embedding": Rival("quecc", "embedding"),
-    "quecc, no question": Rival("quecc"),
-    "tokenpacker": Rival("tokenpacker"),
+    "quecc": Rival("quecc", "llm", more=ASKED),
+    "quecc, embedding": Rival("quecc", "embedding", more=ASKED),
+    "quecc, no question": Rival("quecc", more=CARRY),
+    "quecc, as published": Rival("quecc", "llm"),
+    "tokenpacker": Rival("tokenpacker", more=CARRY),
+    "tokenpacker, as published": Rival("tokenpacker"),
     "average-pool": Rival("average-pool"),
     "m3": Rival("m3", elastic=True),
     "mqt": Rival("mqt", elastic=True),
@@ -115,9 +121,14 @@ class Trainee:
         return made[torch.tensor([texts.index(question.text) for question in questions])]
 
     def loss(self, levels: list[Any], questions: list[Question], tokens: int) -> Tensor:
-        """Cross entropy of the answers."""
+        """Cross entropy of the answers, each answer counting once however long it is."""
         states, turns = self.states(levels, questions, tokens)
-        return answer_loss(self.model, states, turns)[0]  # type: ignore[arg-type]
+        asked = turns.target != IGNORED
+        losses = nn.functional.cross_entropy(
+            self.model.lm_head(states[asked]), turns.target[asked], reduction="none"
+        )
+        row = asked.nonzero()[:, 0]
+        return (losses / torch.bincount(row)[row]).sum() / len(questions)
 
     @torch.no_grad()
     def right(self, pictures: Pictures, tokens: int, size: int = 50) -> list[bool]:
@@ -168,7 +179,9 @@ def train(
         if len(rows) < recipe.batch:
             rows += order.permutation(len(visits)).tolist()
         now, rows = rows[: recipe.batch], rows[recipe.batch :]
-        questions = [pictures.questions[row][visits[row] % len(pictures.questions[row])] for row in now]
+        questions = [
+            pictures.questions[row][visits[row] % len(pictures.questions[row])] for row in now
+        ]
         for row in now:
             visits[row] += 1
         levels = pictures.batch(now)

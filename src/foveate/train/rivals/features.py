@@ -86,4 +86,6 @@ def _questions(sample: Sample, split: str, asked: int) -> list[Question]:
     for question in every:
         by_family.setdefault(question.family, []).append(question)
     pools = list(by_family.values())
-    return [pools[n % len(pools)][n // len(pools) % len(pools[n % len(pools)])] for n in range(asked)]
+    return [
+        pools[n % len(pools)][n // len(pools) % len(pools[n % len(pools)])] for n in range(asked)
+    ]
