@@ -43,7 +43,7 @@ def test_the_converter_says_what_is_missing(golden):
     state = reference_state(published(golden, 2))
     with pytest.raises(InputError, match="has no weights of k_proj"):
         convert_reference_state({k: v for k, v in state.items() if not k.startswith("k_proj")})
-    with pytest.raises(InputError, match="one tensor named q_downsample.weight, got 0"):
+    with pytest.raises(InputError, match=r"one tensor named q_downsample.weight, got 0"):
         convert_reference_state({"model.weight": torch.zeros(1)})
 
 

@@ -153,7 +153,7 @@ def test_the_question_is_the_last_user_message():
 
 
 def test_both_ways_of_templating_bring_the_question(stock):
-    model, processor = compressed(stock)
+    _, processor = compressed(stock)
     talk = [{"role": "user", "content": [
         {"type": "image", "image": picture()}, {"type": "text", "text": QUESTIONS[1]}]}]  # fmt: skip
     whole = processor.apply_chat_template(
@@ -235,7 +235,6 @@ def test_the_question_is_charged_once(stock):
         inputs = inputs_of(processor, [QUESTIONS[0], QUESTIONS[1], QUESTIONS[0]])
         lengths = [len(processor.tokenizer(q)["input_ids"]) for q in QUESTIONS[:2]]
         expected = sum(question_flops(model.config.text_config, query, n) for n in lengths)
-        plain, _ = compressed(stock, "tokenpacker")
         with torch.no_grad(), foveate.reduce(model, foveate.AIM(1.0, (1, 3))) as run:
             first = model(**inputs).logits
             again = model(**inputs).logits

@@ -1,4 +1,4 @@
-"""`foveate train`: bad data is named before training, a killed run loses nothing, a checkpoint says what it is."""
+"""`foveate train`: bad data is named first, a killed run loses nothing, a checkpoint says what it is."""
 
 import json
 import os
@@ -61,6 +61,11 @@ def losses(out: Path) -> list[float]:
     ]
 
 
+def moved_weights(stock: Path, out: Path) -> set[str]:
+    ours, theirs = (foveate.load(folder).model.state_dict() for folder in (out, stock))
+    return {name for name in theirs if not torch.equal(ours[name], theirs[name])}
+
+
 class Kill(TrainerCallback):
     """Stops the process, as far as a test can, after some steps of a stage."""
 
@@ -75,7 +80,7 @@ class Kill(TrainerCallback):
 def test_a_killed_run_goes_on_with_the_same_loss_curve(stock, tmp_path):
     whole = train(recipe(stock), tmp_path / "whole")
     out = tmp_path / "killed"
-    for stage, step in ((1, 3), (2, 1), (2, 5)):
+    for stage, step in ((1, 3), (2, 5)):
         with pytest.raises(KeyboardInterrupt):
             train(recipe(stock), out, [Kill(stage, step)])
     train(recipe(stock), out)
@@ -97,17 +102,15 @@ def test_a_killed_run_goes_on_with_the_same_loss_curve(stock, tmp_path):
 def test_the_first_stage_leaves_tower_and_llm_alone(stock, tmp_path):
     settings = recipe(stock, stages=(Stage(0.5, 1e-2, llm=False), Stage(0, 1e-3, llm=True)))
     out = train(settings, tmp_path)
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (out, stock))
-    moved = {name for name in theirs if not torch.equal(ours[name], theirs[name])}
+    moved = moved_weights(stock, out)
     assert moved
     assert all(name.startswith("model.multi_modal_projector") for name in moved)
 
 
 def test_the_second_stage_trains_the_llm_but_not_the_tower(stock, tmp_path):
-    settings = recipe(stock, stages=(Stage(0, 1e-2, llm=False), Stage(0.5, 1e-3, llm=True)))
+    settings = recipe(stock, stages=(Stage(0, 1e-2, llm=False), Stage(1, 1e-3, llm=True)))
     out = train(replace(settings, bf16=True, accumulate=2), tmp_path)
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (out, stock))
-    moved = {name.split(".")[1] for name in theirs if not torch.equal(ours[name], theirs[name])}
+    moved = {name.split(".")[1] for name in moved_weights(stock, out) if name != "lm_head.weight"}
     assert moved == {"multi_modal_projector", "language_model"}
 
 
@@ -302,14 +305,20 @@ def test_the_command_prints_where_the_checkpoint_is(stock, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes(stock, tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launched = [*command, "-m", "foveate", *arguments(stock, tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
-    subprocess.run(launched, check=True, env=environment, timeout=600)
-    steps = [
-        one for one in json.loads((tmp_path / "out/stage-1/log.json").read_text()) if "loss" in one
-    ]
-    assert len(steps) == 2, "12 examples, half an epoch, two processes with two examples each"
+def test_accelerate_launches_two_processes(stock, tmp_path):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command = [*launch, "-m", "foveate", *arguments(stock, tmp_path / "out")]
+    started = [
+        # on CPUs accelerate leaves it to MPI to start one process a rank, with this environment
+        subprocess.Popen(command, env={
+            **os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "MASTER_PORT": "29517",
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        })
+        for rank in range(2)
+    ]  # fmt: skip
+    assert [process.wait(timeout=600) for process in started] == [0, 0]
+    logged = json.loads((tmp_path / "out/stage-1/log.json").read_text())
+    steps = [one for one in logged if "loss" in one]
+    assert len(steps) == 2, "half an epoch of 12 examples, two processes with two examples each"
     answer = foveate.load(tmp_path / "out").ask(foveate.example(), "how many digits are there?")
     assert answer.report.visual_tokens_in == [4]

@@ -1,9 +1,9 @@
 """Learned compressors: modules with weights of their own, one interface, one table by name.
 
-A compressor stands between a vision tower and the projector: it takes the patches of B tiles or frames and
-gives fewer tokens of the same width. It is trained with its model (`foveate train`), unlike the methods of
-`foveate.methods()`, and so lives in a table of its own. Each is one folder of this package, which registers
-itself; no other file is edited.
+A compressor stands between a vision tower and the projector: it takes the patches of B tiles or frames
+and gives fewer tokens of the same width. It is trained with its model (`foveate train`), unlike the
+methods of `foveate.methods()`, and so lives in a table of its own. Each is one folder of this package,
+which registers itself; no other file is edited.
 """
 
 import importlib
@@ -59,7 +59,7 @@ class LearnedCompressor(nn.Module):
     """
 
     name: ClassVar[str]
-    config: LearnedConfig
+    config: Any
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Square regions of a grid of patches, for the compressors that make one token of each.
 
-A side `kernel` that does not divide the grid leaves smaller regions at the right and bottom edge: a grid of
-27 x 27 has 7 x 7 regions of side 4, the last three patches wide. Every patch is in exactly one region.
+A side `kernel` that does not divide the grid leaves smaller regions at the right and bottom edge: a
+grid of 27 x 27 has 7 x 7 regions of side 4, the last three patches wide. Every patch is in one region.
 """
 
 import math
@@ -48,7 +48,7 @@ def plane(
         patches: row by row.
         grid: their rows and columns.
         kernel: side of a region.
-        mode: what fills smaller regions up: "constant" zeros, or "replicate", the edge again.
+        mode: what fills smaller regions: "constant" zeros, or "replicate", the edge again.
     """
     rows, columns = grid
     picture = patches.mT.unflatten(2, grid)
@@ -72,7 +72,7 @@ def regions(
 def mean_of_regions(
     patches: Float[Tensor, "B N C"], grid: tuple[int, int], kernel: int
 ) -> Float[Tensor, "B n C"]:
-    """Mean of the patches of each region; the smaller ones at the edge count their own patches only."""
+    """Mean of the patches of each region; smaller ones at the edge count their own patches only."""
     parts, held = regions(patches, grid, kernel)
     return parts.sum(2) / held.sum(1)[:, None].to(parts.dtype)
 
@@ -83,9 +83,9 @@ class RegionAttentionConfig(RegionConfig):
 
     Attributes:
         heads: of the attention; must divide the width.
-        carry: whether the attention carries the patches along beside their values. Then training starts at
-            average pooling, whose tokens a trained projector and LLM can read; without it a compressor's
-            first tokens mean nothing to them. Ours: the published modules do not.
+        carry: whether the attention carries the patches along beside their values. Training then starts
+            at average pooling, whose tokens a trained projector and LLM can read; without it a
+            compressor's first tokens mean nothing to them. Ours: the published modules do not.
     """
 
     heads: int = 8
@@ -95,7 +95,7 @@ class RegionAttentionConfig(RegionConfig):
 class RegionAttention(nn.Module):
     """One query a region, which attends to that region's patches and to no other.
 
-    The attention of TokenPacker (arXiv 2407.02392) and QueCC (arXiv 2411.03312): keys and values come from
+    The attention of TokenPacker (arXiv 2407.02392) and QueCC (arXiv 2411.03312): keys and values are from
     several vision layers, each through a two-layer MLP and a layer norm.
     """
 
@@ -108,6 +108,7 @@ class RegionAttention(nn.Module):
             )
         if width % heads:
             raise InputError(f"heads must divide the width {width}, got {heads}")
+        self.widths = (multi_level_width, width)
         self.key = mlp(multi_level_width, width)
         self.value = mlp(multi_level_width, width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
@@ -127,7 +128,7 @@ class RegionAttention(nn.Module):
             multi_level: what keys and values are made of.
             grid: rows and columns of the patches.
             kernel: side of a region.
-            carried: patches whose mean, weighted by the attention of all heads, is added to what is found.
+            carried: patches whose mean, weighted by the mean attention of all heads, is added.
         """
         keys, held = regions(self.key(multi_level), grid, kernel)
         values, _ = regions(self.value(multi_level), grid, kernel)
@@ -146,8 +147,7 @@ class RegionAttention(nn.Module):
 
     def flops(self, patches: int, regions: int) -> int:
         """Multiply-adds, counted twice: keys and values of all patches, then the attention."""
-        width = self.attention.embed_dim
-        wide = self.key[0].in_features
+        wide, width = self.widths
         per_patch = 2 * (wide * width + width**2) + 2 * width**2 + 2 * width
         return 2 * (patches * per_patch + regions * 2 * width**2)
 

@@ -20,7 +20,7 @@ class AveragePool(LearnedCompressor):
 
     def __init__(self, config: AveragePoolConfig) -> None:
         super().__init__()
-        self.config: AveragePoolConfig = config
+        self.config = config
 
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
         """One count: the number of regions."""

@@ -43,7 +43,7 @@ class M3(LearnedCompressor):
 
     def __init__(self, config: M3Config) -> None:
         super().__init__()
-        self.config: M3Config = config
+        self.config = config
 
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
         """The tokens of each scale, the finest first."""

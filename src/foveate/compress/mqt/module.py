@@ -43,11 +43,11 @@ class MQTConfig(LearnedConfig):
 
 @register_learned("mqt", config=MQTConfig, paper="2405.19315")
 class MQT(LearnedCompressor):
-    """The first m of a row of learned queries, each attending to all patches; m is chosen at each call."""
+    """The first m of a row of learned queries, each seeing all patches; m is chosen at each call."""
 
     def __init__(self, config: MQTConfig) -> None:
         super().__init__()
-        self.config: MQTConfig = config
+        self.config = config
         width = config.width
         self.queries = nn.Parameter(torch.empty(config.most, width))
         self.inside = nn.Sequential(nn.Linear(width, width, bias=False), nn.LayerNorm(width))

@@ -1,6 +1,6 @@
 """Patches of a region side by side, through one linear layer.
 
-Source: the pixel shuffle of Idefics3 (arXiv 2408.12637), section 3.1, and InternVL 1.5 (arXiv 2404.16821).
+Source: the pixel shuffle of Idefics3 (arXiv 2408.12637) and InternVL 1.5 (arXiv 2404.16821).
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class PixelShuffleConfig(RegionConfig):
 
 @register_learned("pixel-shuffle", config=PixelShuffleConfig, paper="2408.12637")
 class PixelShuffle(LearnedCompressor):
-    """One token a region: its patches side by side through a linear layer, zeros where it is cut short."""
+    """One token a region: its patches side by side through a linear layer."""
 
     def __init__(self, config: PixelShuffleConfig) -> None:
         super().__init__()
-        self.config: PixelShuffleConfig = config
+        self.config = config
         self.linear = nn.Linear(config.kernel**2 * config.width, config.width)
 
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:

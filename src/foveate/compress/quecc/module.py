@@ -41,7 +41,7 @@ class QueCC(LearnedCompressor):
 
     def __init__(self, config: QueCCConfig) -> None:
         super().__init__()
-        self.config: QueCCConfig = config
+        self.config = config
         width = config.width
         self.text = None
         if config.text_width:

@@ -24,7 +24,7 @@ class TokenPacker(LearnedCompressor):
 
     def __init__(self, config: TokenPackerConfig) -> None:
         super().__init__()
-        self.config: TokenPackerConfig = config
+        self.config = config
         width = config.width
         self.query = nn.Sequential(nn.Linear(width, width, bias=False), nn.LayerNorm(width, EPS))
         self.find = RegionAttention(config.multi_level_width, width, config.heads)

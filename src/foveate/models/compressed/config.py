@@ -17,11 +17,11 @@ class CompressedConfig(LlavaOnevisionConfig):
     """LLaVA-OneVision's config with a compressor's.
 
     Attributes:
-        compressor: its `name`, and those of its settings that the model does not know itself: kernel, heads.
+        compressor: its `name` and those settings that the model does not know itself: kernel, heads.
         multi_level_layers: vision hidden states side by side, for compressors that look at several; 0 is
             the patch embedding.
-        query_encoding: what the question's vector is: "llm", the LLM's last hidden state of the question's
-            last token; "embedding", the mean of its token embeddings; "none".
+        query_encoding: what the question's vector is: "llm", the LLM's last hidden state of its last
+            token; "embedding", the mean of its token embeddings; "none".
         views: "base" compresses the whole picture only; "all" its tiles too, each by itself.
         visual_tokens: tokens a view, where the compressor leaves the choice; null = as many as it can.
     """
@@ -47,7 +47,7 @@ class CompressedConfig(LlavaOnevisionConfig):
             raise InputError(f"views must be one of {VIEWS}, got {self.views!r}")
 
 
-def build_compressor(config: CompressedConfig) -> LearnedCompressor:
+def build_compressor(config: Any) -> LearnedCompressor:
     """The compressor that a config describes.
 
     Raises:

@@ -17,8 +17,12 @@ from foveate.models.compressed.config import CompressedConfig, build_compressor
 from foveate.models.compressed.question import QuestionCache
 from foveate.models.encoding import CHARGE
 
+# transformers' classes are Any here, as its models are in all of this package
+_Model: Any = LlavaOnevisionModel
+_WithHead: Any = LlavaOnevisionForConditionalGeneration
 
-class CompressedModel(LlavaOnevisionModel):
+
+class CompressedModel(_Model):
     """Tower, compressor, projector and LLM, without the head.
 
     Attributes:
@@ -26,7 +30,6 @@ class CompressedModel(LlavaOnevisionModel):
     """
 
     config_class = CompressedConfig
-    config: CompressedConfig
 
     def __init__(self, config: CompressedConfig) -> None:
         super().__init__(config)
@@ -43,6 +46,7 @@ class CompressedModel(LlavaOnevisionModel):
     def forward(
         self,
         input_ids: Tensor | None = None,
+        *,
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
@@ -70,7 +74,7 @@ class CompressedModel(LlavaOnevisionModel):
             )
         return super().forward(input_ids=input_ids, mm_encoder_outputs=encoded, **kwargs)
 
-    def get_image_features(  # type: ignore[override]
+    def get_image_features(
         self,
         pixel_values: Tensor,
         image_sizes: Tensor | None = None,
@@ -99,10 +103,9 @@ class CompressedModel(LlavaOnevisionModel):
             pixel_values = pixel_values[:, None]
         views = self.views(image_sizes, batch_num_images, len(pixel_values))
         pixels = torch.cat([one[:count] for one, count in zip(pixel_values, views, strict=True)])
-        features = self._tokens(pixels, views, image_sample, query_ids, query_mask, visual_tokens)
-        return features
+        return self._tokens(pixels, views, image_sample, query_ids, query_mask, visual_tokens)
 
-    def get_video_features(  # type: ignore[override]
+    def get_video_features(
         self,
         pixel_values_videos: Tensor,
         query_ids: Tensor | None = None,
@@ -117,7 +120,7 @@ class CompressedModel(LlavaOnevisionModel):
             `pooler_output`: (clips, n, hidden).
         """
         clips, frames = pixel_values_videos.shape[:2]
-        output = self._tokens(
+        output: Any = self._tokens(
             pixel_values_videos.flatten(0, 1),
             [frames] * clips,
             video_sample,
@@ -125,7 +128,7 @@ class CompressedModel(LlavaOnevisionModel):
             query_mask,
             visual_tokens,
         )
-        output.pooler_output = torch.stack(list(output.pooler_output))  # type: ignore[arg-type]
+        output.pooler_output = torch.stack(list(output.pooler_output))
         return output
 
     def views(self, sizes: Any, counts: Any, images: int) -> list[int]:
@@ -184,7 +187,7 @@ class CompressedModel(LlavaOnevisionModel):
         tokens = None if wanted is None else int(wanted.flatten()[0])
         made = self.compress(states, question, tokens)
         parts = [part.flatten(0, 1) for part in made.split(views)]
-        output = BaseModelOutputWithPooling(pooler_output=parts)  # type: ignore[arg-type]
+        output: Any = BaseModelOutputWithPooling(pooler_output=parts)  # type: ignore[arg-type]
         setattr(output, CHARGE, flops)
         return output
 
@@ -211,11 +214,10 @@ class CompressedModel(LlavaOnevisionModel):
         return (made if sample is None else made[sample]), flops
 
 
-class CompressedForConditionalGeneration(LlavaOnevisionForConditionalGeneration):
+class CompressedForConditionalGeneration(_WithHead):
     """A compressed LLaVA-OneVision with its language modelling head: `generate`, loss, checkpoints."""
 
     config_class = CompressedConfig
-    config: CompressedConfig
 
     def __init__(self, config: CompressedConfig) -> None:
         super().__init__(config)
@@ -232,11 +234,11 @@ class CompressedForConditionalGeneration(LlavaOnevisionForConditionalGeneration)
         """As LLaVA-OneVision's, with the arguments of `CompressedModel.forward`."""
         return super().forward(*args, **kwargs)
 
-    def get_image_features(self, **kwargs: Any) -> Any:  # type: ignore[override]
+    def get_image_features(self, **kwargs: Any) -> Any:
         """See `CompressedModel.get_image_features`."""
         return self.model.get_image_features(**kwargs)
 
-    def get_video_features(self, **kwargs: Any) -> Any:  # type: ignore[override]
+    def get_video_features(self, **kwargs: Any) -> Any:
         """See `CompressedModel.get_video_features`."""
         return self.model.get_video_features(**kwargs)
 
@@ -251,7 +253,7 @@ def _signature() -> inspect.Signature:
     return stock.replace(parameters=[*names.values(), *more.values(), rest])
 
 
-CompressedForConditionalGeneration.forward.__signature__ = _signature()  # type: ignore[attr-defined]
+CompressedForConditionalGeneration.forward.__signature__ = _signature()
 
 
 def with_compressor(

@@ -1,4 +1,4 @@
-"""The processor: as many placeholders as the compressor makes tokens, and the question with every prompt."""
+"""The processor: as many placeholders as there are visual tokens, and the question with every prompt."""
 
 from collections.abc import Sequence
 from typing import Any, no_type_check
@@ -9,6 +9,8 @@ from transformers.models.llava_onevision.modeling_llava_onevision import image_s
 
 from foveate.errors import InputError
 from foveate.models.compressed.config import CompressedConfig, build_compressor
+
+_Processor: Any = LlavaOnevisionProcessor  # transformers' classes are Any here
 
 
 class Prompt(str):
@@ -26,11 +28,11 @@ class Prompt(str):
         return made
 
 
-class CompressedProcessor(LlavaOnevisionProcessor):
+class CompressedProcessor(_Processor):
     """LLaVA-OneVision's processor for a compressed model.
 
-    The question is the text of the last user message, as `apply_chat_template` gets it; the prompt that it
-    returns carries it along. A prompt written by hand goes with `question=...`.
+    The question is the text of the last user message, as `apply_chat_template` gets it; the prompt that
+    it returns carries it along. A prompt written by hand goes with `question=...`.
 
     Attributes:
         counts: tokens a view that the compressor can make, the default first.
@@ -52,7 +54,7 @@ class CompressedProcessor(LlavaOnevisionProcessor):
         vision_aspect_ratio: str = "anyres_max_9",
         counts: Sequence[int] = (1,),
         views: str = "base",
-        asks: bool = False,
+        asks: bool = False,  # noqa: FBT001 - transformers asks for all of them by position
         **kwargs: Any,
     ) -> None:
         self.counts, self.views, self.asks = list(counts), views, asks
@@ -71,7 +73,7 @@ class CompressedProcessor(LlavaOnevisionProcessor):
         )
 
     @classmethod
-    def of(cls, stock: LlavaOnevisionProcessor, config: CompressedConfig) -> "CompressedProcessor":
+    def of(cls, stock: Any, config: CompressedConfig) -> "CompressedProcessor":
         """The processor for a compressed model, from the stock model's."""
         compressor = build_compressor(config)
         default = compressor.count(tokens=config.visual_tokens)
@@ -123,7 +125,7 @@ class CompressedProcessor(LlavaOnevisionProcessor):
             **kwargs: of LLaVA-OneVision's processor.
 
         Raises:
-            InputError: a prompt without a question though the compressor looks at it; a count it cannot make.
+            InputError: a prompt without the question that the compressor needs; a count it cannot make.
         """
         if visual_tokens is not None and visual_tokens not in self.counts:
             shown = ", ".join(map(str, sorted(self.counts)[:12]))
@@ -147,8 +149,9 @@ class CompressedProcessor(LlavaOnevisionProcessor):
             asked = [getattr(prompt, "question", "") for prompt in prompts]
         if len(asked) != len(prompts) or not all(one.strip() for one in asked):
             raise InputError(
-                f"this model's compressor looks at the question: {len(prompts)} prompts need as many, none "
-                f"empty; got {list(asked)}. Prompts of apply_chat_template bring theirs; else question=..."
+                f"this model's compressor looks at the question: {len(prompts)} prompts need as many, "
+                f"none empty; got {list(asked)}. Prompts of apply_chat_template bring theirs; else give "
+                "question=..."
             )
         return list(asked)
 

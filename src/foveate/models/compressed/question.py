@@ -1,7 +1,7 @@
 """The question as one vector, and what making it costs.
 
-As published, the question runs through the LLM itself, and its last token's last hidden state is the vector:
-one more pass over the question's tokens. The mean of their embeddings costs next to nothing.
+As published, the question runs through the LLM itself, and its last token's last hidden state is the
+vector: one more pass over the question's tokens. The mean of their embeddings costs next to nothing.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Conversations about pictures, in LLaVA's JSON, checked row by row before anything is trained.
 
-A conversation of several turns becomes one example a turn: the earlier turns are its history, and the question
-that a compressor looks at is the turn's own.
+A conversation of several turns becomes one example a turn: the earlier turns are its history, and the
+question that a compressor looks at is the turn's own.
 """
 
 import hashlib
@@ -53,12 +53,12 @@ def read_llava(path: Path, images: Path | None = None) -> Data:
     """Read and check a LLaVA JSON or JSONL file.
 
     Args:
-        path: the file: rows with `conversations` (`from`: human or gpt; `value`), and `image`, a path or a
-            list of them, where there are pictures.
+        path: the file: rows with `conversations` (`from`: human or gpt; `value`), and `image`, a path or
+            a list of them, where there are pictures.
         images: folder that their paths are relative to; default the file's own.
 
     Raises:
-        InputError: not readable, or rows that cannot be trained on; the message names file and row of each.
+        InputError: not readable, or rows that cannot be trained on; the message names file and row.
     """
     folder = path.parent if images is None else images
 

@@ -43,7 +43,7 @@ def train(recipe: Recipe, out: Path, callbacks: list[TrainerCallback] | None = N
         `out`, which `foveate.load` and the Auto classes load.
 
     Raises:
-        InputError: data that cannot be trained on, settings that do not fit, or another training in `out`.
+        InputError: data that cannot be trained on, settings that do not fit, another training in `out`.
         MissingExtraError: accelerate or TensorBoard are not installed.
     """
     for package in ("accelerate", "tensorboard"):

@@ -1,4 +1,4 @@
-"""All that a training is: compressor, data and how long, as one record that travels with every checkpoint."""
+"""All that a training is: compressor, data, how long; one record that travels with every checkpoint."""
 
 import json
 from collections.abc import Mapping

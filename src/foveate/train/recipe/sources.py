@@ -36,7 +36,8 @@ def read(data: str, images: Path | None = None) -> Data:
 def read_dataset(name: str) -> Data:
     """A dataset's "train" split, or a folder that `save_to_disk` wrote.
 
-    Rows have `conversations` as LLaVA's files, or `question` and `answer`; pictures are in `image` or `images`.
+    Rows have `conversations` as LLaVA's files, or `question` and `answer`; pictures are in `image` or
+    `images`.
     """
     try:
         import datasets

@@ -1,4 +1,4 @@
-"""One cell: a compressor trained with projector and LLM on the same questions as all others, then asked."""
+"""One cell: a compressor, projector and LLM trained on the same questions as all others, then asked."""
 
 import time
 from collections.abc import Callable, Mapping

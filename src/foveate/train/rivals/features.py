@@ -45,7 +45,7 @@ def pictures(tower: Any, split: str, count: int, asked: int, folder: Path) -> Pi
         tower: the frozen vision tower.
         split: "train", "val" or "test".
         count: pictures, half of each task.
-        asked: questions a picture; of "val" and "test" pictures one, the one that `scenes.questions` asks.
+        asked: questions a picture; of "val" and "test" pictures one, that of `scenes.questions`.
         folder: where they are kept.
     """
     stem = folder / f"{split}-{count}-{asked}"
