@@ -47,8 +47,11 @@ ALLOWED = {
     "testing": LEAVES | {"reduction", "models"},
     "cli_measure": {"errors", "shell", "serve", "measure"}
     | {"measure.analyze", "measure.run", "measure.tasks"},
+    "cli_train": {"errors", "shell", "train"},
     "cli": LEAVES
-    | {"reduction", "models", "serve", "train", "cli_cost", "cli_plan", "cli_measure", "shell"},
+    | {"reduction", "models", "serve", "train", "shell"}
+    | {"cli_cost", "cli_plan", "cli_measure", "cli_train"},
+    "__main__": {"cli"},
     "__init__": None,  # names everything, loads nothing
 }
 

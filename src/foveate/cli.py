@@ -13,6 +13,7 @@ from rich.table import Table
 from foveate.cli_cost import register as add_cost_commands
 from foveate.cli_measure import register as add_measure_commands
 from foveate.cli_plan import plan
+from foveate.cli_train import train
 from foveate.errors import FoveateError, InputError
 from foveate.shell import Json, parse_prune, print_json, print_table
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 add_cost_commands(app)
 app.command()(plan)
 add_measure_commands(app)
+app.command()(train)
 
 
 def main() -> None:

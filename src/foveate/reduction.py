@@ -128,6 +128,7 @@ class Report:
         text_tokens: text tokens of the prompt.
         prefill_flops: LLM prefill of all samples, scoring and merging included.
         prefill_flops_unreduced: the same without the reduction.
+        question_flops: of both, what a learned compressor's query took; 0 if the question was known.
         kv_bytes: bytes of the KV cache after the prefill, in the model's dtype; quantized it has less.
         kv_bytes_unreduced: the same without the reduction.
         seconds: encode, compress, score, prefill, decode; prefill includes score.
@@ -150,6 +151,7 @@ class Report:
     fired: bool
     merged_into: list[list[int | None]] = field(default_factory=list)
     pruned_after: list[list[int | None]] = field(default_factory=list)
+    question_flops: int = 0
 
     def to_dict(self) -> Mapping[str, Any]:
         """A dictionary that `json` can write."""

@@ -22,6 +22,7 @@ from foveate.errors import UnsupportedError
 
 MODALITIES = ("image", "video")
 NOTE = "foveate_note"
+CHARGE = "foveate_charge"  # on an encoding, the FLOPs that reading the question took
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Encoded:
         grids: for each image or clip the rows and columns of its groups, where asked for.
         flops: spent on what is known.
         seconds: what encoding took.
+        question_flops: what the LLM spent on the question beforehand, for a learned compressor.
     """
 
     pooled: Tensor | Sequence[Tensor]
@@ -45,6 +47,7 @@ class Encoded:
     grids: Sequence[Sequence[tuple[int, int]]]
     flops: int
     seconds: float
+    question_flops: int
 
     def items(self, pooled: Tensor | Sequence[Tensor]) -> list[int]:
         """Which encoded image or clip each entry of `pooled` is: `generate` repeats them for beams."""

@@ -33,6 +33,7 @@ class Visual:
         known: what the encoder knows of each token, (V, ...), as far as the method needs it.
         grid: rows and columns of each group, if the method needs them.
         flops: spent on what is known.
+        question_flops: spent on reading the question for a learned compressor.
     """
 
     mask: Bool[Tensor, "B N"]
@@ -42,6 +43,7 @@ class Visual:
     known: Mapping[str, Tensor] = field(default_factory=dict)
     grid: Sequence[tuple[int, int]] = ()
     flops: int = 0
+    question_flops: int = 0
 
 
 class Family(ABC):

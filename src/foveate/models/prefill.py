@@ -184,14 +184,16 @@ class Prefill:
             self._held_rows(n, rows.valid.shape[1]) for n, rows in enumerate(self.rows_by_layer)
         ]
         unreduced = [self._held_rows(n, whole) for n in range(depth)]
+        asked = self.visual.question_flops
         row_bytes = kv_elements_per_row(self.config) * self.itemsize
         return Report(
             visual_tokens_in=came,
             visual_tokens_to_llm=self.to_llm,
             visual_tokens_by_layer=by_layer,
             text_tokens=text,
-            prefill_flops=sum(cost.flops for cost in cut) + self.overhead,
-            prefill_flops_unreduced=sum(cost.flops for cost in full),
+            prefill_flops=sum(cost.flops for cost in cut) + self.overhead + asked,
+            prefill_flops_unreduced=sum(cost.flops for cost in full) + asked,
+            question_flops=asked,
             kv_bytes=row_bytes * samples * sum(held),
             kv_bytes_unreduced=row_bytes * samples * sum(unreduced),
             seconds={**self.seconds, "prefill": now - self.began, "decode": 0.0},

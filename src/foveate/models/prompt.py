@@ -59,7 +59,7 @@ def gather_encodings(
     first = next(iter(masks.values()))
     labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
     clips = labels.clone()
-    used, seconds, flops, encoder = 0, 0.0, 0, None
+    used, seconds, flops, asked, encoder = 0, 0.0, 0, 0, None
     grids: list[tuple[int, int]] = []
     known: dict[str, Tensor] = {}
     for modality, output in encodings.items():
@@ -81,13 +81,14 @@ def gather_encodings(
                 known[name] = told.new_zeros(*mask.shape, *told.shape[1:])
             known[name][mask] = told
         seconds, flops = seconds + note.seconds, flops + note.flops
+        asked += note.question_flops
         if note.encoder:
             # a class token has a key but is no patch: it comes first
             patches = note.encoder["features"].shape[1]
             encoder = {name: value[items, -patches:] for name, value in note.encoder.items()}
     told = labels >= 0
     known = {name: value[told] for name, value in known.items()}
-    return Visual(told, labels[told], clips[told], encoder, known, grids, flops), seconds
+    return Visual(told, labels[told], clips[told], encoder, known, grids, flops, asked), seconds
 
 
 def _clip(group: Int[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from foveate.errors import InputError, NoEffectError
 from foveate.models.attention import watch
 from foveate.models.choice import Choose, chosen
-from foveate.models.encoding import NOTE, Encoded, watch_encoding
+from foveate.models.encoding import CHARGE, NOTE, Encoded, watch_encoding
 from foveate.models.family import Family, family_of
 from foveate.models.held import Held, held_by, mark_reduced
 from foveate.models.masks import Sight, kind_of, layer_mask
@@ -106,6 +106,7 @@ class Reducer:
         self.padding: Any = None  # the prompt's attention mask
         self.block: Tensor | None = None  # inside which attention runs both ways
         self.encoder = EncoderWatch(family, self.core, self.reduction.before)
+        self.encoding = False  # whether one is under way: the LLM may then be reading the question
         self.started = 0.0
 
     @property
@@ -171,6 +172,8 @@ class Reducer:
             if threading.get_ident() != self.thread:
                 self.strangers += module is self.llm
                 return None
+            if self.encoding and module is self.llm:
+                return None
             return action(*values)
 
         return on_own_thread
@@ -187,7 +190,11 @@ class Reducer:
         """Encode, and note the groups of what came out."""
         began = clock(self.llm)
         self.encoder.begin()
-        output = encode()
+        self.encoding = True
+        try:
+            output = encode()
+        finally:
+            self.encoding = False
         pooled = output.pooler_output
         groups = self.family.groups(self.core, modality, arguments, pooled)
         known = self.encoder.known(modality, arguments, pooled)
@@ -196,7 +203,7 @@ class Reducer:
             grids = self.family.grids(self.core, modality, arguments, groups)
         note = Encoded(
             pooled, groups, self.encoder.patches, known, grids, self.encoder.flops,
-            clock(self.llm) - began,
+            clock(self.llm) - began, getattr(output, CHARGE, 0),
         )  # fmt: skip
         setattr(output, NOTE, note)
         self.encodings[modality] = output

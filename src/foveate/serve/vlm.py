@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from foveate.errors import InputError
 from foveate.measure.hardware import Machine
-from foveate.models.family import Family, family_of
+from foveate.models.family import Family, families, family_of
 from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
 from foveate.reduction import Reduction, Report
@@ -189,6 +189,7 @@ def load(
         UnsupportedError: a family that foveate cannot reduce; the message lists those it can.
     """
     place = ASSETS / MINI if str(name) == MINI else name
+    families()  # those of our own make themselves known to the Auto classes
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     chosen = dtype or (torch.float32 if device == "cpu" else "auto")
     try:

@@ -1,0 +1,47 @@
+"""Each token is the mean of a region; all that is learned is the projector behind it."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
+from foveate.compress.regions import RegionConfig, mean_of_regions, region_grid
+
+
+@dataclass(frozen=True)
+class AveragePoolConfig(RegionConfig):
+    """Settings of average pooling."""
+
+
+@register_learned("average-pool", config=AveragePoolConfig, paper="baseline")
+class AveragePool(LearnedCompressor):
+    """One token a region: the mean of its patches. No weights."""
+
+    def __init__(self, config: AveragePoolConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
+        """One count: the number of regions."""
+        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
+        return (rows * columns,)
+
+    def forward(
+        self,
+        patches: Float[Tensor, "B N D"],
+        multi_level: Float[Tensor, "B N M"] | None = None,
+        text: Float[Tensor, "B 1 T"] | None = None,
+        *,
+        grid: Grid | None = None,
+        tokens: int | None = None,
+    ) -> Float[Tensor, "B n D"]:
+        """One token a region."""
+        place = self._place(patches, grid)
+        self.count(place, tokens)
+        return mean_of_regions(patches, place, self.config.kernel)
+
+    def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
+        """One addition a feature."""
+        rows, columns = as_grid(grid or self.config.grid)
+        return rows * columns * self.config.width

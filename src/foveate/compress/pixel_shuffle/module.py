@@ -1,0 +1,51 @@
+"""Patches of a region side by side, through one linear layer.
+
+Source: the pixel shuffle of Idefics3 (arXiv 2408.12637) and InternVL 1.5 (arXiv 2404.16821).
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
+from foveate.compress.regions import RegionConfig, region_grid, regions
+
+
+@dataclass(frozen=True)
+class PixelShuffleConfig(RegionConfig):
+    """Settings of the pixel shuffle."""
+
+
+@register_learned("pixel-shuffle", config=PixelShuffleConfig, paper="2408.12637")
+class PixelShuffle(LearnedCompressor):
+    """One token a region: its patches side by side through a linear layer."""
+
+    def __init__(self, config: PixelShuffleConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.linear = nn.Linear(config.kernel**2 * config.width, config.width)
+
+    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
+        """One count: the number of regions."""
+        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
+        return (rows * columns,)
+
+    def forward(
+        self,
+        patches: Float[Tensor, "B N D"],
+        multi_level: Float[Tensor, "B N M"] | None = None,
+        text: Float[Tensor, "B 1 T"] | None = None,
+        *,
+        grid: Grid | None = None,
+        tokens: int | None = None,
+    ) -> Float[Tensor, "B n D"]:
+        """One token a region."""
+        place = self._place(patches, grid)
+        self.count(place, tokens)
+        return self.linear(regions(patches, place, self.config.kernel)[0].flatten(2))
+
+    def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
+        """Multiply-adds, counted twice, of one tile."""
+        side = self.config.kernel
+        return 2 * self.count(grid, tokens) * side**2 * self.config.width**2

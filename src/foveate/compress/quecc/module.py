@@ -1,0 +1,98 @@
+"""The question is added to every patch; a strided convolution makes one query of each region.
+
+Source: Inference Optimal VLMs Need Fewer Visual Tokens and More Parameters (arXiv 2411.03312), section 4.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
+from foveate.compress.regions import (
+    EPS,
+    RegionAttention,
+    RegionAttentionConfig,
+    mlp,
+    plane,
+    region_grid,
+)
+
+
+@dataclass(frozen=True)
+class QueCCConfig(RegionAttentionConfig):
+    """Settings of QueCC.
+
+    Attributes:
+        text_gain: size of the question's vector beside the patches when training starts. The published 1
+            suits features of about that size; where they are larger the question would not be heard.
+    """
+
+    text_gain: int | float = 1.0
+
+
+@register_learned("quecc", config=QueCCConfig, paper="2411.03312")
+class QueCC(LearnedCompressor):
+    """One token a region, found by a query that is the question and the region's patches together.
+
+    A region that the kernel cuts short (see `foveate.compress.regions`) has its edge patches again in the
+    convolution, and only its own patches in the attention.
+    """
+
+    def __init__(self, config: QueCCConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.text = None
+        if config.text_width:
+            self.text = nn.Sequential(nn.Linear(config.text_width, width), nn.LayerNorm(width, EPS))
+        self.query = mlp(width, width)
+        self.pool = nn.Conv2d(width, width, config.kernel, stride=config.kernel, groups=width)
+        self.find = RegionAttention(config.multi_level_width, width, config.heads)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew; the convolution starts as the mean of its region."""
+        super().reset_parameters()
+        nn.init.constant_(self.pool.weight, 1 / self.config.kernel**2)
+        nn.init.zeros_(self.pool.bias)  # type: ignore[arg-type]
+        if self.text is not None:
+            nn.init.constant_(self.text[1].weight, self.config.text_gain)  # type: ignore[arg-type]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Several vision layers, and the question unless `text_width` is 0."""
+        return ("multi_level", "text") if self.text else ("multi_level",)
+
+    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
+        """One count: the number of regions."""
+        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
+        return (rows * columns,)
+
+    def forward(
+        self,
+        patches: Float[Tensor, "B N D"],
+        multi_level: Float[Tensor, "B N M"] | None = None,
+        text: Float[Tensor, "B 1 T"] | None = None,
+        *,
+        grid: Grid | None = None,
+        tokens: int | None = None,
+    ) -> Float[Tensor, "B n D"]:
+        """One token a region."""
+        place, kernel = self._place(patches, grid), self.config.kernel
+        self.count(place, tokens)
+        asked = patches
+        if self.text is not None:
+            asked = patches + self.text(self._needed("text", text))
+        pooled = self.pool(plane(self.query(asked), place, kernel, "replicate"))
+        levels = self._needed("multi_level", multi_level)
+        carried = patches if self.config.carry else None
+        return self.find(pooled.flatten(2).mT, levels, place, kernel, carried)
+
+    def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
+        """Multiply-adds, counted twice, of one tile."""
+        rows, columns = as_grid(grid or self.config.grid)
+        patches, width = rows * columns, self.config.width
+        queries = patches * (2 * width**2 + width)
+        found = self.find.flops(patches, self.count(grid, tokens))
+        return 2 * (queries + self.config.text_width * width) + found

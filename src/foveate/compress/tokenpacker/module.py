@@ -1,0 +1,66 @@
+"""Patches shrunk by interpolation ask, each in its own region, for the finer detail.
+
+Source: TokenPacker: Efficient Visual Projector for Multimodal LLM (arXiv 2407.02392), section 3.2.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
+from foveate.compress.regions import EPS, RegionAttention, RegionAttentionConfig, region_grid
+
+
+@dataclass(frozen=True)
+class TokenPackerConfig(RegionAttentionConfig):
+    """Settings of TokenPacker."""
+
+
+@register_learned("tokenpacker", config=TokenPackerConfig, paper="2407.02392")
+class TokenPacker(LearnedCompressor):
+    """One token a region: the picture shrunk bilinearly, each pixel attending to its region."""
+
+    def __init__(self, config: TokenPackerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.query = nn.Sequential(nn.Linear(width, width, bias=False), nn.LayerNorm(width, EPS))
+        self.find = RegionAttention(config.multi_level_width, width, config.heads)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Several vision layers."""
+        return ("multi_level",)
+
+    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
+        """One count: the number of regions."""
+        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
+        return (rows * columns,)
+
+    def forward(
+        self,
+        patches: Float[Tensor, "B N D"],
+        multi_level: Float[Tensor, "B N M"] | None = None,
+        text: Float[Tensor, "B 1 T"] | None = None,
+        *,
+        grid: Grid | None = None,
+        tokens: int | None = None,
+    ) -> Float[Tensor, "B n D"]:
+        """One token a region; the question is not looked at."""
+        place, kernel = self._place(patches, grid), self.config.kernel
+        self.count(place, tokens)
+        small = F.interpolate(
+            patches.mT.unflatten(2, place), size=region_grid(place, kernel), mode="bilinear"
+        )
+        queries = self.query(small.flatten(2).mT)
+        levels = self._needed("multi_level", multi_level)
+        carried = patches if self.config.carry else None
+        return self.find(queries, levels, place, kernel, carried)
+
+    def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
+        """Multiply-adds, counted twice, of one tile."""
+        rows, columns = as_grid(grid or self.config.grid)
+        made = self.count(grid, tokens)
+        return 2 * made * self.config.width**2 + self.find.flops(rows * columns, made)

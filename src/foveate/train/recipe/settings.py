@@ -1,0 +1,102 @@
+"""All that a training is: compressor, data, how long; one record that travels with every checkpoint."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from foveate.errors import InputError
+
+RECORD = "foveate_train.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the two stages.
+
+    Attributes:
+        epochs: passes over the data; 0 leaves the stage out.
+        peak: highest learning rate.
+        llm: whether the LLM is trained too, not only compressor and projector.
+    """
+
+    epochs: int | float
+    peak: float
+    llm: bool
+
+
+FIRST, SECOND = Stage(1, 1e-3, llm=False), Stage(1, 2e-5, llm=True)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a compressor is trained; the defaults are LLaVA-1.5's (arXiv 2310.03744), as QueCC uses them.
+
+    Attributes:
+        model: a stock LLaVA-OneVision: "foveate-mini", a folder, or a hub id.
+        data: a LLaVA JSON or JSONL file, "hf:NAME_OR_FOLDER", or "scenes:TASKS:COUNT".
+        compressor: its `name` and settings.
+        multi_level_layers: vision layers side by side, for compressors that look at several.
+        query_encoding: "llm", "embedding" or "none".
+        views: "base", or "all" with tiles.
+        images: folder that image paths are relative to; default the data file's.
+        stages: compressor and projector first, then the LLM too.
+        batch: examples a device and step.
+        accumulate: steps whose gradients are added up before the weights move.
+        bf16: whether to compute in bfloat16.
+        save_every: steps between checkpoints.
+        warmup: share of the steps in which the learning rate rises.
+    """
+
+    model: str
+    data: str
+    compressor: Mapping[str, Any]
+    multi_level_layers: tuple[int, ...] = ()
+    query_encoding: str = "none"
+    views: str = "base"
+    images: str | None = None
+    stages: tuple[Stage, Stage] = field(default=(FIRST, SECOND))
+    batch: int = 16
+    accumulate: int = 1
+    bf16: bool = False
+    save_every: int = 500
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.accumulate, self.save_every) < 1:
+            raise InputError(
+                f"batch, accumulate and save_every must be at least 1, got {self.batch}, "
+                f"{self.accumulate} and {self.save_every}"
+            )
+        if min(stage.epochs for stage in self.stages) < 0 or not any(s.epochs for s in self.stages):
+            raise InputError(f"epochs must be at least 0 and not all 0, got {self.stages}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that `json` can write."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def claim(folder: Path, recipe: Recipe, data_hash: str) -> None:
+    """Write down what `folder` holds, or find that it holds the same training already.
+
+    Raises:
+        InputError: it holds another training; the message names what differs.
+    """
+    mine = {"recipe": recipe.to_dict(), "data_hash": data_hash}
+    path = folder / RECORD
+    if path.exists():
+        held = json.loads(path.read_text())
+        names = [name.name for name in fields(recipe)]
+        changed = [name for name in names if held["recipe"].get(name) != mine["recipe"][name]]
+        changed += ["data_hash"] if held["data_hash"] != data_hash else []
+        if changed:
+            raise InputError(
+                f"{folder} holds a training with other settings ({', '.join(changed)} differ); "
+                "go on with the same ones, or choose another folder"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(mine, indent=1) + "\n")

@@ -1,0 +1,208 @@
+"""One cell: a compressor, projector and LLM trained on the same questions as all others, then asked."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foveate.models.compressed import CompressedForConditionalGeneration, with_compressor
+from foveate.models.compressed.question import question_vectors
+from foveate.train.mini.packing import IGNORED, Packer, answer_loss, forward, turn_hits
+from foveate.train.mini.schedule import adamw, learning_rate, set_learning_rate
+from foveate.train.rivals.features import Pictures
+from foveate.train.scenes.sample import Question
+
+COUNTS = (36, 16, 4, 1)
+KERNELS = {36: 2, 16: 3, 4: 6, 1: 12}
+LEVELS = [1, 2, 3, 4]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """How one compressor enters the comparison.
+
+    Attributes:
+        compressor: its name.
+        query: the question's encoding; "none" for those that do not look at it.
+        elastic: whether one training serves every count.
+        more: other settings of the compressor.
+    """
+
+    compressor: str
+    query: str = "none"
+    elastic: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self, tokens: int) -> dict[str, Any]:
+        """Settings of `with_compressor` for one count, or for all where it is elastic."""
+        knobs: dict[str, Any] = {"kernel": KERNELS[tokens]}
+        if self.compressor == "m3":
+            knobs = {"kernels": sorted(KERNELS.values())}
+        elif self.compressor == "mqt":
+            knobs = {"most": COUNTS[0]}
+        return {
+            "compressor": {"name": self.compressor, **knobs, **self.more},
+            "multi_level_layers": LEVELS,
+            "query_encoding": self.query,
+        }
+
+
+CARRY = {"carry": True}
+ASKED = {"carry": True, "text_gain": 4.0}  # the tower's features are about four times as large as 1
+RIVALS = {
+    "quecc": Rival("quecc", "llm", more=ASKED),
+    "quecc, embedding": Rival("quecc", "embedding", more=ASKED),
+    "quecc, no question": Rival("quecc", more=CARRY),
+    "quecc, as published": Rival("quecc", "llm"),
+    "tokenpacker": Rival("tokenpacker", more=CARRY),
+    "tokenpacker, as published": Rival("tokenpacker"),
+    "average-pool": Rival("average-pool"),
+    "m3": Rival("m3", elastic=True),
+    "mqt": Rival("mqt", elastic=True),
+}
+
+
+@dataclass(frozen=True)
+class RivalRecipe:
+    """How every cell is trained, in two stages as LLaVA: compressor and projector, then the LLM too.
+
+    Attributes:
+        steps: of both stages.
+        first_stage: share of the steps in which the LLM is frozen.
+        batch: pictures a step, one question each.
+        peak: highest learning rate of compressor and projector.
+        peak_llm: highest learning rate of the LLM.
+    """
+
+    steps: int = 1000
+    first_stage: float = 0.2
+    batch: int = 32
+    peak: float = 2e-3
+    peak_llm: float = 1e-3
+    warmup: int = 50
+    weight_decay: float = 0.02
+
+
+class Trainee:
+    """A compressed model under training, and how it is asked.
+
+    Attributes:
+        model: it.
+        query: the question's encoding.
+    """
+
+    def __init__(self, stock: Any, packer: Packer, rival: Rival, tokens: int, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.model: CompressedForConditionalGeneration = with_compressor(
+            stock, **rival.settings(tokens)
+        )
+        self.packer, self.query = packer, rival.query
+
+    def states(
+        self, levels: list[Any], questions: list[Question], tokens: int
+    ) -> tuple[Float[Tensor, "B T D"], Any]:
+        """Final states of the text of each question, one a picture, and that text."""
+        vectors = None if self.query == "none" else self.ask(questions)
+        visual = self.model.model.compress(levels, vectors, tokens)
+        turns = self.packer.pack([[question] for question in questions])
+        return forward(self.model, self.packer.header, visual, turns)[0], turns  # type: ignore[arg-type]
+
+    def ask(self, questions: list[Question]) -> Float[Tensor, "B T"]:
+        """The vector of each question; those that are the same are made once."""
+        texts = sorted({question.text for question in questions})
+        rows = self.packer.tokenizer(texts, padding=True, return_tensors="pt")
+        language = self.model.model.language_model
+        made = question_vectors(language, self.query, rows["input_ids"], rows["attention_mask"])
+        return made[torch.tensor([texts.index(question.text) for question in questions])]
+
+    def loss(self, levels: list[Any], questions: list[Question], tokens: int) -> Tensor:
+        """Cross entropy of the answers, each answer counting once however long it is."""
+        states, turns = self.states(levels, questions, tokens)
+        asked = turns.target != IGNORED
+        losses = nn.functional.cross_entropy(
+            self.model.lm_head(states[asked]), turns.target[asked], reduction="none"
+        )
+        row = asked.nonzero()[:, 0]
+        return (losses / torch.bincount(row)[row]).sum() / len(questions)
+
+    @torch.no_grad()
+    def right(self, pictures: Pictures, tokens: int, size: int = 50) -> list[bool]:
+        """For each picture whether its answer, end and all, is what greedy decoding would say.
+
+        Each answer token is predicted behind the right ones; all of them are right exactly when greedy
+        decoding writes the answer and stops.
+        """
+        found: list[bool] = []
+        for first in range(0, len(pictures.questions), size):
+            rows = list(range(first, min(first + size, len(pictures.questions))))
+            questions = [pictures.questions[row][0] for row in rows]
+            states, turns = self.states(pictures.batch(rows), questions, tokens)
+            hits = turn_hits(turns, answer_loss(self.model, states, turns)[1])  # type: ignore[arg-type]
+            found += [row[0] for row in hits]
+        return found
+
+
+def train(
+    trainee: Trainee,
+    pictures: Pictures,
+    rival: Rival,
+    tokens: int,
+    recipe: RivalRecipe,
+    seed: int,
+    report: Callable[[int, float], None] = lambda step, loss: None,
+) -> float:
+    """Train in place; which pictures and questions come when depends on seed and step alone.
+
+    Returns:
+        seconds it took.
+    """
+    model, began = trainee.model, time.monotonic()
+    core = model.model
+    fresh = [*core.compressor.parameters(), *core.multi_modal_projector.parameters()]
+    language = list(core.language_model.parameters())
+    optimizer = adamw(fresh, recipe.weight_decay)
+    for group in adamw(language, recipe.weight_decay).param_groups:
+        optimizer.add_param_group({**group, "scale": recipe.peak_llm / recipe.peak})
+    order = np.random.default_rng(seed)
+    rows: list[int] = []
+    visits = [0] * len(pictures.questions)
+    for step in range(recipe.steps):
+        if step in (0, int(recipe.first_stage * recipe.steps)):
+            for parameter in language:
+                parameter.requires_grad_(step > 0)
+        set_learning_rate(optimizer, learning_rate(step, recipe.steps, recipe.peak, recipe.warmup))
+        if len(rows) < recipe.batch:
+            rows += order.permutation(len(visits)).tolist()
+        now, rows = rows[: recipe.batch], rows[recipe.batch :]
+        questions = [
+            pictures.questions[row][visits[row] % len(pictures.questions[row])] for row in now
+        ]
+        for row in now:
+            visits[row] += 1
+        levels = pictures.batch(now)
+        optimizer.zero_grad()
+        total = 0.0
+        asked = counts_of(trainee, rival, tokens, step, seed)
+        for count in asked:
+            loss = trainee.loss(levels, questions, count) / len(asked)
+            loss.backward()
+            total += loss.item()
+        nn.utils.clip_grad_norm_([*fresh, *language], 1.0)
+        optimizer.step()
+        report(step + 1, total)
+    model.eval()
+    return time.monotonic() - began
+
+
+def counts_of(trainee: Trainee, rival: Rival, tokens: int, step: int, seed: int) -> list[int]:
+    """Token counts of one step: M3 takes all its scales, MQT draws one, the others have one."""
+    if rival.compressor == "m3":
+        return list(COUNTS)
+    if rival.compressor == "mqt":
+        return [int(np.random.default_rng([seed, step, 4]).choice(COUNTS))]
+    return [tokens]
