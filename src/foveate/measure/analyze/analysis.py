@@ -17,7 +17,7 @@ from foveate.measure.analyze.hiding import agreement
 from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
 from foveate.measure.run.answering import answer, shown
 from foveate.measure.statistics import Difference, paired_difference
-from foveate.measure.tasks import Task
+from foveate.measure.tasks import Item, Task
 from foveate.models.attention import watch
 from foveate.prune.aim import AIMPrune
 from foveate.reduction import Reduction
@@ -107,53 +107,74 @@ def analyze(
     prompts = [
         vlm.batch([(shown(item, sampling or Sampling()), item.question)]) for _, item in asked
     ]
-    total, done = 4 + (layers - 1) + len(KEEPS) + 2, 0
-
-    def scores(reduction: Reduction) -> list[float]:
-        nonlocal done
-        found = [
-            task.score(item, answer(vlm, inputs, reduction, task.answer_tokens)[0][0])
-            for (task, item), inputs in zip(asked, prompts, strict=True)
-        ]
-        done += 1
-        seen(done, total)
-        return found
-
-    base = scores(Reduction())
+    trials = Trials(vlm, asked, prompts, seen, total=4 + (layers - 1) + len(KEEPS) + 2)
+    names = [task.name for task, _ in asked]
     mass = visual_mass(vlm, prompts)
-    neighbours, merged = redundancy(vlm, [task.name for task, _ in asked], prompts)
-    hidden = {what: agreement(vlm, prompts, hide=what) for what in ("text", "visual")}
-    done += 3
-
-    def tried(what: str, value: int | float | str, reduction: Reduction) -> Tried:
-        found = scores(reduction)
-        return Tried(what, value, fmean(found), paired_difference(base, found))
-
+    neighbours, merged = redundancy(vlm, names, prompts)
+    without_text, without_visual = (agreement(vlm, prompts, hide=w) for w in ("text", "visual"))
+    trials.passed(3)
     rows = [
-        tried("drop after", layer, Reduction(inside=DropAfter(layer)))
+        trials.tried("drop after", layer, Reduction(inside=DropAfter(layer)))
         for layer in range(layers - 1)
     ]
-    rows += [tried("keep", keep, Reduction(before=AIMMerge(keep))) for keep in KEEPS]
+    rows += [trials.tried("keep", keep, Reduction(before=AIMMerge(keep))) for keep in KEEPS]
     prune, keep = suggest(rows, layers)
-    window = prune or AIMPrune().prune
     rows += [
-        tried("score", name, Reduction(inside=pruner)) for name, pruner in scores_of(window).items()
+        trials.tried("score", name, Reduction(inside=pruner))
+        for name, pruner in scores_of(prune or AIMPrune().prune).items()
     ]
-    names = [task.name for task, _ in asked]
-    counts = {name: names.count(name) for name in dict.fromkeys(names)}
     return Analysis(
         layers=layers,
-        questions=counts,
-        accuracy=fmean(base),
+        questions={name: names.count(name) for name in dict.fromkeys(names)},
+        accuracy=fmean(trials.base),
         neighbours=neighbours,
         merged=merged,
         visual_mass=mass,
-        without_text=hidden["text"],
-        without_visual=hidden["visual"],
+        without_text=without_text,
+        without_visual=without_visual,
         tried=rows,
         prune=prune,
         keep=keep,
     )
+
+
+class Trials:
+    """The same questions under one reduction after another, each beside unreduced.
+
+    Attributes:
+        base: scores of the unreduced model.
+    """
+
+    def __init__(
+        self,
+        vlm: VLM,
+        asked: Sequence[tuple[Task, Item]],
+        prompts: Sequence[dict[str, Any]],
+        seen: Callable[[int, int], None],
+        total: int,
+    ) -> None:
+        self.vlm, self.asked, self.prompts = vlm, asked, prompts
+        self.seen, self.done, self.total = seen, 0, total
+        self.base = self.scores(Reduction())
+
+    def passed(self, passes: int) -> None:
+        """So many more passes over the questions are done."""
+        self.done += passes
+        self.seen(self.done, self.total)
+
+    def scores(self, reduction: Reduction) -> list[float]:
+        """Score of every question."""
+        found = [
+            task.score(item, answer(self.vlm, inputs, reduction, task.answer_tokens)[0][0])
+            for (task, item), inputs in zip(self.asked, self.prompts, strict=True)
+        ]
+        self.passed(1)
+        return found
+
+    def tried(self, what: str, value: int | float | str, reduction: Reduction) -> Tried:
+        """What the reduction costs."""
+        found = self.scores(reduction)
+        return Tried(what, value, fmean(found), paired_difference(self.base, found))
 
 
 def scores_of(window: tuple[int | float, int | float]) -> dict[str, AIMPrune]:
