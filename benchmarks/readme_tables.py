@@ -83,6 +83,29 @@ def accuracy() -> str:
     )
 
 
+def zoo() -> str:
+    """Methods before the LLM on foveate-mini, the best on average first."""
+    record = json.loads((ROOT / "results" / "zoo.json").read_text())
+    cells = {(row["method"], row["budget"], row["task"]): row for row in record["rows"]}
+    names = {row["method"]: [] for row in record["rows"] if row["method"] != "unreduced"}
+    budgets = sorted({row["budget"] for row in record["rows"]} - {1.0}, reverse=True)
+    tasks = [task["name"] for task in record["run"]["tasks"]]
+    for name, means in names.items():
+        means += [cells[name, budget, "mean"]["accuracy"] for budget in budgets]
+
+    def line(name: str, budget: float) -> str:
+        return " / ".join(f"{100 * cells[name, budget, task]['accuracy']:.0f}" for task in tasks)
+
+    ranked = sorted(names, key=lambda name: -sum(names[name]))
+    rows = [["unreduced", *[line("unreduced", 1.0)] * len(budgets)]]
+    rows += [[f"`{name}`", *(line(name, budget) for budget in budgets)] for name in ranked]
+    count = min(row["n"] for row in record["rows"] if row["task"] in tasks)
+    return (
+        markdown(["method", *(f"{budget:.4g} of the tokens" for budget in budgets)], rows)
+        + f"\n\nRight answers in percent, {' / '.join(tasks)}, {count} held-out questions a task."
+    )
+
+
 def families() -> str:
     """What works on which family."""
     rows = [
@@ -100,7 +123,13 @@ def methods() -> str:
     return markdown(["name", "works", "what it does", "source"], rows)
 
 
-TABLES = {"speed": speed, "accuracy": accuracy, "families": families, "methods": methods}
+TABLES = {
+    "speed": speed,
+    "accuracy": accuracy,
+    "zoo": zoo,
+    "families": families,
+    "methods": methods,
+}
 
 
 def filled(text: str) -> str:

