@@ -4,8 +4,8 @@
 
 foveate-mini's tower stays frozen; compressor, projector and LLM are trained on the same questions for
 the same steps, then asked held-out ones. Features are made once and each finished cell goes to a
-journal: run the same command again after a kill and it goes on. While it runs it tells validation
-accuracy only; the test split is looked at in the summary, results/compressors.json.
+journal, runs/compressors/journal.jsonl: run the same command again after a kill and it goes on. It
+tells validation accuracy only; answers to the test split are written down, not shown.
 """
 
 import argparse
