@@ -39,9 +39,9 @@ class DivPrune(KeepShare):
 def diverse(features: Float[Tensor, "B N D"], count: int) -> Int[Tensor, "B K"]:
     """Greedy max-min choice of `count` rows by cosine distance, in the order in which they are chosen."""
     unit = F.normalize(features.float(), dim=-1)
-    distance = 1 - unit @ unit.mT
-    itself = torch.eye(features.shape[1], dtype=torch.bool, device=features.device)
-    chosen = [distance.masked_fill(itself, torch.inf).amin(-1).argmax(-1)]
+    distance = (unit @ unit.mT).neg_().add_(1)  # in place: N x N is the most that this holds
+    distance.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    chosen = [distance.amin(-1).argmax(-1)]
     nearest = torch.full(distance.shape[:2], torch.inf, device=features.device)
     each = torch.arange(len(unit), device=unit.device)
     for _ in range(count - 1):

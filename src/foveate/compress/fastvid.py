@@ -5,7 +5,7 @@ neighbouring frames differ. In each segment every fourth frame is an anchor: its
 and take in all tokens of the segment that are most like them; the rest of the budget goes to the tokens
 with the most attention in the encoder. Frames are compared by their mean token (the paper: by the
 encoder's pooled one), and attention is ranked over a segment (the paper: over each frame). An image is a
-clip of one frame.
+clip of one frame. The defaults were written from memory of the paper and not checked against its text.
 """
 
 from dataclasses import dataclass, replace
