@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from foveate.compress.learned import LearnedConfig
+from foveate.compress.learned import Grid, LearnedCompressor, LearnedConfig, as_grid
 from foveate.errors import InputError
 
 EPS = 1e-6  # of layer norms, as published
@@ -157,3 +157,12 @@ def mlp(inside: int, width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inside, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width, EPS)
     )
+
+
+class RegionCompressor(LearnedCompressor):
+    """Base of compressors that make one token of each region."""
+
+    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
+        """One count: the number of regions."""
+        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
+        return (rows * columns,)

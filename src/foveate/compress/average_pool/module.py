@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
-from foveate.compress.regions import RegionConfig, mean_of_regions, region_grid
+from foveate.compress.learned import Grid, as_grid, register_learned
+from foveate.compress.regions import RegionCompressor, RegionConfig, mean_of_regions
 
 
 @dataclass(frozen=True)
@@ -15,17 +15,12 @@ class AveragePoolConfig(RegionConfig):
 
 
 @register_learned("average-pool", config=AveragePoolConfig, paper="baseline")
-class AveragePool(LearnedCompressor):
+class AveragePool(RegionCompressor):
     """One token a region: the mean of its patches. No weights."""
 
     def __init__(self, config: AveragePoolConfig) -> None:
         super().__init__()
         self.config = config
-
-    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
-        """One count: the number of regions."""
-        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
-        return (rows * columns,)
 
     def forward(
         self,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
-from foveate.compress.regions import RegionConfig, region_grid, regions
+from foveate.compress.learned import Grid, register_learned
+from foveate.compress.regions import RegionCompressor, RegionConfig, regions
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,13 @@ class PixelShuffleConfig(RegionConfig):
 
 
 @register_learned("pixel-shuffle", config=PixelShuffleConfig, paper="2408.12637")
-class PixelShuffle(LearnedCompressor):
+class PixelShuffle(RegionCompressor):
     """One token a region: its patches side by side through a linear layer."""
 
     def __init__(self, config: PixelShuffleConfig) -> None:
         super().__init__()
         self.config = config
         self.linear = nn.Linear(config.kernel**2 * config.width, config.width)
-
-    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
-        """One count: the number of regions."""
-        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
-        return (rows * columns,)
 
     def forward(
         self,

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
+from foveate.compress.learned import Grid, as_grid, register_learned
 from foveate.compress.regions import (
     EPS,
     RegionAttention,
     RegionAttentionConfig,
+    RegionCompressor,
     mlp,
     plane,
-    region_grid,
 )
 
 
@@ -32,7 +32,7 @@ class QueCCConfig(RegionAttentionConfig):
 
 
 @register_learned("quecc", config=QueCCConfig, paper="2411.03312")
-class QueCC(LearnedCompressor):
+class QueCC(RegionCompressor):
     """One token a region, found by a query that is the question and the region's patches together.
 
     A region that the kernel cuts short (see `foveate.compress.regions`) has its edge patches again in the
@@ -63,11 +63,6 @@ class QueCC(LearnedCompressor):
     def needs(self) -> tuple[str, ...]:
         """Several vision layers, and the question unless `text_width` is 0."""
         return ("multi_level", "text") if self.text else ("multi_level",)
-
-    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
-        """One count: the number of regions."""
-        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
-        return (rows * columns,)
 
     def forward(
         self,

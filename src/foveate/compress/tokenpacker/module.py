@@ -9,8 +9,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.compress.learned import Grid, LearnedCompressor, as_grid, register_learned
-from foveate.compress.regions import EPS, RegionAttention, RegionAttentionConfig, region_grid
+from foveate.compress.learned import Grid, as_grid, register_learned
+from foveate.compress.regions import (
+    EPS,
+    RegionAttention,
+    RegionAttentionConfig,
+    RegionCompressor,
+    region_grid,
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class TokenPackerConfig(RegionAttentionConfig):
 
 
 @register_learned("tokenpacker", config=TokenPackerConfig, paper="2407.02392")
-class TokenPacker(LearnedCompressor):
+class TokenPacker(RegionCompressor):
     """One token a region: the picture shrunk bilinearly, each pixel attending to its region."""
 
     def __init__(self, config: TokenPackerConfig) -> None:
@@ -33,11 +39,6 @@ class TokenPacker(LearnedCompressor):
     def needs(self) -> tuple[str, ...]:
         """Several vision layers."""
         return ("multi_level",)
-
-    def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
-        """One count: the number of regions."""
-        rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)
-        return (rows * columns,)
 
     def forward(
         self,
