@@ -118,7 +118,7 @@ def token_importance(
     factor = (width**-0.5 if scaling is None else scaling) / temperature
     # heads that share a key are rows of one product
     query = query.detach().unflatten(1, (groups, -1)).flatten(0, 1).float()
-    key = (key.detach().float() * factor).flatten(0, 1)
+    key = (key.detach().float() * factor).flatten(0, 1).mT.contiguous()
     if valid is None:
         valid = torch.ones(batch, count, dtype=torch.bool, device=query.device)
     start = (valid / valid.sum(1, keepdim=True).clamp(min=1)).float().repeat_interleave(heads, 0)
@@ -128,17 +128,22 @@ def token_importance(
     size = CPU_BLOCK if query.device.type == "cpu" else BLOCK
     space = query.new_empty(max(size, all_heads * count))
     room = query.new_empty(all_heads * steps * count)
+    largest = min(max(math.isqrt(size // all_heads), 1), count)  # rows of the block at the top left
+    future = torch.ones(largest, largest, dtype=torch.bool, device=query.device).triu(1)
     high = count
     while high:
         low = _first_row(high, size // (all_heads * high))
-        flow = _flow(query[:, :, low:high], key[:, :high], padding, space)
+        flow = _flow(query[:, :, low:high], key[..., :high], future, padding, space)
+        arrived = mass[..., low:high]
+        rows = [arrived[:, :1]]
         for step in range(steps):  # settle this block's own rows first
-            rows = mass[:, step + 1, None, low:high]
-            rows += mass[:, step, None, low:high] @ flow[..., low:]
+            settled = torch.baddbmm(arrived[:, step + 1, None], rows[step], flow[..., low:])
             if damping:
-                rows.mul_(1 - damping).add_(start[:, None, low:high], alpha=damping)
+                settled.mul_(1 - damping).add_(start[:, None, low:high], alpha=damping)
+            rows.append(settled)
+        arrived[:, -1:] = rows.pop()
         sent = room[: all_heads * steps * low].view(all_heads, steps, low)
-        mass[:, 1:, :low] += torch.bmm(mass[:, :steps, low:high], flow[..., :low], out=sent)
+        mass[:, 1:, :low] += torch.bmm(torch.cat(rows, 1), flow[..., :low], out=sent)
         high = low
     return mass[:, -1].unflatten(0, (batch, heads)).square().mean(1).sqrt()
 
@@ -152,18 +157,18 @@ def _first_row(high: int, rows: int) -> int:
 
 def _flow(
     query: Float[Tensor, "G R n d"],
-    key: Float[Tensor, "G K d"],
+    key: Float[Tensor, "G d K"],
+    future: Bool[Tensor, "L L"],
     padding: Bool[Tensor, "H N"] | None,
     space: Float[Tensor, " M"],
 ) -> Float[Tensor, "H n K"]:
     """The last n of K rows of the sharpened attention matrix, in `space`: they live until the next call."""
-    (groups, shared, rows, _), count = query.shape, key.shape[1]
+    (groups, shared, rows, _), count = query.shape, key.shape[2]
     flow = space[: groups * shared * rows * count].view(groups, shared * rows, count)
-    torch.bmm(query.flatten(1, 2), key.mT, out=flow)
+    torch.bmm(query.flatten(1, 2), key, out=flow)
     flow = flow.view(groups * shared, rows, count)
     low = count - rows
-    future = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu(1)
-    flow[..., low:].masked_fill_(future, -torch.inf)
+    flow[..., low:].masked_fill_(future[:rows, :rows], -torch.inf)
     if padding is None:
         return torch.softmax(flow, -1, out=flow)
     flow.masked_fill_(padding[:, None, :count], torch.finfo(flow.dtype).min)
