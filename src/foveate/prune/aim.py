@@ -162,7 +162,7 @@ def _flow(
     padding: Bool[Tensor, "H N"] | None,
     space: Float[Tensor, " M"],
 ) -> Float[Tensor, "H n K"]:
-    """The last n of K rows of the sharpened attention matrix, in `space`: they live until the next call."""
+    """The last n of K rows of the sharpened attention matrix, in `space` until the next call."""
     (groups, shared, rows, _), count = query.shape, key.shape[2]
     flow = space[: groups * shared * rows * count].view(groups, shared * rows, count)
     torch.bmm(query.flatten(1, 2), key, out=flow)
