@@ -44,10 +44,12 @@ def test_padding_neither_votes_nor_receives(left):
     torch.testing.assert_close(ours[:1], token_importance(query[:1], key[:1]), rtol=1e-4, atol=1e-9)
 
 
-def test_block_size_does_not_matter(monkeypatch):
+@pytest.mark.parametrize("rows", [7, 40])
+def test_block_size_does_not_matter(monkeypatch, rows):
+    """Blocks of fewer rows than a vector has, and of more: these end where a vector ends."""
     query, key = torch.randn(1, 4, 100, 16), torch.randn(1, 2, 100, 16)
     whole = token_importance(query, key)
-    monkeypatch.setattr(aim, "CPU_BLOCK", 7 * 4 * 100)
+    monkeypatch.setattr(aim, "CPU_BLOCK", rows * 4 * 100)
     torch.testing.assert_close(token_importance(query, key), whole, rtol=1e-4, atol=1e-9)
 
 

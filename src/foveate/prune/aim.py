@@ -129,7 +129,7 @@ def token_importance(
     space = query.new_empty(max(size, all_heads * count))
     room = query.new_empty(all_heads * steps * count)
     largest = min(max(math.isqrt(size // all_heads), 1), count)  # rows of the block at the top left
-    future = torch.ones(largest, largest, dtype=torch.bool, device=query.device).triu(1)
+    future = query.new_full((largest, largest), -torch.inf).triu(1)
     high = count
     while high:
         low = _first_row(high, size // (all_heads * high))
@@ -158,7 +158,7 @@ def _first_row(high: int, rows: int) -> int:
 def _flow(
     query: Float[Tensor, "G R n d"],
     key: Float[Tensor, "G d K"],
-    future: Bool[Tensor, "L L"],
+    future: Float[Tensor, "L L"],
     padding: Bool[Tensor, "H N"] | None,
     space: Float[Tensor, " M"],
 ) -> Float[Tensor, "H n K"]:
@@ -168,7 +168,7 @@ def _flow(
     torch.bmm(query.flatten(1, 2), key, out=flow)
     flow = flow.view(groups * shared, rows, count)
     low = count - rows
-    flow[..., low:].masked_fill_(future[:rows, :rows], -torch.inf)
+    flow[..., low:] += future[:rows, :rows]
     if padding is None:
         return torch.softmax(flow, -1, out=flow)
     flow.masked_fill_(padding[:, None, :count], torch.finfo(flow.dtype).min)
