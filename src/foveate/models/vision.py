@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foveate.errors import UnsupportedError
@@ -64,9 +64,19 @@ class EncoderWatch:
         self.patches, self.seen, self.flops = {}, [], 0
 
     def known(
-        self, modality: str, arguments: Mapping[str, Any], pooled: Tensor | Sequence[Tensor]
+        self,
+        modality: str,
+        arguments: Mapping[str, Any],
+        pooled: Tensor | Sequence[Tensor],
+        groups: Sequence[Int[Tensor, " _"]],
     ) -> dict[str, list[Tensor]]:
         """What the method needs of the encoding that has just run: for each image or clip (n, C).
+
+        Args:
+            modality: "image" or "video".
+            arguments: of the core's `get_image_features` or `get_video_features`.
+            pooled: features that these returned.
+            groups: of each image or clip, one number for each of its visual tokens.
 
         Raises:
             UnsupportedError: what is known of patches cannot be carried to the visual tokens.
@@ -88,7 +98,7 @@ class EncoderWatch:
         carried = self.family.carry(
             self.core, modality, arguments, torch.cat(kinds, dim=-1).float(), pooled
         )
-        sizes = [len(entry) for entry in pooled]
+        sizes = [len(entry) for entry in groups]
         if len(carried) != sum(sizes):
             raise UnsupportedError(
                 f"{self.family.model_type}: what is known of {kinds[0].shape[:2].numel()} patches cannot "

@@ -47,6 +47,7 @@ class CompressedModel(_Model):
         self,
         input_ids: Tensor | None = None,
         *,
+        inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
@@ -72,7 +73,15 @@ class CompressedModel(_Model):
             encoded["video"] = self.get_video_features(
                 pixel_values_videos, video_sample=video_sample, **asked
             )
-        return super().forward(input_ids=input_ids, mm_encoder_outputs=encoded, **kwargs)
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        for modality, output in encoded.items():
+            visual = torch.cat(list(output.pooler_output)).to(inputs_embeds)
+            masks = self.get_placeholder_mask(
+                input_ids, inputs_embeds, **{f"{modality}_features": visual}
+            )
+            inputs_embeds = inputs_embeds.masked_scatter(masks[modality == "video"], visual)
+        return super().forward(inputs_embeds=inputs_embeds, **kwargs)
 
     def get_image_features(
         self,
