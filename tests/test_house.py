@@ -39,10 +39,10 @@ ALLOWED = {
     "compress": LEAVES,
     "prune": LEAVES | {"prune", "prune.schedule"},
     "reduction": LEAVES | {"prune", "prune.schedule"},
-    "aim": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
+    "combine": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
     "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
-    "serve": LEAVES | {"aim", "measure", "plan", "reduction", "models", "serve"},
-    "harness": {"aim", "errors", "registry", "reduction", "models", "serve", "measure.tasks"},
+    "serve": LEAVES | {"combine", "measure", "plan", "reduction", "models", "serve"},
+    "harness": {"combine", "errors", "registry", "reduction", "models", "serve", "measure.tasks"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
     "testing": LEAVES | {"reduction", "models"},
     "cli_measure": {"errors", "shell", "serve", "measure"}

@@ -3,7 +3,7 @@ import json
 import pytest
 
 import foveate
-from foveate.aim import AIM, PAPER
+from foveate.combine.aim import AIM, PAPER
 from foveate.compress.aim import AIMMerge
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.prune.aim import AIMPrune

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foveate.aim import AIM as AIM
+    from foveate.combine.aim import AIM as AIM
     from foveate.errors import FoveateError as FoveateError
     from foveate.plan.law import fit_law as fit_law
     from foveate.plan.planner import plan as plan
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from foveate.tokens import VisionTokens as VisionTokens
 
 _HOMES = {
-    "AIM": "foveate.aim",
+    "AIM": "foveate.combine.aim",
     "FoveateError": "foveate.errors",
     "Reduction": "foveate.reduction",
     "Report": "foveate.reduction",

@@ -65,8 +65,7 @@ def discover(*packages: str) -> None:
 
 def methods() -> dict[str, Method]:
     """All methods by name, sorted."""
-    discover("foveate.compress", "foveate.prune")
-    importlib.import_module("foveate.aim")
+    discover("foveate.compress", "foveate.prune", "foveate.combine")
     return dict(sorted(_TABLE.items()))
 
 

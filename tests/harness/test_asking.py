@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import foveate
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.errors import InputError
 from foveate.harness.asking import Asker, generate_arguments
 from foveate.measure.tasks import task

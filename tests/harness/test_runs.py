@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foveate.aim import PAPER
+from foveate.combine.aim import PAPER
 from foveate.measure.configs import read_config
 from foveate.measure.hardware import hardware
 from foveate.measure.request import request_cost

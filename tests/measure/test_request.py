@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.errors import InputError, UnsupportedError
 from foveate.measure.configs import read_config
 from foveate.measure.hardware import TABLE

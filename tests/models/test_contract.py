@@ -3,7 +3,7 @@
 import pytest
 
 from foveate import testing
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.models.family import families
 
 REDUCTIONS = [AIM(0.5, (1, 4)), AIM(1.0, (0, 3)), AIM(0.25, None), AIM(0.3, (2, 6))]

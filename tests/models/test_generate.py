@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 
 import foveate
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.errors import UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.models.held import ReducedCache

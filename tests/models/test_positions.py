@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import foveate
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.models.family import families, family_of
 from foveate.testing import tiny
 

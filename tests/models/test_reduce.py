@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import foveate
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.testing import GREEDY, check_no_trace, fingerprint

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.errors import InputError
 from foveate.measure.configs import published, read_config
 from foveate.measure.hardware import TABLE

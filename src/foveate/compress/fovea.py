@@ -19,9 +19,9 @@ from foveate.registry import register
 from foveate.tokens import VisionTokens
 
 
-@register("fovea", stage="before", paper="foveate")
+@register("fovea-merge", stage="before", paper="foveate")
 @dataclass(frozen=True)
-class Fovea(KeepShare):
+class FoveaMerge(KeepShare):
     """Keep what differs most in a whole sample, and merge the rest into it.
 
     Attributes:

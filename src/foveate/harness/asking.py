@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.errors import InputError
 from foveate.reduction import Reduction, at_share, create
 from foveate.registry import method

@@ -133,6 +133,21 @@ class ScheduledPruner:
         """Shares kept after each pruning layer of an LLM of `layers` layers."""
         raise NotImplementedError
 
+    def keep_before(self, share: int | float, layers: int) -> float:
+        """Share of visual tokens to hand to the LLM, so that the mean layer computes `share` of them.
+
+        Args:
+            share: mean over the layers, of the visual tokens that the prompt had.
+            layers: depth of the LLM.
+
+        Raises:
+            InputError: not a share in (0, 1], or more than the schedule lets through.
+        """
+        check_keep(share)
+        through = mean_share(self.schedule(layers), layers)
+        check_reach(type(self).__name__, share, 0.0, through, layers)
+        return min(share / through, 1.0)
+
     @classmethod
     def candidates(cls: type[T], layers: int) -> Sequence[T]:
         """Settings of the method at this depth, from the cheapest to the dearest."""

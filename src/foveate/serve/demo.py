@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from foveate.aim import AIM
+from foveate.combine.aim import AIM
 from foveate.reduction import Reduction, Report
 from foveate.serve.drawing import draw_fates, stack
 from foveate.serve.examples import FOLDER

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 
 from foveate.compress.aim import AIMMerge, Order
 from foveate.errors import InputError
-from foveate.keep import check_keep
 from foveate.prune.aim import AIMPrune
-from foveate.prune.schedule import Bound, check_reach, mean_share
+from foveate.prune.schedule import Bound
 from foveate.reduction import Compressor, Pruner, Reduction
 from foveate.registry import register
 
@@ -49,10 +48,7 @@ class AIM(Reduction):
         Raises:
             InputError: not a share in (0, 1], or more than the window lets through.
         """
-        check_keep(share)
-        window = mean_share(AIMPrune().schedule(layers), layers)
-        check_reach(cls.__name__, share, 0.0, window, layers)
-        return cls(keep=min(share / window, 1.0))
+        return cls(keep=AIMPrune().keep_before(share, layers))
 
     @staticmethod
     def paper(name: str) -> Reduction:

@@ -1,0 +1,44 @@
+"""Fovea: keep what differs most before the LLM, prune what attention leaves aside inside it. foveate's own."""
+
+from dataclasses import dataclass, field
+
+from foveate.compress.fovea import FoveaMerge
+from foveate.prune.aim import AIMPrune
+from foveate.prune.schedule import Bound
+from foveate.reduction import Compressor, Pruner, Reduction
+from foveate.registry import register
+
+
+@register("fovea", stage="both", paper="foveate")
+@dataclass(frozen=True)
+class Fovea(Reduction):
+    """Keep what differs most in a whole sample, merge the rest into it, then prune as AIM does.
+
+    `Fovea(keep=1.0, prune=None)` is off. docs/concepts/fovea.md says how it was found and what it gains.
+
+    Attributes:
+        keep: share of each sample's tokens that reaches the LLM, in (0, 1].
+        prune: start and stop of pruning, as layer indices (int) or shares of depth (float), or None.
+    """
+
+    before: Compressor | None = field(init=False, repr=False, default=None)
+    inside: Pruner | None = field(init=False, repr=False, default=None)
+    keep: int | float = 0.25
+    prune: tuple[Bound, Bound] | None = (0.5, 0.786)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "before", FoveaMerge(self.keep))
+        object.__setattr__(self, "inside", None if self.prune is None else AIMPrune(self.prune))
+
+    @classmethod
+    def for_share(cls, share: int | float, layers: int) -> "Fovea":
+        """Keeping the share that, under the default window, leaves the mean layer `share`.
+
+        Args:
+            share: mean over the layers of the share of visual tokens that they compute.
+            layers: depth of the LLM.
+
+        Raises:
+            InputError: not a share in (0, 1], or more than the window lets through.
+        """
+        return cls(keep=AIMPrune().keep_before(share, layers))
