@@ -1,4 +1,4 @@
-"""Fovea: keep what differs most before the LLM, prune what attention leaves aside inside it. foveate's own."""
+"""Fovea, our own: keep what differs most before the LLM, then prune inside it as AIM does."""
 
 from dataclasses import dataclass, field
 
