@@ -19,8 +19,10 @@ import torch
 import foveate
 from foveate.measure.records import UNREDUCED, conditions
 from foveate.measure.report.cells import Cell, Records, read
-from foveate.measure.run.runner import Amount, Runner, fingerprint
+from foveate.measure.run.engines.local import Local
+from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
+from foveate.measure.run.worker import fingerprint
 from foveate.measure.statistics import paired_difference
 from foveate.measure.tasks.scenes import NAMES, SPLITS, Scenes
 
@@ -47,8 +49,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     vlm = foveate.load(arguments.model)
     runner = Runner(
-        vlm,
-        arguments.model,
+        Local(vlm, arguments.model),
         [
             UNREDUCED_SETTING,
             *(Setting(*key, reduction) for key, reduction in SETTINGS.items() if key != BASE),

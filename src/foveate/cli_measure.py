@@ -1,8 +1,9 @@
 """The commands that run models over questions and read the records; `foveate.cli` adds them."""
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -42,24 +43,28 @@ def measure(
     fps: Annotated[float | None, typer.Option(help="Frames taken a second of it.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default a GPU if any.")] = None,
+    engine: Annotated[str, typer.Option(help="local: here; ray: on several actors.")] = "local",
+    actors: Annotated[
+        int | None, typer.Option(help="With ray, how many; default one for each GPU.")
+    ] = None,
 ) -> None:
     """Ask a model every question under every method and budget; goes on where a killed run was."""
-    import torch
-
+    from foveate.measure.run.engines import engine as engine_named
     from foveate.measure.run.runner import Amount, Runner
     from foveate.measure.run.settings import settings
     from foveate.measure.tasks import task
     from foveate.serve.media import Sampling
-    from foveate.serve.vlm import load
 
     amount = Amount(samples, batch, timed, rounds, Sampling(frames, fps))
     asked = [task(name) for name in _names(tasks)]
-    if threads is not None:
-        torch.set_num_threads(threads)
-    vlm = load(model, device)
-    layers = len(vlm.family.language_model(vlm.model.model).layers)
-    chosen = settings(_names(methods), _shares(budgets), layers)
-    runner = Runner(vlm, model, chosen, asked, out, amount)
+    with engine_named(engine).start(model, device, threads, actors) as answering:
+        chosen = settings(_names(methods), _shares(budgets), answering.identity()["layers"])
+        _watch(Runner(answering, chosen, asked, out, amount))
+    sys.stderr.write(f"Wrote {out}; foveate report {out} reads it.\n")
+
+
+def _watch(runner: Any) -> None:
+    """Run, under a bar that tells how much is done and how long the rest takes."""
     columns = (
         *Progress.get_default_columns()[:3],
         MofNCompleteColumn(),
@@ -69,7 +74,6 @@ def measure(
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=300) as progress:
         bar = progress.add_task("starting", total=runner.total)
         runner.run(lambda done, what: progress.update(bar, completed=done, description=what))
-    sys.stderr.write(f"Wrote {out}; foveate report {out} reads it.\n")
 
 
 def report(
@@ -100,11 +104,15 @@ def analyze(
     data: Annotated[str, typer.Argument(help="Tasks or files, as --tasks of measure.")],
     samples: Annotated[int, typer.Option(help="Questions a task, at most.")] = 50,
     figure: Annotated[Path, typer.Option(help="Where the figure goes.")] = Path("analysis.png"),
+    out: Annotated[
+        Path | None, typer.Option(help="Where the numbers go, for foveate plan --analysis.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find which layers read visual tokens, how alike these are, and the schedule to start from."""
     from foveate.measure.analyze.analysis import analyze as run
     from foveate.measure.analyze.figure import draw
+    from foveate.measure.records import conditions
     from foveate.measure.tasks import task
     from foveate.serve.vlm import load
 
@@ -123,8 +131,12 @@ def analyze(
         )
     draw(found, figure)
     sys.stderr.write(f"Wrote {figure}\n")
+    document = {"model": model, "conditions": conditions(), **found.to_dict()}
+    if out is not None:
+        out.write_text(json.dumps(document, indent=1) + "\n")
+        sys.stderr.write(f"Wrote {out}; foveate plan {model} --budget 25% --analysis {out}\n")
     if as_json:
-        print_json(found.to_dict())
+        print_json(document)
         return
     table = Table("", "value", "accuracy", "against unreduced, points")
     for row in found.tried:

@@ -34,6 +34,9 @@ def plan(
     measured: Annotated[
         Path | None, typer.Option(help="Accuracies that benchmarks/accuracy.py wrote.")
     ] = None,
+    analysis: Annotated[
+        Path | None, typer.Option(help="Of this model, by foveate analyze --out: start there.")
+    ] = None,
     law: Annotated[
         str | None,
         typer.Option(help="No model: reasoning, ocr, a CSV, or shares: reasoning=0.8,ocr=0.2."),
@@ -44,6 +47,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Turn a budget into a reduction; --frames alone: how many fit; --law: which LLM, how many tokens."""
+    from foveate.plan.measured import read_measured
+
+    if analysis is not None and (law is not None or budget is None):
+        raise InputError("--analysis is where a model's plan starts: it takes a --budget, no --law")
     if law is not None:
         if model is not None:
             raise InputError(f"--law chooses a model, so it takes none, got {model!r}")
@@ -55,7 +62,8 @@ def plan(
     else:
         shown = _shown(images, frames, size, picture)
         knobs = {"text_tokens": text, "answer_tokens": answer, "machine": hardware}
-        _print_reduction(model, budget, shown, task, measured, knobs, as_json=as_json)
+        knobs |= {"measured": read_measured(measured) if measured else [], "analysis": analysis}
+        _print_reduction(model, budget, shown, task, knobs, as_json=as_json)
 
 
 def _shown(images: int, frames: int, size: str | None, picture: str | None) -> tuple[Any, list]:
@@ -74,18 +82,15 @@ def _print_reduction(
     budget: str,
     shown: tuple[Any, list],
     task: Any,
-    measured: Path | None,
     knobs: dict[str, Any],
     *,
     as_json: bool,
 ) -> None:
-    from foveate.plan.measured import read_measured
     from foveate.plan.planner import decide, plan_reduction
 
     media, pixels = shown
-    known = read_measured(measured) if measured else []
     chosen = decide(task, pixels)
-    found = plan_reduction(model, budget, media, task=chosen, measured=known, **knobs)
+    found = plan_reduction(model, budget, media, task=chosen, **knobs)
     document = {"keep": found.keep, "prune": found.prune, "why": found.why, "task": chosen}
     document |= {"accuracy": found.accuracy, "flops_share": found.flops_share}
     if as_json:

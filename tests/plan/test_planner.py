@@ -12,11 +12,12 @@ from foveate.measure.request import request_cost
 from foveate.measure.vision.encoder import Media
 from foveate.plan.budget import Budget
 from foveate.plan.frontier import optimum
-from foveate.plan.ladder import ORDER, ladder
+from foveate.plan.ladder import ORDER, Rung, ladder
 from foveate.plan.law import fit_points
 from foveate.plan.measured import Measured, pareto, read_measured
 from foveate.plan.planner import plan_frames, plan_reduction
 from foveate.plan.points import published as published_points
+from foveate.plan.suggestion import Suggestion, read_analysis
 
 CLIP, ONEVISION = Media(frames=32), "llava-onevision-7b"
 A100 = TABLE["a100"]
@@ -164,6 +165,67 @@ def test_accuracies_of_the_benchmark_are_read(tmp_path):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(InputError, match=r"bad.json must hold rows|a setting is keep"):
             read_measured(tmp_path / "bad.json")
+
+
+def analysed(layers=28, keep=0.5, prune=(16, 20)):
+    return Suggestion(layers, keep, prune)
+
+
+@pytest.mark.parametrize("task", ORDER)
+@pytest.mark.parametrize("prune", [None, (16, 20), (9, 17), (3, 4), (0, 8)])
+@pytest.mark.parametrize("keep", [1.0, 0.5, 1 / 64])
+def test_an_analysed_ladder_goes_down_from_the_suggestion(keep, prune, task):
+    config, media = read_config(ONEVISION), Media(frames=2)
+    top = Rung(keep, prune, "analysed")
+    rungs = list(ladder(28, 196, task, top))
+    assert rungs[0] is top
+    assert len({(rung.keep, rung.prune) for rung in rungs}) == len(rungs)
+    costs = [
+        request_cost(config, media, 10, keep=rung.keep, prune=rung.prune).prefill_flops
+        for rung in rungs
+    ]
+    assert costs == sorted(costs, reverse=True)
+    assert rungs[-1].prune[0] == 0
+    assert rungs[-1].keep <= max(keep, 0.016)
+    width = prune[1] - prune[0] if prune else 8
+    assert all(r.prune[1] - r.prune[0] == width for r in rungs if r.prune and r.prune[1] < 28)
+
+
+def test_a_plan_starts_from_the_analysis():
+    free = analysed()
+    for budget in (1.0, 0.5):  # all that it would give up is free, so it is given up first
+        plan = plan_reduction(ONEVISION, budget, CLIP, analysis=free)
+        assert (plan.keep, plan.prune, plan.accuracy) == (0.5, (16, 20), None)
+        assert "gave up what the analysis found free" in plan.why
+    less = plan_reduction(ONEVISION, 0.9 * plan.flops_share, CLIP, analysis=free)
+    assert less.keep == 0.5
+    assert less.prune == (14, 18)  # late layers go first, and the window stays as wide
+    assert "from an analysis on, reasoning: gave up late layers" in less.why
+    rows = [Measured("reasoning", 0.25, None, 0.9)]
+    assert plan_reduction(ONEVISION, 0.5, CLIP, analysis=free, measured=rows).accuracy == 0.9
+    with pytest.raises(InputError, match="analysis is of an LLM of 8 layers, this one has 28"):
+        plan_reduction(ONEVISION, 0.5, CLIP, analysis=analysed(8, 0.5, (2, 4)))
+
+
+def test_an_analysis_is_read(tmp_path):
+    path = tmp_path / "analysis.json"
+    for prune in ([16, 20], None):
+        path.write_text(json.dumps({"layers": 28, "keep": 0.5, "prune": prune, "more": 1}))
+        assert read_analysis(path) == analysed(prune=prune and tuple(prune))
+        plan = plan_reduction(ONEVISION, 0.5, CLIP, analysis=path)
+        assert plan == plan_reduction(ONEVISION, 0.5, CLIP, analysis=read_analysis(path))
+    for text, message in (
+        ("{", "not the JSON of foveate analyze"),
+        ('{"keep": 0.5}', "must hold layers, keep and prune"),
+        ('{"layers": 8, "keep": 0.5, "prune": [3]}', "must hold layers, keep and prune"),
+        ('{"layers": 8, "keep": 0.5, "prune": [3, 9]}', r"two layers of 8, got \(3, 9\)"),
+        ('{"layers": 8, "keep": 0, "prune": null}', "keep must be a share"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_analysis(path)
+    with pytest.raises(InputError, match="cannot read the analysis"):
+        read_analysis(tmp_path / "none.json")
 
 
 def test_one_call_for_the_three_questions():

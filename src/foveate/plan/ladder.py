@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foveate.errors import InputError
+from foveate.keep import kept_count
 
 Task = Literal["reasoning", "ocr"]
 START, STOP = 0.5, 0.786  # of the depth: AIM's (14, 22) of 28
@@ -30,7 +31,8 @@ class Rung:
     Attributes:
         keep: share of each group's visual tokens that reaches the LLM.
         prune: start and stop layer, None for no pruning.
-        stage: what was given up last: "nothing", "merging", "late", "middle" or "early layers".
+        stage: what was given up last: "nothing", "merging", "late", "middle" or "early layers", or what
+            an analysis found to be free.
     """
 
     keep: float
@@ -38,36 +40,44 @@ class Rung:
     stage: str
 
 
+WHOLE = Rung(1.0, None, "nothing")
 ORDER: dict[str, tuple[str, ...]] = {
     "reasoning": ("late layers", "merging", "middle layers", "early layers"),
     "ocr": ("late layers", "middle layers", "merging", "early layers"),
 }
 
 
-def ladder(layers: int, group: int, task: Task = "reasoning") -> Iterator[Rung]:
+def ladder(layers: int, group: int, task: Task = "reasoning", top: Rung = WHOLE) -> Iterator[Rung]:
     """Every rung for an LLM of so many layers and groups of so many tokens, dearest first.
+
+    Args:
+        layers: of the LLM.
+        group: tokens of a tile or frame.
+        task: "reasoning" or "ocr".
+        top: the first rung; those below merge and prune at least as much, over a window as wide as its.
 
     Raises:
         InputError: unknown task.
     """
     if task not in ORDER:
         raise InputError(f"task must be one of {tuple(ORDER)}, got {task!r}")
+    keep, prune = top.keep, top.prune
     start, stop = round(START * layers), max(round(STOP * layers), round(START * layers) + 1)
-    early = round(EARLY * layers)
+    early, width = round(EARLY * layers), prune[1] - prune[0] if prune else stop - start
     # the layer after which pruning starts, from and to; after the last one nothing is left to save
+    latest = prune[0] - 1 if prune else layers - 2
     starts = {
-        "late layers": range(layers - 2, start - 1, -1),
-        "middle layers": range(start - 1, early - 1, -1),
-        "early layers": range(early - 1, -1, -1),
+        "late layers": range(latest, start - 1, -1),
+        "middle layers": range(min(latest, start - 1), early - 1, -1),
+        "early layers": range(min(latest, early - 1), -1, -1),
     }
-    keep, prune = 1.0, None
-    yield Rung(keep, prune, "nothing")
+    yield top
     for stage in ORDER[task]:
         if stage == "merging":
-            for count in range(group - 1, max(1, round(FEWEST * group)) - 1, -1):
+            for count in range(kept_count(keep, group) - 1, max(1, round(FEWEST * group)) - 1, -1):
                 keep = count / group
                 yield Rung(keep, prune, stage)
             continue
         for layer in starts[stage]:
-            prune = (layer, min(layer + stop - start, layers))
+            prune = (layer, min(layer + width, layers))
             yield Rung(keep, prune, stage)

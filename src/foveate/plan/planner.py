@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from foveate.errors import InputError
@@ -14,9 +15,10 @@ from foveate.measure.shapes import read_llm
 from foveate.measure.vision.encoder import Media
 from foveate.plan.budget import Budget
 from foveate.plan.frontier import Mixture, Optimum, optimum
-from foveate.plan.ladder import Rung, Task, ladder
+from foveate.plan.ladder import WHOLE, Rung, Task, ladder
 from foveate.plan.law import Law
 from foveate.plan.measured import Measured, pareto
+from foveate.plan.suggestion import Suggests, read_analysis
 from foveate.plan.text import task_of
 from foveate.registry import method
 
@@ -125,7 +127,7 @@ def plan_reduction(
         text_tokens: of the prompt.
         task: "reasoning", "ocr", which gives tokens up last, or "auto", which looks at the pixels.
         pixels: for "auto", the pictures shown, (H, W, 3) of 0 to 255.
-        **more: `answer_tokens`, `machine`, `measured` and `itemsize`, as in `plan_batch`.
+        **more: `answer_tokens`, `machine`, `measured`, `analysis` and `itemsize`, as in `plan_batch`.
 
     Raises:
         InputError: nothing fits; the message gives the cheapest plan and its cost.
@@ -143,6 +145,7 @@ def plan_batch(
     task: Task = "reasoning",
     machine: Machine | str = "a100",
     measured: Sequence[Measured] = (),
+    analysis: Suggests | Path | None = None,
     itemsize: int = ITEMSIZE,
 ) -> Plan:
     """One reduction for several prompts, each of which must fit the budget by itself.
@@ -156,10 +159,13 @@ def plan_batch(
         machine: that milliseconds are of, a name or a calibration.
         measured: accuracies of settings on this model and task; without them the order is that of the
             published ablations (`foveate.plan.ladder`).
+        analysis: of this model, or the file of one: without accuracies, its schedule is tried first, and
+            the order goes down from there.
         itemsize: bytes of a number in the KV cache.
 
     Raises:
-        InputError: nothing fits; the message gives the cheapest plan and its cost.
+        InputError: nothing fits; the message gives the cheapest plan and its cost. An analysis of
+            another depth.
     """
     config, asked = config_of(model), Budget.of(budget)
     on = machine_named(machine) if isinstance(machine, str) else machine
@@ -180,13 +186,26 @@ def plan_batch(
     if relevant := [row for row in measured if row.task == task]:
         keep, prune, accuracy, why = _most_accurate(relevant, asked, dearest)
     else:
+        layers = read_llm(config).layers
         group = max(count for shown, _ in samples for count in visual_groups(config, shown))
-        keep, prune, why = _highest_rung(
-            list(ladder(read_llm(config).layers, group, task)), asked, dearest
-        )
-        accuracy, why = None, f"order of AIM's ablations, {task}: gave up {why}"
+        top, order = WHOLE, "order of AIM's ablations"
+        if analysis is not None:
+            top, order = _suggested(analysis, layers), f"{order}, from an analysis on"
+        rungs = list(ladder(layers, group, task, top))
+        keep, prune, stage = _highest_rung(rungs, asked, dearest)
+        accuracy, why = None, f"{order}, {task}: gave up {stage}"
     _, place = dearest(keep, prune)
     return Plan(keep, prune, why, accuracy, costs_of(keep, prune)[place], unreduced[place])
+
+
+def _suggested(analysis: Suggests | Path, layers: int) -> Rung:
+    """Where the ladder of an analysed model begins."""
+    found = read_analysis(analysis) if isinstance(analysis, Path) else analysis
+    if found.layers != layers:
+        raise InputError(
+            f"the analysis is of an LLM of {found.layers} layers, this one has {layers}"
+        )
+    return Rung(found.keep, found.prune, "what the analysis found free")
 
 
 def decide(task: Task | Literal["auto"], pixels: Sequence[Any]) -> Task:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 from foveate.errors import InputError
@@ -12,6 +13,7 @@ from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
 from foveate.plan.measured import Measured
 from foveate.plan.planner import decide, plan_batch
+from foveate.plan.suggestion import Suggests, read_analysis
 from foveate.reduction import Reduction
 
 
@@ -60,6 +62,7 @@ def fitting(
     pixels: Sequence[Any] = (),
     machine: Machine | str | None = None,
     measured: Sequence[Measured] = (),
+    analysis: Suggests | Path | None = None,
 ) -> Choose:
     """What chooses the reduction that fits a budget, for this model and each prompt's counts.
 
@@ -74,6 +77,7 @@ def fitting(
         pixels: for "auto", the pictures shown.
         machine: what the model runs on, for a budget in time: a calibration or a name.
         measured: accuracies of settings on this model, as in `foveate.plan`.
+        analysis: of this model, or the file of one, as in `foveate.plan`.
 
     Raises:
         InputError: not a budget, a time without a machine, or "auto" without pictures.
@@ -85,6 +89,8 @@ def fitting(
             "foveate calibrate"
         )
 
+    start = read_analysis(analysis) if isinstance(analysis, Path) else analysis
+
     def choose(samples: Sequence[Sample]) -> Reduction:
         plan = plan_batch(
             model,
@@ -94,6 +100,7 @@ def fitting(
             task=chosen,
             machine=machine or "a100",
             measured=measured,
+            analysis=start,
             itemsize=model.dtype.itemsize,
         )
         return plan.reduction

@@ -1,7 +1,12 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import foveate
+from foveate.cli import app
 from foveate.measure.analyze.analysis import KEEPS, Tried, analyze, suggest, visual_mass
 from foveate.measure.analyze.figure import draw
 from foveate.measure.analyze.hiding import _covered, agreement
@@ -129,3 +134,23 @@ def test_an_analysis_of_the_small_model(tmp_path):
     assert seen[-1][0] == seen[-1][1]
     draw(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    plan = foveate.plan(vlm, 1.0, analysis=found)
+    assert (plan.keep, plan.prune) == (found.keep, found.prune)
+
+
+def test_the_file_of_an_analysis_is_where_a_plan_starts(tmp_path):
+    file, figure = str(tmp_path / "a.json"), str(tmp_path / "a.png")
+    data = ["reasoning", "--samples", "1", "--figure", figure]
+    done = CliRunner().invoke(app, ["analyze", "foveate-mini", *data, "--out", file, "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document == json.loads(Path(file).read_text())
+    assert document["conditions"]["torch"]
+    planning = ["plan", "foveate-mini", "--budget", "100%", "--analysis", file, "--json"]
+    plan = json.loads(CliRunner().invoke(app, planning).stdout)
+    assert (plan["keep"], plan["prune"]) == (document["keep"], document["prune"])
+    vlm = foveate.load("foveate-mini")
+    with foveate.reduce(vlm.model, budget="100%", analysis=Path(file)) as run:
+        vlm.model.generate(**vlm.inputs(foveate.example("picture"), "what?"), max_new_tokens=1)
+    (came,) = run.report.visual_tokens_in
+    assert run.report.visual_tokens_to_llm[0] <= came * document["keep"] + 3  # rounded up, a group

@@ -15,6 +15,7 @@ from foveate.errors import InputError, UnsupportedError
 from foveate.keep import check_keep, kept_count
 from foveate.measure.records import UNREDUCED
 from foveate.measure.run.answering import answer, encoding_flops, taken
+from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting, at_budget, settings
 from foveate.measure.tasks import task
@@ -97,7 +98,7 @@ def test_a_run_and_its_lines(vlm, tmp_path):
     fails = Setting("fails", 0.5, Reduction(before=Fails()))
     chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8), at_budget(FIRST, 0.05, 8), fails]
     seen = []
-    runner = Runner(vlm, "mini", chosen, [task("reasoning"), task("video")], out, TINY)
+    runner = Runner(Local(vlm, "mini"), chosen, [task("reasoning"), task("video")], out, TINY)
     runner.run(lambda done, what: seen.append((done, what)))
     assert seen[-1] == (runner.total, "video: timing")
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -139,15 +140,15 @@ def test_a_run_and_its_lines(vlm, tmp_path):
 def test_a_run_goes_on_where_it_was(vlm, tmp_path):
     out = tmp_path / "run.jsonl"
     chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8)]
-    Runner(vlm, "mini", chosen, [task("ocr")], out, TINY).run()
+    Runner(Local(vlm, "mini"), chosen, [task("ocr")], out, TINY).run()
     before = lines(out)
     seen = []
-    again = Runner(vlm, "mini", chosen, [task("ocr")], out, TINY)
+    again = Runner(Local(vlm, "mini"), chosen, [task("ocr")], out, TINY)
     again.run(lambda done, what: seen.append(done))
     assert seen[-1] == again.total
     assert [row["kind"] for row in lines(out)[len(before) :]] == ["run"]
     more = [*chosen, at_budget(FIRST, 0.5, 8)]
-    Runner(vlm, "mini", more, [task("ocr")], out, Amount(6, 3, 1, 2)).run()
+    Runner(Local(vlm, "mini"), more, [task("ocr")], out, Amount(6, 3, 1, 2)).run()
     added = lines(out)[len(before) + 1 :]
     counts = Counter((row["kind"], row.get("method"), row.get("budget")) for row in added)
     assert counts["answer", UNREDUCED, 1.0] == counts["answer", "first", 0.25] == 2
@@ -162,20 +163,20 @@ def test_a_run_goes_on_where_it_was(vlm, tmp_path):
 def test_a_file_belongs_to_one_model_its_questions_and_knobs(vlm, tmp_path):
     out = tmp_path / "run.jsonl"
     chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8)]
-    Runner(vlm, "mini", chosen, [task("ocr")], out)
+    Runner(Local(vlm, "mini"), chosen, [task("ocr")], out)
     other = Setting("first", 0.25, Reduction(before=First(0.3)))
     with pytest.raises(InputError, match=r"measured first at 0.25 as .*keep=0.25.* give another"):
-        Runner(vlm, "mini", [UNREDUCED_SETTING, other], [task("ocr")], out)
+        Runner(Local(vlm, "mini"), [UNREDUCED_SETTING, other], [task("ocr")], out)
     from foveate.measure.tasks.scenes import Scenes
 
     with pytest.raises(InputError, match=r"'split': 'test'.*'split': 'val'"):
-        Runner(vlm, "mini", chosen, [Scenes("ocr", "val")], out)
+        Runner(Local(vlm, "mini"), chosen, [Scenes("ocr", "val")], out)
     with pytest.raises(InputError, match="different names"):
-        Runner(vlm, "mini", chosen, [task("ocr")] * 2, out)
+        Runner(Local(vlm, "mini"), chosen, [task("ocr")] * 2, out)
     text = out.read_text()
     out.write_text(text.replace('"weights": "', '"weights": "x'))
     with pytest.raises(InputError, match="holds records of mini"):
-        Runner(vlm, "mini", chosen, [task("ocr")], out)
+        Runner(Local(vlm, "mini"), chosen, [task("ocr")], out)
     with pytest.raises(InputError, match="rounds must be at least 0, got -1"):
         Amount(rounds=-1)
 

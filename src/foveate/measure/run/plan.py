@@ -1,10 +1,12 @@
 """What is left to do: questions not yet answered under each setting, in batches of one shape."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from foveate.measure.run.answering import Shown, shape, shown
+from foveate.measure.run.log import Cell
 from foveate.measure.tasks import Item, Task
+from foveate.reduction import Reduction
 from foveate.serve.media import Sampling
 
 
@@ -23,16 +25,83 @@ class Asked:
     pictures: Shown
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a model does with a job.
+
+    Attributes:
+        prompts: what is shown, and the question; clips are of one shape.
+        reduction: under which.
+        answer_tokens: longest answer.
+    """
+
+    prompts: tuple[tuple[Shown, str], ...]
+    reduction: Reduction
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """Questions of one batch under one setting.
+
+    Attributes:
+        key: the cell that the answers belong to.
+        asked: the questions.
+        work: what to do, without what only a judge must know.
+    """
+
+    key: Cell
+    asked: tuple[Asked, ...]
+    work: Work
+
+    @classmethod
+    def of(cls, task: Task, key: Cell, reduction: Reduction, asked: Sequence[Asked]) -> "Job":
+        """Questions of a task under a reduction."""
+        prompts = tuple((question.pictures, question.item.question) for question in asked)
+        return cls(key, tuple(asked), Work(prompts, reduction, task.answer_tokens))
+
+
+def jobs(
+    task: Task,
+    reductions: Mapping[Cell, Reduction],
+    left: Mapping[Cell, Collection[int]],
+    size: int,
+    sampling: Sampling,
+) -> Iterator[Job]:
+    """All jobs of a task, batch by batch and in each cell by cell.
+
+    They are made as they are taken: a cell that is gone from `left` by then has no further ones.
+
+    Args:
+        task: what is asked.
+        reductions: of the cells.
+        left: for each cell the questions that have no answer.
+        size: questions of a batch, at most.
+        sampling: frames taken from clip files.
+    """
+    open_ = sorted({index for indices in left.values() for index in indices})
+    for batch in batches(task, open_, size, sampling):
+        for key, reduction in reductions.items():
+            wanted = [asked for asked in batch if asked.index in left.get(key, ())]
+            if wanted:
+                yield Job.of(task, key, reduction, wanted)
+
+
 def batches(
     task: Task, indices: Iterable[int], size: int, sampling: Sampling
 ) -> Iterator[list[Asked]]:
     """Questions of a task, `size` at a time and alike in shape; few are held at once."""
     waiting: dict[tuple, list[Asked]] = {}
     for index in indices:
-        item = task.item(index)
-        pictures = shown(item, sampling)
-        alike = waiting.setdefault(shape(pictures), [])
-        alike.append(Asked(index, item, pictures))
+        asked = ask(task, index, sampling)
+        alike = waiting.setdefault(shape(asked.pictures), [])
+        alike.append(asked)
         if len(alike) == size:
-            yield waiting.pop(shape(pictures))
+            yield waiting.pop(shape(asked.pictures))
     yield from waiting.values()
+
+
+def ask(task: Task, index: int, sampling: Sampling) -> Asked:
+    """One question with its pictures read."""
+    item = task.item(index)
+    return Asked(index, item, shown(item, sampling))

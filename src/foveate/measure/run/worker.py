@@ -1,0 +1,105 @@
+"""One model at work: it answers questions and is timed on them. Every engine has one or several."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from foveate.errors import FoveateError
+from foveate.measure.run.answering import Taken, answer, taken
+from foveate.measure.run.plan import Work
+from foveate.serve.vlm import VLM, load
+
+PARTS = ("encode", "compress", "score", "prefill", "decode")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the questions came to.
+
+    Attributes:
+        texts: one an asked question.
+        costs: what each took.
+    """
+
+    texts: list[str]
+    costs: list[Taken]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A setting that this model or task cannot have.
+
+    Attributes:
+        why: in words.
+    """
+
+    why: str
+
+
+class Worker:
+    """A loaded model.
+
+    Args:
+        vlm: the model.
+        name: what it was loaded from.
+    """
+
+    def __init__(self, vlm: VLM, name: str) -> None:
+        self.vlm, self.name = vlm, name
+
+    @classmethod
+    def load(cls, model: str, device: str | None = None, threads: int | None = None) -> "Worker":
+        """Load a model, as `foveate.load` does, and compute with so many CPU threads."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return cls(load(model, device), model)
+
+    def answer(self, work: Work) -> Answered | Refused:
+        """Ask all questions at once.
+
+        Raises:
+            FoveateError: the unreduced model fails; then it is the model or a question, not a method.
+        """
+        inputs = self.vlm.batch(work.prompts)
+        try:
+            texts, lengths, report = answer(self.vlm, inputs, work.reduction, work.answer_tokens)
+        except FoveateError as error:
+            if work.reduction.is_off:
+                raise
+            return Refused(str(error))
+        pictures = [shown for shown, _ in work.prompts]
+        return Answered(texts, taken(self.vlm, pictures, lengths, report))
+
+    def time(self, work: Work) -> dict[str, float]:
+        """Mean milliseconds of each part over the questions, asked one at a time."""
+        spent = dict.fromkeys(PARTS, 0.0)
+        for prompt in work.prompts:
+            inputs = self.vlm.batch([prompt])
+            *_, report = answer(self.vlm, inputs, work.reduction, work.answer_tokens)
+            for part in PARTS:
+                spent[part] += 1000 * report.seconds[part] / len(work.prompts)
+        return {f"{part}_ms": ms for part, ms in spent.items()}
+
+    def identity(self) -> dict[str, Any]:
+        """What tells one model from another, and where and how it runs."""
+        model = self.vlm.model
+        return {
+            "model": self.name,
+            "family": self.vlm.family.model_type,
+            "layers": len(self.vlm.family.language_model(model.model).layers),
+            "weights": fingerprint(model),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "gpu": torch.cuda.get_device_name() if model.device.type == "cuda" else None,
+            "threads": torch.get_num_threads(),
+        }
+
+
+def fingerprint(model: Any) -> str:
+    """Hash of the weights: a file's records belong to one model, not to a name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
