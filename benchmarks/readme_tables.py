@@ -106,6 +106,31 @@ def zoo() -> str:
     )
 
 
+def long_video() -> str:
+    """Few whole frames, or many reduced ones."""
+    record = json.loads((ROOT / "results" / "long_video.json").read_text())
+    rows = [
+        [
+            row["row"],
+            f"{row['visual_tokens_to_llm']:.0f}",
+            f"{row['llm_ratio']:.2f}x",
+            f"{row['flops_ratio']:.2f}x",
+            f"{row['accuracy']:.1%} ({100 * row['difference']['low']:+.1f} to "
+            f"{100 * row['difference']['high']:+.1f})",
+            f"{row['families']['needle']['accuracy']:.1%}",
+        ]
+        for row in record["rows"]
+    ]
+    header = ["shown", "tokens to the LLM", "LLM FLOPs", "all FLOPs", "accuracy", "needles"]
+    aim = record["aim"]
+    return (
+        markdown(header, rows)
+        + f"\n\n{record['n']} held-out questions about clips of 16 frames; in brackets the 95 % "
+        "interval of the paired difference to the first row, in points. AIM here is "
+        f"keep={aim['keep']:.3g}, prune={'off' if aim['prune'] is None else tuple(aim['prune'])}."
+    )
+
+
 def families() -> str:
     """What works on which family."""
     rows = [
@@ -127,6 +152,7 @@ TABLES = {
     "speed": speed,
     "accuracy": accuracy,
     "zoo": zoo,
+    "long_video": long_video,
     "families": families,
     "methods": methods,
 }
