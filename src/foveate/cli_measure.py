@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def measure(
     model: Annotated[str, typer.Argument(help="foveate-mini, a folder, or a hub id.")],
     methods: Annotated[
-        str, typer.Option(help="Names of `foveate methods` with commas between, or all.")
+        str, typer.Option(help="Names of `foveate methods` with commas between, resize, or all.")
     ] = "all",
     budgets: Annotated[
         str, typer.Option(help="Shares of visual tokens, mean over the LLM's layers.")

@@ -2,7 +2,8 @@
 
 It stands in for the field's honest baseline, a smaller picture. That one is made before the encoder, by
 the processor, and on a tower of fixed resolution it saves no token at all; resampling what the encoder
-made works on every family and at any budget, but saves nothing in the encoder.
+made works on every family and at any budget, but saves nothing in the encoder. Where the number of
+tokens follows the picture's size, `foveate measure --methods resize` makes the picture itself smaller.
 """
 
 from dataclasses import dataclass, replace

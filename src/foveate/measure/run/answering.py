@@ -82,27 +82,40 @@ def answer(
 
 
 def taken(
-    vlm: VLM, pictures: Sequence[Shown], lengths: Sequence[int], report: Report
+    vlm: VLM,
+    pictures: Sequence[Shown],
+    lengths: Sequence[int],
+    report: Report,
+    asked: Sequence[tuple[int, int]] | None = None,
 ) -> list[Taken]:
-    """What each answer of a batch took, its padding left out."""
+    """What each answer of a batch took, its padding left out.
+
+    Args:
+        vlm: the model.
+        pictures: what it was shown, for each sample.
+        lengths: tokens of the answers.
+        report: of the prefill.
+        asked: visual and other tokens of the prompts, where what was shown had been made smaller.
+    """
     config = vlm.model.config
     size = torch.finfo(vlm.model.dtype).bits // 8
     found = []
     for sample, by_layer in enumerate(report.visual_tokens_by_layer):
         text, came = report.text_tokens[sample], report.visual_tokens_in[sample]
         cut = prefill_cost(config, by_layer, text)
-        full = prefill_cost(config, [came] * len(by_layer), text)
-        found.append((cut, full, text, came, by_layer))
+        whole, others = asked[sample] if asked else (came, text)
+        full = prefill_cost(config, [whole] * len(by_layer), others)
+        found.append((cut, full, text, whole, by_layer))
     # deciding is charged for the batch; its samples share it
     deciding = (report.prefill_flops - sum(cut.flops for cut, *_ in found)) / len(found)
     rows = []
-    for sample, (cut, full, text, came, by_layer) in enumerate(found):
-        encoding = encoding_flops(vlm, pictures[sample], came)
+    for sample, (cut, full, text, whole, by_layer) in enumerate(found):
+        encoding = encoding_flops(vlm, pictures[sample], report.visual_tokens_in[sample])
         steps = decode_cost(config, [tokens + text for tokens in by_layer], lengths[sample] - 1)
         llm = cut.flops + deciding
         rows.append(
             Taken(
-                visual_tokens_in=came,
+                visual_tokens_in=whole,
                 visual_tokens_to_llm=report.visual_tokens_to_llm[sample],
                 visual_tokens_mean=sum(by_layer) / len(by_layer),
                 answer_tokens=lengths[sample],

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from foveate.measure.run.answering import Shown, shape, shown
 from foveate.measure.run.log import Cell
+from foveate.measure.run.picture import Prompt, Smaller
+from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Item, Task
 from foveate.reduction import Reduction
 from foveate.serve.media import Sampling
@@ -33,11 +35,18 @@ class Work:
         prompts: what is shown, and the question; clips are of one shape.
         reduction: under which.
         answer_tokens: longest answer.
+        smaller: what is done to the pictures first, if anything.
     """
 
-    prompts: tuple[tuple[Shown, str], ...]
+    prompts: tuple[Prompt, ...]
     reduction: Reduction
     answer_tokens: int
+    smaller: Smaller | None = None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether this is the unreduced model."""
+        return self.reduction.is_off and self.smaller is None
 
 
 @dataclass(frozen=True)
@@ -55,15 +64,17 @@ class Job:
     work: Work
 
     @classmethod
-    def of(cls, task: Task, key: Cell, reduction: Reduction, asked: Sequence[Asked]) -> "Job":
-        """Questions of a task under a reduction."""
+    def of(cls, task: Task, setting: Setting, asked: Sequence[Asked]) -> "Job":
+        """Questions of a task under a setting that can be had."""
+        assert setting.reduction is not None
         prompts = tuple((question.pictures, question.item.question) for question in asked)
-        return cls(key, tuple(asked), Work(prompts, reduction, task.answer_tokens))
+        work = Work(prompts, setting.reduction, task.answer_tokens, setting.smaller)
+        return cls((task.name, *setting.key), tuple(asked), work)
 
 
 def jobs(
     task: Task,
-    reductions: Mapping[Cell, Reduction],
+    settings: Mapping[Cell, Setting],
     left: Mapping[Cell, Collection[int]],
     size: int,
     sampling: Sampling,
@@ -74,17 +85,17 @@ def jobs(
 
     Args:
         task: what is asked.
-        reductions: of the cells.
+        settings: of the cells.
         left: for each cell the questions that have no answer.
         size: questions of a batch, at most.
         sampling: frames taken from clip files.
     """
     open_ = sorted({index for indices in left.values() for index in indices})
     for batch in batches(task, open_, size, sampling):
-        for key, reduction in reductions.items():
+        for key, setting in settings.items():
             wanted = [asked for asked in batch if asked.index in left.get(key, ())]
             if wanted:
-                yield Job.of(task, key, reduction, wanted)
+                yield Job.of(task, setting, wanted)
 
 
 def batches(

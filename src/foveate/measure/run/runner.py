@@ -16,7 +16,6 @@ from foveate.measure.run.plan import Job, ask, jobs
 from foveate.measure.run.settings import Setting
 from foveate.measure.run.worker import Answered, Refused
 from foveate.measure.tasks import Task
-from foveate.reduction import Reduction
 from foveate.serve.media import Sampling
 
 
@@ -96,12 +95,12 @@ class Runner:
                 done += step
                 seen(done, f"{task.name}: timing")
 
-    def _possible(self, task: Task) -> dict[Cell, Reduction]:
-        cells = {(task.name, *setting.key): setting.reduction for setting in self.settings}
+    def _possible(self, task: Task) -> dict[Cell, Setting]:
+        cells = {(task.name, *setting.key): setting for setting in self.settings}
         return {
-            key: reduction
-            for key, reduction in cells.items()
-            if reduction is not None and key not in self.log.refused
+            key: setting
+            for key, setting in cells.items()
+            if setting.reduction is not None and key not in self.log.refused
         }
 
     def _answer(self, task: Task) -> Iterator[int]:

@@ -7,6 +7,7 @@ from typing import Any
 from foveate.errors import FoveateError, InputError
 from foveate.keep import check_keep
 from foveate.measure.records import UNREDUCED
+from foveate.measure.run.picture import Smaller
 from foveate.reduction import Reduction, at_share
 from foveate.registry import Method, method, methods
 
@@ -21,6 +22,7 @@ class Setting:
         reduction: the method with its knobs, None if it cannot be had at this budget.
         paper: where the method is from.
         refused: why there is no reduction.
+        smaller: what is done to the pictures before the model sees them, if anything.
     """
 
     method: str
@@ -28,6 +30,7 @@ class Setting:
     reduction: Reduction | None
     paper: str = ""
     refused: str | None = None
+    smaller: Smaller | None = None
 
     @property
     def key(self) -> tuple[str, float]:
@@ -36,7 +39,7 @@ class Setting:
 
     def record(self) -> dict[str, Any]:
         """Its line among the records."""
-        knobs = None if self.reduction is None else repr(self.reduction)
+        knobs = None if self.reduction is None else repr(self.smaller or self.reduction)
         return {
             "kind": "setting",
             "method": self.method,
@@ -46,6 +49,7 @@ class Setting:
         }
 
 
+RESIZE = "resize"  # of the pictures; no method of the registry, which see only tensors
 UNREDUCED_SETTING = Setting(UNREDUCED, 1.0, Reduction())
 
 
@@ -53,7 +57,7 @@ def settings(names: Sequence[str], budgets: Sequence[float | int], layers: int) 
     """Every method at every budget, after the unreduced model, which all are compared with.
 
     Args:
-        names: of `foveate.methods()`, or "all".
+        names: of `foveate.methods()`, "resize" for smaller pictures, or "all".
         budgets: shares of visual tokens, in (0, 1).
         layers: depth of the LLM.
 
@@ -65,11 +69,22 @@ def settings(names: Sequence[str], budgets: Sequence[float | int], layers: int) 
         if budget == 1:
             raise InputError("a budget of 1.0 is unreduced, which is always measured; leave it out")
     known = methods()
-    chosen = list(known) if "all" in names else list(dict.fromkeys(names))
+    chosen = [*known, RESIZE] if "all" in names else list(dict.fromkeys(names))
     return [
         UNREDUCED_SETTING,
-        *(at_budget(method(name), float(budget), layers) for name in chosen for budget in budgets),
+        *(
+            resized(float(budget))
+            if name == RESIZE
+            else at_budget(method(name), float(budget), layers)
+            for name in chosen
+            for budget in budgets
+        ),
     ]
+
+
+def resized(budget: float) -> Setting:
+    """Smaller pictures, of which the unreduced model makes fewer tokens."""
+    return Setting(RESIZE, budget, Reduction(), "baseline", smaller=Smaller(budget))
 
 
 def at_budget(found: Method, budget: float, layers: int) -> Setting:

@@ -1,6 +1,7 @@
 """One model at work: it answers questions and is timed on them. Every engine has one or several."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from foveate.errors import FoveateError
 from foveate.measure.run.answering import Taken, answer, taken
+from foveate.measure.run.picture import Prompt, counts
 from foveate.measure.run.plan import Work
 from foveate.serve.vlm import VLM, load
 
@@ -62,25 +64,35 @@ class Worker:
         Raises:
             FoveateError: the unreduced model fails; then it is the model or a question, not a method.
         """
-        inputs = self.vlm.batch(work.prompts)
         try:
+            prompts = self.prepared(work)
+            inputs = self.vlm.batch(prompts)
             texts, lengths, report = answer(self.vlm, inputs, work.reduction, work.answer_tokens)
         except FoveateError as error:
-            if work.reduction.is_off:
+            if work.is_off:
                 raise
             return Refused(str(error))
-        pictures = [shown for shown, _ in work.prompts]
-        return Answered(texts, taken(self.vlm, pictures, lengths, report))
+        pictures = [shown for shown, _ in prompts]
+        asked = None
+        if work.smaller is not None:
+            asked = [counts(self.vlm, prompt) for prompt in work.prompts]
+        return Answered(texts, taken(self.vlm, pictures, lengths, report, asked))
 
     def time(self, work: Work) -> dict[str, float]:
         """Mean milliseconds of each part over the questions, asked one at a time."""
         spent = dict.fromkeys(PARTS, 0.0)
-        for prompt in work.prompts:
+        for prompt in self.prepared(work):
             inputs = self.vlm.batch([prompt])
             *_, report = answer(self.vlm, inputs, work.reduction, work.answer_tokens)
             for part in PARTS:
                 spent[part] += 1000 * report.seconds[part] / len(work.prompts)
         return {f"{part}_ms": ms for part, ms in spent.items()}
+
+    def prepared(self, work: Work) -> Sequence[Prompt]:
+        """The prompts as they are shown."""
+        if work.smaller is None:
+            return work.prompts
+        return [work.smaller(self.vlm, prompt) for prompt in work.prompts]
 
     def identity(self) -> dict[str, Any]:
         """What tells one model from another, and where and how it runs."""

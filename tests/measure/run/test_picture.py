@@ -1,0 +1,127 @@
+"""Smaller pictures on a family whose tokens follow the picture's size, and on one whose do not."""
+
+import pytest
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+import foveate
+from foveate.errors import InputError, UnsupportedError
+from foveate.measure.run.answering import encoding_flops
+from foveate.measure.run.picture import Smaller, counts, scaled, shortest_side
+from foveate.measure.run.plan import Work
+from foveate.measure.run.settings import RESIZE, settings
+from foveate.measure.run.worker import Answered, Refused, Worker
+from foveate.measure.tasks import task
+from foveate.models.family import families
+from foveate.reduction import Reduction
+from foveate.serve.media import Clip
+from foveate.serve.vlm import VLM
+from foveate.testing import tiny
+
+SPECIAL = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
+    "{{ part['text'] }}{% else %}{{ '<|vision_start|><|' + part['type'] + '_pad|><|vision_end|>' }}"
+    "{% endif %}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.fixture(scope="module")
+def qwen():
+    """A random Qwen2-VL with its stock processor: a token for 28 x 28 pixels."""
+    words = {f"w{number}": number for number in range(120)}
+    words |= {name: 120 + place for place, name in enumerate(SPECIAL)} | {"?": 124, "-": 125}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    pixels = {"size": {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 400}}
+    processor = Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**pixels),
+        video_processor=Qwen2VLVideoProcessor(**pixels),
+        tokenizer=PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            unk_token="?",
+            pad_token="-",
+            eos_token="-",
+            additional_special_tokens=list(SPECIAL),
+        ),
+        chat_template=TEMPLATE,
+    )
+    return VLM(tiny("qwen2_vl")[0], processor, families()["qwen2_vl"])
+
+
+def picture(width=280, height=168) -> Image.Image:
+    return Image.effect_noise((width, height), 60).convert("RGB")
+
+
+def test_scaling_keeps_the_shape_and_smooths():
+    shown = (picture(300, 200), Clip([picture(60, 40)] * 2))
+    small, clip = scaled(shown, 0.1)
+    assert small.size == (30, 20)
+    assert [frame.size for frame in clip.frames] == [(6, 4)] * 2
+    assert scaled(shown, 1e-6)[0].size == (1, 1)
+    assert shortest_side(shown) == 40
+    grey = scaled((picture(400, 400),), 0.02)[0].convert("L")
+    assert max(grey.getdata()) - min(grey.getdata()) < 60  # noise is averaged, not picked
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.1])
+def test_the_largest_picture_of_so_many_tokens(qwen, share):
+    shown = (picture(), picture(140, 140))
+    prompt = shown, "w1 w2"
+    whole, text = counts(qwen, prompt)
+    assert whole == 60 + 25
+    assert text == 2 + 2 * 2  # the words, and what wraps the pictures
+    small = Smaller(share)(qwen, prompt)
+    tokens, others = counts(qwen, small)
+    assert others == text
+    assert 0.75 * share * whole <= tokens <= share * whole + 1
+    ratios = [after.width / before.width for after, before in zip(small[0], shown, strict=True)]
+    assert ratios[0] == pytest.approx(ratios[1], abs=0.01)
+    larger = scaled(shown, ratios[0] + 0.1), "w1 w2"  # as if looked for from above
+    assert counts(qwen, larger)[0] > share * whole
+
+
+def test_what_it_costs_is_told_beside_the_whole_picture(qwen):
+    prompts = ((picture(), "w1"),) * 2
+    whole = Worker(qwen, "x").answer(Work(prompts, Reduction(), 3))
+    small = Worker(qwen, "x").answer(Work(prompts, Reduction(), 3, Smaller(0.25)))
+    assert isinstance(whole, Answered)
+    assert isinstance(small, Answered)
+    for before, after in zip(whole.costs, small.costs, strict=True):
+        assert (before.visual_tokens_in, after.visual_tokens_in) == (60, 60)
+        assert before.visual_tokens_to_llm == 60
+        assert 12 <= after.visual_tokens_to_llm <= 15
+        assert after.llm_flops_unreduced == before.llm_flops
+        assert after.kv_bytes_unreduced == before.kv_bytes
+        assert after.llm_flops < 0.4 * before.llm_flops
+        shown, _ = Smaller(0.25)(qwen, prompts[0])
+        encoder = encoding_flops(qwen, shown, after.visual_tokens_to_llm)
+        assert encoder < 0.3 * encoding_flops(qwen, (picture(),), 60)  # it is spared work, too
+        assert after.flops > after.llm_flops + encoder
+
+
+def test_where_every_picture_becomes_one_size():
+    vlm = foveate.load("foveate-mini")
+    item = task("reasoning").item(0)
+    prompts = (item.media, item.question)
+    with pytest.raises(UnsupportedError, match=r"llava_onevision makes 3\d\d .* even at 32 pixels"):
+        Smaller(0.5)(vlm, prompts)
+    refused = Worker(vlm, "x").answer(Work((prompts,), Reduction(), 3, Smaller(0.5)))
+    assert isinstance(refused, Refused)
+    with pytest.raises(InputError, match="keep must be a share"):
+        Smaller(0)
+
+
+def test_it_is_one_of_the_settings():
+    (_, one) = settings([RESIZE], [0.25], 8)
+    assert (one.key, one.paper, one.smaller) == ((RESIZE, 0.25), "baseline", Smaller(0.25))
+    assert one.record()["knobs"] == "Smaller(share=0.25)"
+    assert RESIZE in {setting.method for setting in settings(["all"], [0.5], 8)}
+    assert not Work((), Reduction(), 1, Smaller(0.5)).is_off
+    assert Work((), Reduction(), 1).is_off
