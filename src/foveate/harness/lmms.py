@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from lmms_eval.api.instance import (  # pyright: ignore[reportMissingImports]
     GenerationResult,
@@ -36,6 +37,11 @@ class Foveate(lmms):
         arguments = {name: value for name, value in arguments.items() if value is not None}
         arguments.pop("max_batch_size", None)
         self.asker = Asker.of(pretrained, **arguments)
+
+    @property
+    def device(self) -> torch.device:
+        """Of this process; lmms-eval counts the requests of all processes on it."""
+        return self.accelerator.device
 
     def generate_until(self, requests: list[Any]) -> list[Any]:
         """Answer every request, in order."""
