@@ -3,8 +3,8 @@
     python runs/commands.py             # print them
     python runs/commands.py > all.sh    # or keep them
 
-They need `pip install "foveate[eval]"`, a GPU, and the data sets that lmms-eval downloads. With
-`accelerate launch --multi_gpu --num_processes N -m lmms_eval` for `lmms-eval`, N GPUs share the questions.
+They need `pip install "foveate[eval]"`, a GPU, and the data sets that lmms-eval downloads. Written
+`accelerate launch --multi_gpu --num_processes N -m lmms_eval ...`, N GPUs share the questions.
 """
 
 import json
