@@ -58,7 +58,8 @@ class Ray(Engine):
             count = actors or int(room.get("GPU", 0) if each["num_gpus"] else 1)
             make: Any = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **each)(Actor)
             self.actors = [make.remote(model, device, threads) for _ in range(count)]
-            found = [self._get(actor.identity.remote()) for actor in self.actors]
+            loading = [actor.identity.remote() for actor in self.actors]
+            found = [self._get(reference) for reference in loading]
             if len({(mine["weights"], mine["dtype"]) for mine in found}) > 1:
                 raise InputError(f"{model} is not the same model on every machine: {found}")
         except BaseException:
