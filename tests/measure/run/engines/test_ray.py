@@ -13,7 +13,7 @@ import pytest
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import engine
 from foveate.measure.run.engines.local import Local
-from foveate.measure.run.engines.ray import Ray
+from foveate.measure.run.engines.ray import Ray, _cluster
 from foveate.measure.run.plan import Job, Work, ask
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import settings
@@ -100,9 +100,16 @@ def test_jobs_are_taken_as_there_is_room():
     assert made[4] == ("b", 4)  # the one that was done
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray, started once: it takes seconds."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is absent")
+    yield ray.init(**_cluster(2))
+    ray.shutdown()
+
+
 @pytest.mark.slow
-def test_records_are_those_of_one_process(tmp_path):
-    pytest.importorskip("ray", reason="the extra `ray` is absent")
+def test_records_are_those_of_one_process(tmp_path, cluster):
     alone, spread = tmp_path / "alone.jsonl", tmp_path / "spread.jsonl"
     with Local.start("foveate-mini") as answering:
         run(answering, alone)
@@ -142,8 +149,7 @@ def test_a_killed_run_keeps_what_was_answered(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_does_not_fit():
-    pytest.importorskip("ray", reason="the extra `ray` is absent")
+def test_what_does_not_fit(cluster):
     for knobs, message in (
         ({"actors": 0}, "actors must be at least 1, got 0"),
         ({"actors": 1, "device": "cuda"}, "1 actors of .*'GPU': 1.* do not fit a cluster of"),

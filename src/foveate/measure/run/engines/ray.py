@@ -43,13 +43,14 @@ class Ray(Engine):
         actors: int | None = None,
     ) -> None:
         try:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise MissingExtraError("The engine ray", "ray") from None
         if actors is not None and actors < 1:
             raise InputError(f"actors must be at least 1, got {actors}")
-        self.ray, self.ours, threads = ray, not ray.is_initialized(), threads or 1
+        self.ray: Any = ray
         self.actors: list[Any] = []
+        self.ours, threads = not ray.is_initialized(), threads or 1
         if self.ours:
             ray.init(**_cluster((actors or 1) * threads))
         try:
