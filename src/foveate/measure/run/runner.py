@@ -149,7 +149,7 @@ class Runner:
         asked = [ask(task, index, amount.sampling) for index in timed]
         yield everything // amount.rounds * least
         for number in range(amount.rounds - least + 1):
-            rows = {key: self.engine.time(Job.of(task, key, possible[key], asked)) for key in turns}
+            rows = {key: self.engine.time(Job.of(task, possible[key], asked)) for key in turns}
             if number:
                 for key, row in rows.items():
                     self.log.time(key, {"round": earlier + number, **row})
