@@ -19,6 +19,7 @@ import foveate
 from foveate.combine.aim import AIM
 from foveate.combine.fovea import Fovea
 from foveate.measure.report.summary import summarise
+from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.tasks.scenes import NAMES, Scenes
@@ -63,7 +64,7 @@ def main() -> None:
     ]
     tasks = [Scenes(name, "val") for name in NAMES]
     amount = Amount(samples=arguments.questions, rounds=0)
-    runner = Runner(vlm, "foveate-mini", settings, tasks, arguments.journal, amount)
+    runner = Runner(Local(vlm, "foveate-mini"), settings, tasks, arguments.journal, amount)
     runner.run(lambda done, what: sys.stderr.write(f"\r{done}/{runner.total} {what}   "))
     summary = summarise(arguments.journal).to_dict()
     arguments.out.write_text(json.dumps(summary, indent=1) + "\n")
