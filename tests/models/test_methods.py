@@ -6,7 +6,7 @@ import torch
 import foveate
 from foveate import testing
 from foveate.models.family import families
-from foveate.reduction import Reduction, create
+from foveate.reduction import Reduction, at_share, create
 
 METHODS = [name for name in foveate.methods() if not name.startswith("aim")]
 
@@ -57,7 +57,12 @@ def test_a_batch_is_its_samples_alone(name, family, padding):
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in METHODS if "keep" in foveate.methods()[name].build.__dataclass_fields__],
+    [
+        name
+        for name in METHODS
+        if foveate.methods()[name].stage != "both"  # these prune as well
+        and "keep" in foveate.methods()[name].build.__dataclass_fields__
+    ],
 )
 def test_keeping_all_is_bit_identical(name):
     model, inputs = testing.tiny("llava_onevision", "video")
@@ -73,9 +78,7 @@ def test_keeping_all_is_bit_identical(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_meets_its_share(name):
     model, inputs = testing.tiny("llava_onevision", "video")
-    method = foveate.methods()[name]
-    built = method.build.for_share(0.5, 6)
-    reduction = Reduction(**{method.stage: built})
+    reduction = at_share(foveate.methods()[name], 0.5, 6)
     with torch.no_grad(), foveate.reduce(model, reduction) as run:
         model(**inputs)
     report = run.report

@@ -141,7 +141,7 @@ class Family(ABC):
         modality: str,
         arguments: Mapping[str, Any],
         patches: Float[Tensor, "I P C"],
-        pooled: Tensor | Sequence[Tensor],
+        groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """What is known of patches, as known of visual tokens: the mean over the patches of each.
 
@@ -152,10 +152,10 @@ class Family(ABC):
             modality: "image" or "video".
             arguments: of the core's `get_image_features` or `get_video_features`.
             patches: as the encoder computes them, without [CLS].
-            pooled: features that these returned.
+            groups: of each image or clip, one number for each of its visual tokens.
         """
         images, count, width = patches.shape
-        tokens = sum(len(entry) for entry in pooled)
+        tokens = sum(len(entry) for entry in groups)
         side, block = math.isqrt(count), math.isqrt(images * count // tokens)
         if images * count == tokens:
             return patches.flatten(0, 1)

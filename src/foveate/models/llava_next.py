@@ -57,7 +57,7 @@ class LlavaNext(Family):
         modality: str,
         arguments: Mapping[str, Any],
         patches: Float[Tensor, "I P C"],
-        pooled: Tensor | Sequence[Tensor],
+        groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """Packed as features are."""
         sizes = arguments["image_sizes"]

@@ -49,12 +49,12 @@ class LlavaNextVideo(LlavaNext):
         modality: str,
         arguments: Mapping[str, Any],
         patches: Float[Tensor, "I P C"],
-        pooled: Tensor | Sequence[Tensor],
+        groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """Frames are pooled in square blocks."""
         if modality == "image":
-            return super().carry(core, modality, arguments, patches, pooled)
-        return Family.carry(self, core, modality, arguments, patches, pooled)
+            return super().carry(core, modality, arguments, patches, groups)
+        return Family.carry(self, core, modality, arguments, patches, groups)
 
     def grids(
         self,

@@ -65,12 +65,12 @@ class LlavaOnevision(Family):
         modality: str,
         arguments: Mapping[str, Any],
         patches: Float[Tensor, "I P C"],
-        pooled: Tensor | Sequence[Tensor],
+        groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """Images packed and frames pooled as features are; 0 at separators."""
         if modality == "image":
             return image_carry(core.config, *self._layout(core, arguments), patches)
-        frames = core.apply_pooling(patches).reshape(len(pooled), -1, patches.shape[-1])
+        frames = core.apply_pooling(patches).reshape(len(groups), -1, patches.shape[-1])
         return F.pad(frames, (0, 0, 0, 1)).flatten(0, 1)
 
     def grids(

@@ -46,7 +46,7 @@ class Mistral3(Family):
         modality: str,
         arguments: Mapping[str, Any],
         patches: Float[Tensor, "I P C"],
-        pooled: Tensor | Sequence[Tensor],
+        groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """A token is a square block of patches."""
         block, carried = core.config.spatial_merge_size, []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.vision_utils import get_vision_window_index
@@ -24,7 +24,7 @@ class Qwen25VL(Qwen2VL):
         modality: str,
         arguments: Mapping[str, Any],
         patches: Float[Tensor, "I P C"],
-        pooled: Tensor | Sequence[Tensor],
+        groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """As in Qwen2-VL, but the encoder computes window by window."""
         visual = core.visual
@@ -34,7 +34,7 @@ class Qwen25VL(Qwen2VL):
             window_size=visual.window_size,
             patch_size=visual.patch_size,
         )
-        tokens = super().carry(core, modality, arguments, patches, pooled)
+        tokens = super().carry(core, modality, arguments, patches, groups)
         return tokens[order.argsort().to(tokens.device)]
 
     def tiny(self) -> Any:

@@ -72,7 +72,7 @@ class Qwen2VL(Family):
         modality: str,
         arguments: Mapping[str, Any],
         patches: Float[Tensor, "I P C"],
-        pooled: Tensor | Sequence[Tensor],
+        groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """The patches of a token follow each other."""
         return patches[0].unflatten(0, (-1, core.visual.spatial_merge_size**2)).mean(1)

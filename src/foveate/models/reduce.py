@@ -197,7 +197,7 @@ class Reducer:
             self.encoding = False
         pooled = output.pooler_output
         groups = self.family.groups(self.core, modality, arguments, pooled)
-        known = self.encoder.known(modality, arguments, pooled, groups)
+        known = self.encoder.known(modality, arguments, groups)
         grids = []
         if "grid" in self.encoder.needs:
             grids = self.family.grids(self.core, modality, arguments, groups)

@@ -67,7 +67,6 @@ class EncoderWatch:
         self,
         modality: str,
         arguments: Mapping[str, Any],
-        pooled: Tensor | Sequence[Tensor],
         groups: Sequence[Int[Tensor, " _"]],
     ) -> dict[str, list[Tensor]]:
         """What the method needs of the encoding that has just run: for each image or clip (n, C).
@@ -75,7 +74,6 @@ class EncoderWatch:
         Args:
             modality: "image" or "video".
             arguments: of the core's `get_image_features` or `get_video_features`.
-            pooled: features that these returned.
             groups: of each image or clip, one number for each of its visual tokens.
 
         Raises:
@@ -96,7 +94,7 @@ class EncoderWatch:
             self.flops = int(2 * query.numel() * rows)
         width = kinds[0].shape[-1]
         carried = self.family.carry(
-            self.core, modality, arguments, torch.cat(kinds, dim=-1).float(), pooled
+            self.core, modality, arguments, torch.cat(kinds, dim=-1).float(), groups
         )
         sizes = [len(entry) for entry in groups]
         if len(carried) != sum(sizes):

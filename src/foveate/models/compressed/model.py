@@ -73,15 +73,12 @@ class CompressedModel(_Model):
             encoded["video"] = self.get_video_features(
                 pixel_values_videos, video_sample=video_sample, **asked
             )
-        if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
+        embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         for modality, output in encoded.items():
-            visual = torch.cat(list(output.pooler_output)).to(inputs_embeds)
-            masks = self.get_placeholder_mask(
-                input_ids, inputs_embeds, **{f"{modality}_features": visual}
-            )
-            inputs_embeds = inputs_embeds.masked_scatter(masks[modality == "video"], visual)
-        return super().forward(inputs_embeds=inputs_embeds, **kwargs)
+            visual = torch.cat(list(output.pooler_output)).to(embeds)
+            masks = self.get_placeholder_mask(input_ids, embeds, **{f"{modality}_features": visual})
+            embeds = embeds.masked_scatter(masks[modality == "video"], visual)
+        return super().forward(inputs_embeds=embeds, **kwargs)
 
     def get_image_features(
         self,
