@@ -45,7 +45,7 @@ ALLOWED = {
     "harness": {"combine", "errors", "registry", "reduction", "models", "serve", "measure.tasks"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
     "testing": LEAVES | {"reduction", "models"},
-    "cli_measure": {"errors", "shell", "serve", "measure"}
+    "cli_measure": {"errors", "shell", "serve", "measure", "measure.records"}
     | {"measure.analyze", "measure.run", "measure.tasks"},
     "cli_train": {"errors", "shell", "train"},
     "cli": LEAVES

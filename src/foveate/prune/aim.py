@@ -121,10 +121,10 @@ def token_importance(
     key = (key.detach().float() * factor).flatten(0, 1).mT.contiguous()
     if valid is None:
         valid = torch.ones(batch, count, dtype=torch.bool, device=query.device)
-    start = (valid / valid.sum(1, keepdim=True).clamp(min=1)).float().repeat_interleave(heads, 0)
+    start = valid / valid.sum(1, keepdim=True).clamp(min=1)
     padding = None if valid.all() else ~valid.repeat_interleave(heads, 0)
     mass = query.new_zeros(all_heads, steps + 1, count)
-    mass[:, 0] = start
+    mass[:, 0] = start.repeat_interleave(heads, 0)
     size = CPU_BLOCK if query.device.type == "cpu" else BLOCK
     space = query.new_empty(max(size, all_heads * count))
     room = query.new_empty(all_heads * steps * count)
@@ -134,18 +134,24 @@ def token_importance(
     while high:
         low = _first_row(high, size // (all_heads * high))
         flow = _flow(query[:, :, low:high], key[..., :high], future, padding, space)
-        arrived = mass[..., low:high]
-        rows = [arrived[:, :1]]
-        for step in range(steps):  # settle this block's own rows first
-            settled = torch.baddbmm(arrived[:, step + 1, None], rows[step], flow[..., low:])
-            if damping:
-                settled.mul_(1 - damping).add_(start[:, None, low:high], alpha=damping)
-            rows.append(settled)
-        arrived[:, -1:] = rows.pop()
+        rows = _settle(mass[..., low:high], flow[..., low:], damping)
         sent = room[: all_heads * steps * low].view(all_heads, steps, low)
-        mass[:, 1:, :low] += torch.bmm(torch.cat(rows, 1), flow[..., :low], out=sent)
+        mass[:, 1:, :low] += torch.bmm(rows, flow[..., :low], out=sent)
         high = low
     return mass[:, -1].unflatten(0, (batch, heads)).square().mean(1).sqrt()
+
+
+def _settle(
+    arrived: Float[Tensor, "H S n"], own: Float[Tensor, "H n n"], damping: float
+) -> Float[Tensor, "H S-1 n"]:
+    """What a block's rows hold before each step; what they hold after the last goes to `arrived`."""
+    rows = [arrived[:, :1]]
+    for step in range(1, arrived.shape[1]):
+        rows.append(torch.baddbmm(arrived[:, step, None], rows[-1], own))
+        if damping:
+            rows[-1].mul_(1 - damping).add_(rows[0], alpha=damping)
+    arrived[:, -1:] = rows.pop()
+    return torch.cat(rows, 1)
 
 
 def _first_row(high: int, rows: int) -> int:
