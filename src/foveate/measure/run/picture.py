@@ -32,7 +32,7 @@ class Smaller:
         InputError: not a share.
     """
 
-    share: float
+    share: float | int
 
     def __post_init__(self) -> None:
         check_keep(self.share)
