@@ -84,19 +84,22 @@ def accuracy() -> str:
 
 
 def zoo() -> str:
-    """Methods before the LLM on foveate-mini, the best on average first."""
+    """Every method on foveate-mini, the best on average first; "-" where a budget is out of its reach."""
     record = json.loads((ROOT / "results" / "zoo.json").read_text())
     cells = {(row["method"], row["budget"], row["task"]): row for row in record["rows"]}
-    names = {row["method"]: [] for row in record["rows"] if row["method"] != "unreduced"}
+    names = dict.fromkeys(row["method"] for row in record["rows"] if row["method"] != "unreduced")
     budgets = sorted({row["budget"] for row in record["rows"]} - {1.0}, reverse=True)
     tasks = [task["name"] for task in record["run"]["tasks"]]
-    for name, means in names.items():
-        means += [cells[name, budget, "mean"]["accuracy"] for budget in budgets]
+
+    def right(name: str, budget: float, task: str) -> float:
+        return cells.get((name, budget, task), {"accuracy": 0.0})["accuracy"]
 
     def line(name: str, budget: float) -> str:
-        return " / ".join(f"{100 * cells[name, budget, task]['accuracy']:.0f}" for task in tasks)
+        if (name, budget, "mean") not in cells:
+            return "-"
+        return " / ".join(f"{100 * right(name, budget, task):.0f}" for task in tasks)
 
-    ranked = sorted(names, key=lambda name: -sum(names[name]))
+    ranked = sorted(names, key=lambda name: -sum(right(name, b, "mean") for b in budgets))
     rows = [["unreduced", *[line("unreduced", 1.0)] * len(budgets)]]
     rows += [[f"`{name}`", *(line(name, budget) for budget in budgets)] for name in ranked]
     count = min(row["n"] for row in record["rows"] if row["task"] in tasks)
