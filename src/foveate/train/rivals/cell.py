@@ -14,6 +14,7 @@ from foveate.models.compressed import CompressedForConditionalGeneration, with_c
 from foveate.models.compressed.question import question_vectors
 from foveate.train.mini.packing import IGNORED, Packer, answer_loss, forward, turn_hits
 from foveate.train.mini.schedule import adamw, learning_rate, set_learning_rate
+from foveate.train.rivals.draw import RivalRecipe, draw
 from foveate.train.rivals.features import Pictures
 from foveate.train.scenes.sample import Question
 
@@ -67,27 +68,6 @@ RIVALS = {
 }
 
 
-@dataclass(frozen=True)
-class RivalRecipe:
-    """How every cell is trained, in two stages as LLaVA: compressor and projector, then the LLM too.
-
-    Attributes:
-        steps: of both stages.
-        first_stage: share of the steps in which the LLM is frozen.
-        batch: pictures a step, one question each.
-        peak: highest learning rate of compressor and projector.
-        peak_llm: highest learning rate of the LLM.
-    """
-
-    steps: int = 1000
-    first_stage: float = 0.2
-    batch: int = 32
-    peak: float = 2e-3
-    peak_llm: float = 1e-3
-    warmup: int = 50
-    weight_decay: float = 0.02
-
-
 class Trainee:
     """A compressed model under training, and how it is asked.
 
@@ -104,12 +84,21 @@ class Trainee:
         self.packer, self.query = packer, rival.query
 
     def states(
-        self, levels: list[Any], questions: list[Question], tokens: int
+        self, levels: list[Any], asked: list[list[Question]], tokens: int
     ) -> tuple[Float[Tensor, "B T D"], Any]:
-        """Final states of the text of each question, one a picture, and that text."""
-        vectors = None if self.query == "none" else self.ask(questions)
+        """Final states of the text of each picture's questions, and that text.
+
+        Where the compressor looks at the question, each question has visual tokens and so a row of its
+        own; else the questions of a picture share a row, which changes nothing but the work.
+        """
+        vectors = None
+        if self.query != "none":
+            rows = torch.tensor([row for row, part in enumerate(asked) for _ in part])
+            levels = [level if level is None else level[rows] for level in levels]
+            asked = [[question] for part in asked for question in part]
+            vectors = self.ask([part[0] for part in asked])
         visual = self.model.model.compress(levels, vectors, tokens)
-        turns = self.packer.pack([[question] for question in questions])
+        turns = self.packer.pack(asked)
         return forward(self.model, self.packer.header, visual, turns)[0], turns  # type: ignore[arg-type]
 
     def ask(self, questions: list[Question]) -> Float[Tensor, "B T"]:
@@ -120,19 +109,21 @@ class Trainee:
         made = question_vectors(language, self.query, rows["input_ids"], rows["attention_mask"])
         return made[torch.tensor([texts.index(question.text) for question in questions])]
 
-    def loss(self, levels: list[Any], questions: list[Question], tokens: int) -> Tensor:
+    def loss(self, levels: list[Any], asked: list[list[Question]], tokens: int) -> Tensor:
         """Cross entropy of the answers, each answer counting once however long it is."""
-        states, turns = self.states(levels, questions, tokens)
-        asked = turns.target != IGNORED
+        states, turns = self.states(levels, asked, tokens)
+        written = turns.target != IGNORED
         losses = nn.functional.cross_entropy(
-            self.model.lm_head(states[asked]), turns.target[asked], reduction="none"
+            self.model.lm_head(states[written]), turns.target[written], reduction="none"
         )
-        row = asked.nonzero()[:, 0]
-        return (losses / torch.bincount(row)[row]).sum() / len(questions)
+        row = written.nonzero()[:, 0]
+        _, answer = (row * turns.segment.shape[1] + turns.segment[written]).unique(return_inverse=True)
+        lengths = torch.bincount(answer)
+        return (losses / lengths[answer]).sum() / len(lengths)
 
     @torch.no_grad()
     def right(self, pictures: Pictures, tokens: int, size: int = 50) -> list[bool]:
-        """For each picture whether its answer, end and all, is what greedy decoding would say.
+        """For each question whether its answer, end and all, is what greedy decoding would say.
 
         Each answer token is predicted behind the right ones; all of them are right exactly when greedy
         decoding writes the answer and stops.
@@ -140,10 +131,10 @@ class Trainee:
         found: list[bool] = []
         for first in range(0, len(pictures.questions), size):
             rows = list(range(first, min(first + size, len(pictures.questions))))
-            questions = [pictures.questions[row][0] for row in rows]
-            states, turns = self.states(pictures.batch(rows), questions, tokens)
+            asked = [pictures.questions[row] for row in rows]
+            states, turns = self.states(pictures.batch(rows), asked, tokens)
             hits = turn_hits(turns, answer_loss(self.model, states, turns)[1])  # type: ignore[arg-type]
-            found += [row[0] for row in hits]
+            found += [hit for row in hits for hit in row]
         return found
 
 
@@ -159,44 +150,34 @@ def train(
     """Train in place; which pictures and questions come when depends on seed and step alone.
 
     Returns:
-        seconds it took.
+        processor seconds it took.
     """
-    model, began = trainee.model, time.monotonic()
+    model, began = trainee.model, time.process_time()
     core = model.model
     fresh = [*core.compressor.parameters(), *core.multi_modal_projector.parameters()]
     language = list(core.language_model.parameters())
     optimizer = adamw(fresh, recipe.weight_decay)
     for group in adamw(language, recipe.weight_decay).param_groups:
         optimizer.add_param_group({**group, "scale": recipe.peak_llm / recipe.peak})
-    order = np.random.default_rng(seed)
-    rows: list[int] = []
-    visits = [0] * len(pictures.questions)
     for step in range(recipe.steps):
         if step in (0, int(recipe.first_stage * recipe.steps)):
             for parameter in language:
-                parameter.requires_grad_(step > 0)
+                parameter.requires_grad_(step > 0 or not recipe.first_stage)
         set_learning_rate(optimizer, learning_rate(step, recipe.steps, recipe.peak, recipe.warmup))
-        if len(rows) < recipe.batch:
-            rows += order.permutation(len(visits)).tolist()
-        now, rows = rows[: recipe.batch], rows[recipe.batch :]
-        questions = [
-            pictures.questions[row][visits[row] % len(pictures.questions[row])] for row in now
-        ]
-        for row in now:
-            visits[row] += 1
-        levels = pictures.batch(now)
+        rows, questions = draw(pictures, recipe, seed, step)
+        levels = pictures.batch(rows)
         optimizer.zero_grad()
         total = 0.0
-        asked = counts_of(trainee, rival, tokens, step, seed)
-        for count in asked:
-            loss = trainee.loss(levels, questions, count) / len(asked)
+        counts = counts_of(trainee, rival, tokens, step, seed)
+        for count in counts:
+            loss = trainee.loss(levels, questions, count) / len(counts)
             loss.backward()
             total += loss.item()
         nn.utils.clip_grad_norm_([*fresh, *language], 1.0)
         optimizer.step()
         report(step + 1, total)
     model.eval()
-    return time.monotonic() - began
+    return time.process_time() - began
 
 
 def counts_of(trainee: Trainee, rival: Rival, tokens: int, step: int, seed: int) -> list[int]:

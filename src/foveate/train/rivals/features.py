@@ -1,8 +1,7 @@
 """The frozen tower's features of many pictures, made once and kept on disk, with their questions."""
 
-import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,16 @@ from foveate.train.scenes.sample import GRID, Question, Sample
 
 TASKS = ("reasoning", "ocr")
 AT_ONCE = 32
+EVERY = 1000  # more questions than any picture has
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one split, half of each task, one after another in turns.
+    """Pictures of one split, one of each task in turns.
 
     Attributes:
         states: (P, L, N, D) float16 on disk, the tower's hidden states behind each of its layers.
-        questions: some of each picture, in the order in which they are asked.
+        questions: of each training picture all, of another the one that is scored.
     """
 
     states: np.ndarray
@@ -37,55 +37,38 @@ class Pictures:
         picked = torch.from_numpy(np.stack([self.states[row] for row in rows])).float()
         return [None, *picked.unbind(1)]
 
+    def of(self, task: str) -> np.ndarray:
+        """The numbers of one task's pictures."""
+        return np.arange(TASKS.index(task), len(self.questions), len(TASKS))
 
-def pictures(tower: Any, split: str, count: int, asked: int, folder: Path) -> Pictures:
+
+def pictures(tower: Any, split: str, count: int, folder: Path) -> Pictures:
     """The pictures of a split, encoded if they are not on disk yet.
 
     Args:
         tower: the frozen vision tower.
         split: "train", "val" or "test".
         count: pictures, half of each task.
-        asked: questions a picture; of "val" and "test" pictures one, that of `scenes.questions`.
-        folder: where they are kept.
+        folder: where their features are kept.
     """
-    stem = folder / f"{split}-{count}-{asked}"
-    data, text = stem.with_suffix(".npy"), stem.with_suffix(".json")
-    if not text.exists():
+    samples = [make(TASKS[row % 2], split, row // 2) for row in range(count)]
+    path = folder / f"{split}-{count}.npy"
+    if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _encode(tower, split, count, asked, data, text)
-    rows = json.loads(text.read_text())
-    questions = [[Question(**one) for one in row] for row in rows]
-    return Pictures(np.load(data, mmap_mode="r"), questions)
+        _encode(tower, samples, path)
+    asked = ask(samples, EVERY, seed=0) if split == "train" else [[one_question(s)] for s in samples]
+    return Pictures(np.load(path, mmap_mode="r"), asked)
 
 
-def _encode(tower: Any, split: str, count: int, asked: int, data: Path, text: Path) -> None:
+def _encode(tower: Any, samples: list[Sample], path: Path) -> None:
     config = tower.config
-    shape = (count, config.num_hidden_layers, GRID * GRID, config.hidden_size)
-    unfinished = data.with_suffix(".part")
+    shape = (len(samples), config.num_hidden_layers, GRID * GRID, config.hidden_size)
+    unfinished = path.with_suffix(".part")
     kept = np.lib.format.open_memmap(unfinished, "w+", np.float16, shape)
-    rows = []
-    for first in range(0, count, AT_ONCE):
-        numbers = range(first, min(first + AT_ONCE, count))
-        samples = [make(TASKS[number % 2], split, number // 2) for number in numbers]
-        pixels = pixels_of(np.stack([sample.frame(0) for sample in samples]))
+    for first in range(0, len(samples), AT_ONCE):
+        pixels = pixels_of(np.stack([one.frame(0) for one in samples[first : first + AT_ONCE]]))
         with torch.no_grad():
             states = tower(pixels, output_hidden_states=True).hidden_states[1:]
-        kept[numbers.start : numbers.stop] = torch.stack(states, 1).half().numpy()
-        rows += [[asdict(one) for one in _questions(sample, split, asked)] for sample in samples]
+        kept[first : first + AT_ONCE] = torch.stack(states, 1).half().numpy()
     kept.flush()
-    os.replace(unfinished, data)
-    text.write_text(json.dumps(rows))
-
-
-def _questions(sample: Sample, split: str, asked: int) -> list[Question]:
-    """Of a training picture several, of as many families as there are; else the one that is scored."""
-    if split != "train":
-        return [one_question(sample)]
-    every = ask([sample], 1000, seed=0)[0]
-    by_family: dict[str, list[Question]] = {}
-    for question in every:
-        by_family.setdefault(question.family, []).append(question)
-    pools = list(by_family.values())
-    return [
-        pools[n % len(pools)][n // len(pools) % len(pools[n % len(pools)])] for n in range(asked)
-    ]
+    os.replace(unfinished, path)

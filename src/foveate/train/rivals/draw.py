@@ -1,0 +1,58 @@
+"""Which pictures and questions each step sees, drawn from its number alone: the same for all rivals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from foveate.train.rivals.features import Pictures
+from foveate.train.scenes.sample import Question
+
+LOOKUPS = ("colour", "digit")  # what is the colour of this digit, which digit has this colour
+
+
+@dataclass(frozen=True)
+class RivalRecipe:
+    """How every cell is trained, in two stages as LLaVA: compressor and projector, then the LLM too.
+
+    Attributes:
+        steps: of both stages.
+        first_stage: share of the steps in which the LLM is frozen.
+        pictures: a step.
+        questions: of each picture, at most.
+        ocr: share of the pictures that show text.
+        lookups: how much likelier than any other question one of `LOOKUPS` is asked.
+        peak: highest learning rate of compressor and projector.
+        peak_llm: highest learning rate of the LLM.
+        warmup: steps until the highest rates are reached.
+        weight_decay: of AdamW.
+    """
+
+    steps: int = 600
+    first_stage: float = 0.1
+    pictures: int = 16
+    questions: int = 4
+    ocr: float = 0.125
+    lookups: float = 2.0
+    peak: float = 2e-3
+    peak_llm: float = 1e-3
+    warmup: int = 50
+    weight_decay: float = 0.02
+
+
+def draw(
+    pictures: Pictures, recipe: RivalRecipe, seed: int, step: int
+) -> tuple[list[int], list[list[Question]]]:
+    """The pictures of a step, and some questions of each, no question twice."""
+    rng = np.random.default_rng([seed, step, 5])
+    texts = round(recipe.ocr * recipe.pictures)
+    rows: list[int] = []
+    for task, count in (("reasoning", recipe.pictures - texts), ("ocr", texts)):
+        rows += rng.choice(pictures.of(task), count, replace=False).tolist()
+    asked = []
+    for row in rows:
+        pool = pictures.questions[row]
+        shares = np.array([recipe.lookups if one.family in LOOKUPS else 1.0 for one in pool])
+        count = min(recipe.questions, len(pool))
+        picked = rng.choice(len(pool), count, replace=False, p=shares / shares.sum())
+        asked.append([pool[place] for place in picked])
+    return rows, asked
