@@ -44,6 +44,7 @@ ALLOWED = {
     "serve": LEAVES | {"combine", "measure", "plan", "reduction", "models", "serve"},
     "harness": {"combine", "errors", "registry", "reduction", "models", "serve", "measure.tasks"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
+    "train.rivals": LEAVES | {"models", "train", "measure"},
     "testing": LEAVES | {"reduction", "models"},
     "cli_measure": {"errors", "shell", "serve", "measure", "measure.records"}
     | {"measure.analyze", "measure.run", "measure.tasks"},

@@ -62,3 +62,28 @@ def mean_difference(
         drawn += deltas[rng.integers(0, len(deltas), (draws, len(deltas)))].mean(1) / len(tasks)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Difference(float(np.mean(means)), float(low), float(high))
+
+
+def mean_over_runs(runs: Sequence[Scores], draws: int = 2000, seed: int = 0) -> Difference:
+    """Mean of scores, or of differences, of several runs on the same samples.
+
+    The bootstrap draws runs and samples anew, each run with all of the drawn samples, so that the interval
+    holds both the luck of training and that of the questions.
+
+    Args:
+        runs: of each run the scores of all samples, in the same order.
+        draws: how often.
+        seed: of the draws.
+
+    Raises:
+        InputError: no run, no samples, or not equally many.
+    """
+    lengths = sorted({len(run) for run in runs})
+    if len(lengths) != 1 or not lengths[0]:
+        raise InputError(f"runs must have equally many samples and at least 1, got {lengths}")
+    table, rng = np.asarray(runs, dtype=float), np.random.default_rng(seed)
+    count, samples = table.shape
+    by_run = rng.multinomial(count, [1 / count] * count, draws) / count
+    by_sample = rng.multinomial(samples, [1 / samples] * samples, draws) / samples
+    low, high = np.percentile(((by_run @ table) * by_sample).sum(1), [2.5, 97.5])
+    return Difference(float(table.mean()), float(low), float(high))

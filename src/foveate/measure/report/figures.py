@@ -55,8 +55,8 @@ def on_hard(summary: Summary) -> Any | None:
     known = [s for s in summary.splits if s.task == "all" and s.hard_accuracy is not None]
     if not known:
         return None
-    with _style():
-        figure, ((axes,),) = _figure(1, 1)
+    with style():
+        figure, ((axes,),) = blank(1, 1)
         for method, look in _looks(summary).items():
             mine: list[Split] = sorted(
                 (split for split in known if split.method == method), key=lambda split: split.budget
@@ -79,7 +79,7 @@ def on_hard(summary: Summary) -> Any | None:
 
 def svg(figure: Any) -> str:
     """A figure as an `<svg>` element to stand in a page."""
-    with _style():
+    with style():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -90,7 +90,7 @@ def svg(figure: Any) -> str:
 
 def png(figure: Any) -> bytes:
     """A figure as a PNG file."""
-    with _style():
+    with style():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     return buffer.getvalue()
@@ -106,8 +106,8 @@ def _panels(
     tasks |= summary.by_task
     columns = min(2, len(tasks))
     looks = _looks(summary)
-    with _style():
-        figure, grid = _figure(-(-len(tasks) // columns), columns)
+    with style():
+        figure, grid = blank(-(-len(tasks) // columns), columns)
         every = [axes for line in grid for axes in line]
         for axes in every[len(tasks) :]:
             axes.remove()
@@ -201,14 +201,20 @@ def _log_axis(axes: Any, values: Sequence[float]) -> None:
     axes.set_axisbelow(True)
 
 
-def _figure(rows: int, columns: int) -> tuple[Any, Any]:
+def blank(rows: int, columns: int) -> tuple[Any, Any]:
+    """An empty figure and its panels, row by row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2 * columns + 1.8, 3.4 * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _style() -> Any:
+def style() -> Any:
+    """While open, figures look like ours.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         import matplotlib
     except ImportError:

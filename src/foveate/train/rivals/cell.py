@@ -117,7 +117,9 @@ class Trainee:
             self.model.lm_head(states[written]), turns.target[written], reduction="none"
         )
         row = written.nonzero()[:, 0]
-        _, answer = (row * turns.segment.shape[1] + turns.segment[written]).unique(return_inverse=True)
+        _, answer = (row * turns.segment.shape[1] + turns.segment[written]).unique(
+            return_inverse=True
+        )
         lengths = torch.bincount(answer)
         return (losses / lengths[answer]).sum() / len(lengths)
 
@@ -168,7 +170,7 @@ def train(
         levels = pictures.batch(rows)
         optimizer.zero_grad()
         total = 0.0
-        counts = counts_of(trainee, rival, tokens, step, seed)
+        counts = counts_of(rival, tokens, step, seed)
         for count in counts:
             loss = trainee.loss(levels, questions, count) / len(counts)
             loss.backward()
@@ -180,7 +182,7 @@ def train(
     return time.process_time() - began
 
 
-def counts_of(trainee: Trainee, rival: Rival, tokens: int, step: int, seed: int) -> list[int]:
+def counts_of(rival: Rival, tokens: int, step: int, seed: int) -> list[int]:
     """Token counts of one step: M3 takes all its scales, MQT draws one, the others have one."""
     if rival.compressor == "m3":
         return list(COUNTS)

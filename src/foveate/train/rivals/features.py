@@ -56,7 +56,9 @@ def pictures(tower: Any, split: str, count: int, folder: Path) -> Pictures:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _encode(tower, samples, path)
-    asked = ask(samples, EVERY, seed=0) if split == "train" else [[one_question(s)] for s in samples]
+    asked = (
+        ask(samples, EVERY, seed=0) if split == "train" else [[one_question(s)] for s in samples]
+    )
     return Pictures(np.load(path, mmap_mode="r"), asked)
 
 
