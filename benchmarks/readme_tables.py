@@ -1,6 +1,6 @@
-"""The README's tables, written from the records in results/, the families and the methods.
+"""The tables of README and docs, written from the records in results/, the families and the methods.
 
-    python benchmarks/readme_tables.py          # rewrite them in README.md
+    python benchmarks/readme_tables.py          # rewrite them in the pages
 
 A table stands between `<!-- NAME -->` and `<!-- end NAME -->`; a test fails when the two disagree.
 """
@@ -14,6 +14,7 @@ from foveate.models.family import support
 from foveate.registry import methods as known_methods
 
 ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "concepts" / "compressors.md")
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -151,6 +152,53 @@ def methods() -> str:
     return markdown(["name", "works", "what it does", "source"], rows)
 
 
+def compressors() -> str:
+    """Rivals on foveate-mini at each count of visual tokens."""
+    record = json.loads((ROOT / "results" / "compressors.json").read_text())
+    kinds = ("reasoning", "ocr", "lookups")
+    cells: dict[str, dict[int, str]] = {}
+    for row in record["rows"]:
+        told = " / ".join(_percent(row[kind]) for kind in kinds)
+        cells.setdefault(row["rival"], {})[row["tokens"]] = told
+    counts = sorted({row["tokens"] for row in record["rows"]})
+    rows = [[name, *(by_count[count] for count in counts)] for name, by_count in cells.items()]
+    header = ["compressor", *(f"{count} token{'s' * (count > 1)}" for count in counts)]
+    asked = ", ".join(f"{record['questions'][kind]:,} {kind}" for kind in kinds)
+    seeds = sorted({seed for row in record["rows"] for seed in row["seeds"]})
+    return (
+        markdown(header, rows)
+        + f"\n\nRight answers in percent, {' / '.join(kinds)}: {asked} held-out questions, mean over "
+        f"up to {len(seeds)} seeds; a dash stands for a cell that was not run."
+    )
+
+
+def compressor_differences() -> str:
+    """What the question adds: QueCC against rivals that do not look at it, on lookups."""
+    record = json.loads((ROOT / "results" / "compressors.json").read_text())
+    cells: dict[tuple[str, str], dict[int, str]] = {}
+    for row in record["differences"]:
+        found = row["lookups"]
+        told = "-"
+        if found is not None:
+            mean, low, high = (100 * found[key] for key in ("mean", "low", "high"))
+            told = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        cells.setdefault((row["of"], row["to"]), {})[row["tokens"]] = told
+    counts = sorted({row["tokens"] for row in record["differences"]})
+    rows = [
+        [f"{of} minus {to}", *(by_count[count] for count in counts)]
+        for (of, to), by_count in cells.items()
+    ]
+    header = ["lookups", *(f"{count} token{'s' * (count > 1)}" for count in counts)]
+    return (
+        markdown(header, rows)
+        + "\n\nPoints, paired by seed and question; in brackets the 95 % interval, bootstrapped over both."
+    )
+
+
+def _percent(found: dict[str, float] | None) -> str:
+    return "-" if found is None else f"{100 * found['mean']:.0f}"
+
+
 TABLES = {
     "speed": speed,
     "accuracy": accuracy,
@@ -158,11 +206,13 @@ TABLES = {
     "long_video": long_video,
     "families": families,
     "methods": methods,
+    "compressors": compressors,
+    "compressor differences": compressor_differences,
 }
 
 
 def filled(text: str) -> str:
-    """The README with every table written anew."""
+    """A page with every table of it written anew."""
     for name, table in TABLES.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
         text = re.sub(
@@ -172,5 +222,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text()))
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))

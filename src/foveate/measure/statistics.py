@@ -67,8 +67,8 @@ def mean_difference(
 def mean_over_runs(runs: Sequence[Scores], draws: int = 2000, seed: int = 0) -> Difference:
     """Mean of scores, or of differences, of several runs on the same samples.
 
-    The bootstrap draws runs and samples anew, each run with all of the drawn samples, so that the interval
-    holds both the luck of training and that of the questions.
+    The bootstrap draws runs and samples anew, each run with all of the drawn samples, so that the
+    interval holds both the luck of training and that of the questions.
 
     Args:
         runs: of each run the scores of all samples, in the same order.
