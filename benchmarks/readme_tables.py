@@ -191,7 +191,7 @@ def compressor_differences() -> str:
     header = ["lookups", *(f"{count} token{'s' * (count > 1)}" for count in counts)]
     return (
         markdown(header, rows)
-        + "\n\nPoints, paired by seed and question; in brackets the 95 % interval, bootstrapped over both."
+        + "\n\nPoints, paired by seed and question; in brackets 95 % intervals, bootstrapped over both."
     )
 
 
