@@ -101,7 +101,7 @@ class LearnedCompressor(nn.Module):
         self,
         patches: Float[Tensor, "B N D"],
         multi_level: Float[Tensor, "B N M"] | None = None,
-        text: Float[Tensor, "B 1 T"] | None = None,
+        text: Float[Tensor, "B q T"] | None = None,
         *,
         grid: Grid | None = None,
         tokens: int | None = None,
@@ -111,7 +111,7 @@ class LearnedCompressor(nn.Module):
         Args:
             patches: of one vision layer, row by row.
             multi_level: of several vision layers, side by side.
-            text: the question's vector, one a tile.
+            text: the question's vector; of several questions about a tile each gets n tokens.
             grid: of these tiles; default the config's.
             tokens: how many are wanted, where a compressor leaves the choice.
         """

@@ -93,7 +93,7 @@ class RegionAttentionConfig(RegionConfig):
 
 
 class RegionAttention(nn.Module):
-    """One query a region, which attends to that region's patches and to no other.
+    """One query a region and question, which attends to that region's patches and to no other.
 
     The attention of TokenPacker (arXiv 2407.02392) and QueCC (arXiv 2411.03312): keys and values are from
     several vision layers, each through a two-layer MLP and a layer norm.
@@ -115,16 +115,16 @@ class RegionAttention(nn.Module):
 
     def forward(
         self,
-        queries: Float[Tensor, "B n D"],
+        queries: Float[Tensor, "B q n D"],
         multi_level: Float[Tensor, "B N M"],
         grid: tuple[int, int],
         kernel: int,
         carried: Float[Tensor, "B N D"] | None = None,
-    ) -> Float[Tensor, "B n D"]:
+    ) -> Float[Tensor, "B q n D"]:
         """What each region's query finds in its region.
 
         Args:
-            queries: one a region.
+            queries: one a region, for each of q questions.
             multi_level: what keys and values are made of.
             grid: rows and columns of the patches.
             kernel: side of a region.
@@ -132,10 +132,10 @@ class RegionAttention(nn.Module):
         """
         keys, held = regions(self.key(multi_level), grid, kernel)
         values, _ = regions(self.value(multi_level), grid, kernel)
-        batch, count = queries.shape[:2]
+        batch = len(queries)
         absent = None if held.all() else ~held.repeat(batch, 1)
         found, weights = self.attention(
-            queries.flatten(0, 1)[:, None],
+            queries.transpose(1, 2).flatten(0, 1),
             keys.flatten(0, 1),
             values.flatten(0, 1),
             key_padding_mask=absent,
@@ -143,7 +143,7 @@ class RegionAttention(nn.Module):
         )
         if carried is not None:
             found = found + weights @ regions(carried, grid, kernel)[0].flatten(0, 1)
-        return found.view(batch, count, -1)
+        return found.unflatten(0, (batch, -1)).transpose(1, 2)
 
     def flops(self, patches: int, regions: int) -> int:
         """Multiply-adds, counted twice: keys and values of all patches, then the attention."""

@@ -69,7 +69,7 @@ class MQT(LearnedCompressor):
         self,
         patches: Float[Tensor, "B N D"],
         multi_level: Float[Tensor, "B N M"] | None = None,
-        text: Float[Tensor, "B 1 T"] | None = None,
+        text: Float[Tensor, "B q T"] | None = None,
         *,
         grid: Grid | None = None,
         tokens: int | None = None,

@@ -68,21 +68,22 @@ class QueCC(RegionCompressor):
         self,
         patches: Float[Tensor, "B N D"],
         multi_level: Float[Tensor, "B N M"] | None = None,
-        text: Float[Tensor, "B 1 T"] | None = None,
+        text: Float[Tensor, "B q T"] | None = None,
         *,
         grid: Grid | None = None,
         tokens: int | None = None,
     ) -> Float[Tensor, "B n D"]:
-        """One token a region."""
+        """One token a region; of several questions, the tokens of each one after another."""
         place, kernel = self._place(patches, grid), self.config.kernel
         self.count(place, tokens)
-        asked = patches
+        asked = patches[:, None]
         if self.text is not None:
-            asked = patches + self.text(self._needed("text", text))
-        pooled = self.pool(plane(self.query(asked), place, kernel, "replicate"))
+            asked = asked + self.text(self._needed("text", text))[:, :, None]
+        queries = plane(self.query(asked).flatten(0, 1), place, kernel, "replicate")
+        pooled = self.pool(queries).flatten(2).mT.unflatten(0, asked.shape[:2])
         levels = self._needed("multi_level", multi_level)
         carried = patches if self.config.carry else None
-        return self.find(pooled.flatten(2).mT, levels, place, kernel, carried)
+        return self.find(pooled, levels, place, kernel, carried).flatten(1, 2)
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
         """Multiply-adds, counted twice, of one tile."""

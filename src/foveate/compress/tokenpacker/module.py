@@ -44,7 +44,7 @@ class TokenPacker(RegionCompressor):
         self,
         patches: Float[Tensor, "B N D"],
         multi_level: Float[Tensor, "B N M"] | None = None,
-        text: Float[Tensor, "B 1 T"] | None = None,
+        text: Float[Tensor, "B q T"] | None = None,
         *,
         grid: Grid | None = None,
         tokens: int | None = None,
@@ -55,10 +55,10 @@ class TokenPacker(RegionCompressor):
         small = F.interpolate(
             patches.mT.unflatten(2, place), size=region_grid(place, kernel), mode="bilinear"
         )
-        queries = self.query(small.flatten(2).mT)
+        queries = self.query(small.flatten(2).mT)[:, None]
         levels = self._needed("multi_level", multi_level)
         carried = patches if self.config.carry else None
-        return self.find(queries, levels, place, kernel, carried)
+        return self.find(queries, levels, place, kernel, carried)[:, 0]
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
         """Multiply-adds, counted twice, of one tile."""

@@ -153,14 +153,14 @@ class CompressedModel(_Model):
     def compress(
         self,
         states: Sequence[Float[Tensor, "V N D"]],
-        question: Float[Tensor, "V T"] | None = None,
+        question: Float[Tensor, "V q T"] | None = None,
         tokens: int | None = None,
     ) -> Float[Tensor, "V n H"]:
         """Visual tokens of V views as the LLM gets them.
 
         Args:
             states: all hidden states of the tower.
-            question: its vector, one a view.
+            question: its vector, one a view, or several, each of which gets n tokens.
             tokens: a view, where the compressor leaves the choice.
         """
         config, needs = self.config, self.compressor.needs
@@ -168,7 +168,7 @@ class CompressedModel(_Model):
         levels = None
         if "multi_level" in needs:
             levels = torch.cat([states[layer] for layer in config.multi_level_layers or ()], dim=-1)
-        text = question[:, None].to(patches.dtype) if question is not None else None
+        text = question.to(patches.dtype) if question is not None else None
         wanted = tokens or config.visual_tokens
         return self.multi_modal_projector(self.compressor(patches, levels, text, tokens=wanted))
 
@@ -187,9 +187,8 @@ class CompressedModel(_Model):
             states = [state[:, 1:] for state in states]
         question, flops = self._question(query_ids, query_mask, sample, len(views))
         if question is not None:
-            question = question.repeat_interleave(
-                torch.tensor(views, device=question.device), dim=0
-            )
+            each = torch.tensor(views, device=question.device)
+            question = question.repeat_interleave(each, dim=0)[:, None]
         tokens = None if wanted is None else int(wanted.flatten()[0])
         made = self.compress(states, question, tokens)
         parts = [part.flatten(0, 1) for part in made.split(views)]

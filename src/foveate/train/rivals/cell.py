@@ -91,23 +91,30 @@ class Trainee:
         Where the compressor looks at the question, each question has visual tokens and so a row of its
         own; else the questions of a picture share a row, which changes nothing but the work.
         """
-        vectors = None
-        if self.query != "none":
-            rows = torch.tensor([row for row, part in enumerate(asked) for _ in part])
-            levels = [level if level is None else level[rows] for level in levels]
-            asked = [[question] for part in asked for question in part]
-            vectors = self.ask([part[0] for part in asked])
+        vectors = None if self.query == "none" else self.ask(asked)
         visual = self.model.model.compress(levels, vectors, tokens)
+        if vectors is not None:
+            most = vectors.shape[1]
+            held = [
+                most * row + place for row, part in enumerate(asked) for place in range(len(part))
+            ]
+            visual = visual.unflatten(1, (most, -1)).flatten(0, 1)[held]
+            asked = [[question] for part in asked for question in part]
         turns = self.packer.pack(asked)
         return forward(self.model, self.packer.header, visual, turns)[0], turns  # type: ignore[arg-type]
 
-    def ask(self, questions: list[Question]) -> Float[Tensor, "B T"]:
-        """The vector of each question; those that are the same are made once."""
-        texts = sorted({question.text for question in questions})
+    def ask(self, asked: list[list[Question]]) -> Float[Tensor, "B q T"]:
+        """The vectors of each picture's questions, its last one again where others have more.
+
+        Questions that are the same are read once.
+        """
+        texts = sorted({question.text for part in asked for question in part})
         rows = self.packer.tokenizer(texts, padding=True, return_tensors="pt")
         language = self.model.model.language_model
         made = question_vectors(language, self.query, rows["input_ids"], rows["attention_mask"])
-        return made[torch.tensor([texts.index(question.text) for question in questions])]
+        most = max(map(len, asked))
+        filled = [part + part[-1:] * (most - len(part)) for part in asked]
+        return made[torch.tensor([[texts.index(one.text) for one in part] for part in filled])]
 
     def loss(self, levels: list[Any], asked: list[list[Question]], tokens: int) -> Tensor:
         """Cross entropy of the answers, each answer counting once however long it is."""
