@@ -94,6 +94,17 @@ def test_the_question_changes_the_tokens_and_each_tile_has_its_own():
     torch.testing.assert_close(both[1:], module(patches[1:], patches[1:], text[1:]))
 
 
+@pytest.mark.parametrize("carry", [True, False])
+def test_several_questions_of_a_tile_are_each_as_if_alone(carry):
+    torch.manual_seed(0)
+    module = QueCC(QueCCConfig((5, 4), 16, 24, 10, 3, 4, carry)).eval()
+    patches, levels, text = torch.randn(2, 20, 16), torch.randn(2, 20, 24), torch.randn(2, 3, 10)
+    made = module(patches, levels, text)
+    alone = [module(patches, levels, text[:, place : place + 1]) for place in range(3)]
+    assert made.shape == (2, 3 * 4, 16)
+    torch.testing.assert_close(made, torch.cat(alone, dim=1))
+
+
 def test_without_a_question_it_has_no_place_for_one():
     module = QueCC(QueCCConfig(4, 16, 16, 0, 2))
     assert module.needs == ("multi_level",)

@@ -26,9 +26,13 @@ class QueCCConfig(RegionAttentionConfig):
     Attributes:
         text_gain: size of the question's vector beside the patches when training starts. The published 1
             suits features of about that size; where they are larger the question would not be heard.
+        contrast: whether only what tells questions apart is looked at: each feature of the question's
+            vector less its running mean, over its running deviation. Without it the words that all
+            questions share drown the one that matters. Ours: the published module does not.
     """
 
     text_gain: int | float = 1.0
+    contrast: bool = False
 
 
 @register_learned("quecc", config=QueCCConfig, paper="2411.03312")
@@ -43,9 +47,11 @@ class QueCC(RegionCompressor):
         super().__init__()
         self.config = config
         width = config.width
-        self.text = None
+        self.text = self.contrast = None
         if config.text_width:
             self.text = nn.Sequential(nn.Linear(config.text_width, width), nn.LayerNorm(width, EPS))
+            if config.contrast:
+                self.contrast = nn.BatchNorm1d(config.text_width, affine=False)
         self.query = mlp(width, width)
         self.pool = nn.Conv2d(width, width, config.kernel, stride=config.kernel, groups=width)
         self.find = RegionAttention(config.multi_level_width, width, config.heads)
@@ -78,7 +84,10 @@ class QueCC(RegionCompressor):
         self.count(place, tokens)
         asked = patches[:, None]
         if self.text is not None:
-            asked = asked + self.text(self._needed("text", text))[:, :, None]
+            question = self._needed("text", text)
+            if self.contrast is not None:
+                question = self.contrast(question.mT).mT
+            asked = asked + self.text(question)[:, :, None]
         queries = plane(self.query(asked).flatten(0, 1), place, kernel, "replicate")
         pooled = self.pool(queries).flatten(2).mT.unflatten(0, asked.shape[:2])
         levels = self._needed("multi_level", multi_level)

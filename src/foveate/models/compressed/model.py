@@ -43,6 +43,11 @@ class CompressedModel(_Model):
         else:
             super()._init_weights(module)
 
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # a module without parameters of its own, as a compressor is, would be passed over as custom code
+        custom = is_custom_code and not isinstance(module, LearnedCompressor)
+        super()._initialize_weights(module, custom)
+
     def forward(
         self,
         input_ids: Tensor | None = None,
