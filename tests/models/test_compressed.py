@@ -49,6 +49,26 @@ def compressed(stock, name="quecc", query="embedding", views="base"):
     return model, CompressedProcessor.of(stock[1], model.config)
 
 
+@pytest.mark.parametrize("gain", [1.0, 4.0])
+def test_a_compressor_keeps_its_own_first_weights(stock, gain, tmp_path):
+    def first(model):
+        return model.model.compressor.pool.weight, model.model.compressor.text[1].weight
+
+    described = {"name": "quecc", "kernel": 6, "text_gain": gain}
+    model = with_compressor(
+        stock[0], compressor=described, multi_level_layers=[1, 2], query_encoding="embedding"
+    )
+    pool, text = first(model)
+    assert torch.equal(pool, torch.full_like(pool, 1 / 36))
+    assert torch.equal(text, torch.full_like(text, gain))
+    with torch.no_grad():
+        pool += 1
+        text += 1
+    model.save_pretrained(tmp_path)
+    for kept, found in zip((pool, text), first(type(model).from_pretrained(tmp_path)), strict=True):
+        assert torch.equal(kept, found)
+
+
 def picture(index=0):
     return make("reasoning", "train", index).images()[0]
 

@@ -83,9 +83,9 @@ class RegionAttentionConfig(RegionConfig):
 
     Attributes:
         heads: of the attention; must divide the width.
-        carry: whether the attention carries the patches along beside their values. Training then starts
-            at average pooling, whose tokens a trained projector and LLM can read; without it a
-            compressor's first tokens mean nothing to them. Ours: the published modules do not.
+        carry: whether the attention carries the patches along beside their values, which start at zero.
+            Training then starts at a mean of patches, which a trained projector and LLM can read; without
+            it a compressor's first tokens mean nothing to them. Ours: the published modules do not.
     """
 
     heads: int = 8
@@ -161,6 +161,13 @@ def mlp(inside: int, width: int) -> nn.Sequential:
 
 class RegionCompressor(LearnedCompressor):
     """Base of compressors that make one token of each region."""
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew; where patches are carried along, nothing else is at first."""
+        super().reset_parameters()
+        if getattr(self.config, "carry", False):
+            nn.init.zeros_(self.find.attention.out_proj.weight)  # type: ignore[union-attr]
+            nn.init.zeros_(self.find.attention.out_proj.bias)  # type: ignore[union-attr]
 
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
         """One count: the number of regions."""

@@ -34,6 +34,7 @@ class TokenPacker(RegionCompressor):
         width = config.width
         self.query = nn.Sequential(nn.Linear(width, width, bias=False), nn.LayerNorm(width, EPS))
         self.find = RegionAttention(config.multi_level_width, width, config.heads)
+        self.reset_parameters()
 
     @property
     def needs(self) -> tuple[str, ...]:

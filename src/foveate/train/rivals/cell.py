@@ -163,15 +163,15 @@ def train(
     """
     model, began = trainee.model, time.process_time()
     core = model.model
-    fresh = [*core.compressor.parameters(), *core.multi_modal_projector.parameters()]
-    language = list(core.language_model.parameters())
+    fresh = list(core.compressor.parameters())
+    known = [*core.multi_modal_projector.parameters(), *core.language_model.parameters()]
     optimizer = adamw(fresh, recipe.weight_decay)
-    for group in adamw(language, recipe.weight_decay).param_groups:
-        optimizer.add_param_group({**group, "scale": recipe.peak_llm / recipe.peak})
+    for group in adamw(known, recipe.weight_decay).param_groups:
+        optimizer.add_param_group({**group, "scale": recipe.peak_known / recipe.peak})
+    alone = int(recipe.first_stage * recipe.steps) if fresh else 0
     for step in range(recipe.steps):
-        if step in (0, int(recipe.first_stage * recipe.steps)):
-            for parameter in language:
-                parameter.requires_grad_(step > 0 or not recipe.first_stage)
+        for parameter in known:
+            parameter.requires_grad_(step >= alone)
         set_learning_rate(optimizer, learning_rate(step, recipe.steps, recipe.peak, recipe.warmup))
         rows, questions = draw(pictures, recipe, seed, step)
         levels = pictures.batch(rows)
@@ -182,7 +182,7 @@ def train(
             loss = trainee.loss(levels, questions, count) / len(counts)
             loss.backward()
             total += loss.item()
-        nn.utils.clip_grad_norm_([*fresh, *language], 1.0)
+        nn.utils.clip_grad_norm_([*fresh, *known], 1.0)
         optimizer.step()
         report(step + 1, total)
     model.eval()

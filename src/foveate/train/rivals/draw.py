@@ -12,17 +12,21 @@ LOOKUPS = ("colour", "digit")  # what is the colour of this digit, which digit h
 
 @dataclass(frozen=True)
 class RivalRecipe:
-    """How every cell is trained, in two stages as LLaVA: compressor and projector, then the LLM too.
+    """How every cell is trained: first the compressor's new weights alone, then projector and LLM too.
+
+    A compressor must learn where to look while projector and LLM still say so: trained from the start,
+    they learn to guess from blurred tokens, and then no longer tell the compressor what would be better.
+    One without weights goes straight to the second stage, and so trains projector and LLM for longer.
 
     Attributes:
         steps: of both stages.
-        first_stage: share of the steps in which the LLM is frozen.
+        first_stage: share of the steps in which projector and LLM are frozen.
         pictures: a step.
         questions: of each picture, at most.
         ocr: share of the pictures that show text.
         lookups: how much likelier than any other question one of `LOOKUPS` is asked.
-        peak: highest learning rate of compressor and projector.
-        peak_llm: highest learning rate of the LLM.
+        peak: highest learning rate of the compressor.
+        peak_known: highest learning rate of projector and LLM, which were trained before.
         warmup: steps until the highest rates are reached.
         weight_decay: of AdamW.
     """
@@ -34,7 +38,7 @@ class RivalRecipe:
     ocr: float = 0.125
     lookups: float = 2.0
     peak: float = 2e-3
-    peak_llm: float = 1e-3
+    peak_known: float = 1e-3
     warmup: int = 50
     weight_decay: float = 0.02
 
