@@ -73,6 +73,10 @@ class LearnedCompressor(nn.Module):
             if module is not self and draw is not None:
                 draw()
 
+    def searching(self) -> list[nn.Parameter]:
+        """The weights to train first, while what comes behind is as it was; by default all."""
+        return list(self.parameters())
+
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
         """Token counts that can be asked for at a grid, the largest first; default the config's grid."""
         raise NotImplementedError

@@ -169,6 +169,13 @@ class RegionCompressor(LearnedCompressor):
             nn.init.zeros_(self.find.attention.out_proj.weight)  # type: ignore[union-attr]
             nn.init.zeros_(self.find.attention.out_proj.bias)  # type: ignore[union-attr]
 
+    def searching(self) -> list[nn.Parameter]:
+        """Where patches are carried along, what decides which; the values can wait."""
+        if not getattr(self.config, "carry", False):
+            return super().searching()
+        later = ("find.value.", "find.attention.out_proj.")
+        return [part for name, part in self.named_parameters() if not name.startswith(later)]
+
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
         """One count: the number of regions."""
         rows, columns = region_grid(as_grid(grid or self.config.grid), self.config.kernel)

@@ -8,7 +8,7 @@ from foveate.train.rivals.draw import LOOKUPS, RivalRecipe, draw
 from foveate.train.rivals.features import Pictures
 from foveate.train.scenes.sample import Question
 
-RECIPE = RivalRecipe(pictures=8, questions=3, ocr=0.25, lookups=2.0)
+RECIPE = RivalRecipe(pictures=8, questions=3, ocr=0.25, lookups=2.0, first_stage=0.0)
 
 
 def plain(count=40):
@@ -33,6 +33,15 @@ def test_shares_of_tasks_and_no_question_twice():
         for row, part in zip(rows, asked, strict=True):
             assert len(set(part)) == len(part) == (1 if row % 2 else 3)
             assert {one.family for one in part} <= ({"word"} if row % 2 else {"colour", "count"})
+
+
+def test_the_first_stage_asks_lookups_alone():
+    recipe = replace(RECIPE, steps=10, first_stage=0.5)
+    for step in range(10):
+        rows, asked = draw(plain(), recipe, 0, step)
+        lookups = {one.family in LOOKUPS for part in asked for one in part}
+        assert len(rows) == recipe.pictures
+        assert (lookups == {True}) == (step < 5)
 
 
 def test_lookups_are_asked_as_often_as_the_recipe_says():

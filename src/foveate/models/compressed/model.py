@@ -43,10 +43,11 @@ class CompressedModel(_Model):
         else:
             super()._init_weights(module)
 
-    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
-        # a module without parameters of its own, as a compressor is, would be passed over as custom code
-        custom = is_custom_code and not isinstance(module, LearnedCompressor)
-        super()._initialize_weights(module, custom)
+    def _initialize_weights(self, module: nn.Module, *custom: Any, **how: Any) -> None:
+        # as custom code, a module without parameters of its own is passed over: compressors have none
+        if isinstance(module, LearnedCompressor):
+            custom, how = (), {}
+        super()._initialize_weights(module, *custom, **how)
 
     def forward(
         self,
@@ -157,22 +158,24 @@ class CompressedModel(_Model):
 
     def compress(
         self,
-        states: Sequence[Float[Tensor, "V N D"]],
+        states: Sequence[Float[Tensor, "V N D"] | None],
         question: Float[Tensor, "V q T"] | None = None,
         tokens: int | None = None,
     ) -> Float[Tensor, "V n H"]:
         """Visual tokens of V views as the LLM gets them.
 
         Args:
-            states: all hidden states of the tower.
+            states: hidden states of the tower by layer; those that are not looked at may be None.
             question: its vector, one a view, or several, each of which gets n tokens.
             tokens: a view, where the compressor leaves the choice.
         """
         config, needs = self.config, self.compressor.needs
         patches = states[config.vision_feature_layer]
+        assert patches is not None
         levels = None
         if "multi_level" in needs:
-            levels = torch.cat([states[layer] for layer in config.multi_level_layers or ()], dim=-1)
+            looked_at = [states[layer] for layer in config.multi_level_layers or ()]
+            levels = torch.cat([level for level in looked_at if level is not None], dim=-1)
         text = question.to(patches.dtype) if question is not None else None
         wanted = tokens or config.visual_tokens
         return self.multi_modal_projector(self.compressor(patches, levels, text, tokens=wanted))

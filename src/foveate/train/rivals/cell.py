@@ -53,18 +53,18 @@ class Rival:
         }
 
 
-CARRY = {"carry": True}
-ASKED = {"carry": True, "text_gain": 4.0}  # the tower's features are about four times as large as 1
+# a head of the published modules is 128 wide, as is our tower
+CARRY = {"heads": 2, "carry": True}
+ASKED = {**CARRY, "contrast": True, "text_gain": 12.0}  # the tower's features are larger than 1
 RIVALS = {
-    "quecc": Rival("quecc", "llm", more=ASKED),
-    "quecc, embedding": Rival("quecc", "embedding", more=ASKED),
+    "quecc": Rival("quecc", "embedding", more=ASKED),
+    "quecc, llm": Rival("quecc", "llm", more=ASKED),
     "quecc, no question": Rival("quecc", more=CARRY),
     "quecc, as published": Rival("quecc", "llm"),
     "tokenpacker": Rival("tokenpacker", more=CARRY),
-    "tokenpacker, as published": Rival("tokenpacker"),
     "average-pool": Rival("average-pool"),
     "m3": Rival("m3", elastic=True),
-    "mqt": Rival("mqt", elastic=True),
+    "mqt": Rival("mqt", elastic=True, more={"heads": 2}),
 }
 
 
@@ -168,10 +168,11 @@ def train(
     optimizer = adamw(fresh, recipe.weight_decay)
     for group in adamw(known, recipe.weight_decay).param_groups:
         optimizer.add_param_group({**group, "scale": recipe.peak_known / recipe.peak})
-    alone = int(recipe.first_stage * recipe.steps) if fresh else 0
+    alone = recipe.alone if fresh else 0
+    first = {id(parameter) for parameter in core.compressor.searching()}
     for step in range(recipe.steps):
-        for parameter in known:
-            parameter.requires_grad_(step >= alone)
+        for parameter in (*fresh, *known):
+            parameter.requires_grad_(step >= alone or id(parameter) in first)
         set_learning_rate(optimizer, learning_rate(step, recipe.steps, recipe.peak, recipe.warmup))
         rows, questions = draw(pictures, recipe, seed, step)
         levels = pictures.batch(rows)

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from foveate.measure.statistics import Difference, mean_over_runs
 from foveate.train.rivals.cell import COUNTS, RIVALS
@@ -85,20 +84,26 @@ def difference(
     """Paired by seed and question, over the seeds that both were run with; None where there are none."""
     ours, theirs = cells[name, count], cells[other, count]
     tables = [
-        _scores(ours[seed], asked, kind) - _scores(theirs[seed], asked, kind)
+        [
+            a - b
+            for a, b in zip(
+                _scores(ours[seed], asked, kind), _scores(theirs[seed], asked, kind), strict=True
+            )
+        ]
         for seed in sorted(ours.keys() & theirs.keys())
     ]
     return _plain(mean_over_runs(tables)) if tables else None
 
 
-def _scores(answers: str, asked: Sequence[str], kind: str) -> np.ndarray:
-    return np.array([answer == "1" for answer in answers], dtype=float)[chosen(asked, kind)]
+def _scores(answers: str, asked: Sequence[str], kind: str) -> list[int]:
+    pairs = zip(answers, chosen(asked, kind), strict=True)
+    return [int(answer) for answer, counts in pairs if counts]
 
 
 def _seconds(rows: list[dict[str, Any]], name: str, count: int) -> float | None:
     """Mean seconds of training, None where no seed was run."""
     spent = [r["cpu_seconds"] for r in rows if (r["rival"], r["tokens"]) == (name, count)]
-    return float(np.mean(spent)) if spent else None
+    return fmean(spent) if spent else None
 
 
 def _plain(found: Difference) -> dict[str, float]:
