@@ -80,11 +80,10 @@ def decoded(vlm, made, levels, question):
 @pytest.mark.parametrize("name", ["quecc", "average-pool"])
 def test_right_is_what_greedy_decoding_says(vlm, sets, name):
     made, val = trainee(vlm, name), sets["val"]
-    numbers = list(range(len(val.questions)))
-    optimizer = torch.optim.Adam(made.model.parameters(), lr=3e-3)
-    for _ in range(30):  # until it knows some answers by heart
+    optimizer = torch.optim.Adam(made.model.parameters(), lr=1e-2)
+    for _ in range(12):  # until it knows the first answer by heart
         optimizer.zero_grad()
-        made.loss(val.batch(numbers), val.questions, 4).backward()
+        made.loss(val.batch([0]), val.questions[:1], 4).backward()
         optimizer.step()
     with torch.no_grad():
         expected = [
@@ -92,7 +91,8 @@ def test_right_is_what_greedy_decoding_says(vlm, sets, name):
             for row, (one,) in enumerate(val.questions)
         ]
     assert made.right(val, 4) == made.right(val, 4, size=3) == expected
-    assert True in expected
+    assert expected[0]
+    assert not all(expected)
 
 
 def test_elastic_rivals_are_trained_at_all_counts(vlm):

@@ -37,9 +37,9 @@ class Pictures:
         picked = torch.from_numpy(np.stack([self.states[row] for row in rows])).float()
         return [None, *picked.unbind(1)]
 
-    def of(self, task: str) -> np.ndarray:
+    def of(self, task: str) -> list[int]:
         """The numbers of one task's pictures."""
-        return np.arange(TASKS.index(task), len(self.questions), len(TASKS))
+        return list(range(TASKS.index(task), len(self.questions), len(TASKS)))
 
 
 def pictures(tower: Any, split: str, count: int, folder: Path) -> Pictures:
