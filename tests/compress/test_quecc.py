@@ -105,6 +105,33 @@ def test_several_questions_of_a_tile_are_each_as_if_alone(carry):
     torch.testing.assert_close(made, torch.cat(alone, dim=1))
 
 
+def test_contrast_takes_off_what_questions_share():
+    torch.manual_seed(0)
+    plain = QueCC(QueCCConfig(4, 16, 16, 8, 4)).eval()
+    module = QueCC(QueCCConfig(4, 16, 16, 8, 4, contrast=True))
+    module.load_state_dict(plain.state_dict(), strict=False)
+    patches, text = torch.randn(50, 16, 16), 5 + 0.1 * torch.randn(50, 1, 8)
+    for _ in range(200):  # until the running numbers are those of this batch
+        trained = module(patches, patches, text)
+    mean, deviation = text.mean(0), text.var(0, correction=0)
+    expected = plain(patches, patches, (text - mean) / (deviation + 1e-5).sqrt())
+    torch.testing.assert_close(trained, expected)
+    torch.testing.assert_close(module.eval()(patches, patches, text), expected, atol=0.02, rtol=0)
+    same = patches[:1].expand(50, -1, -1)
+    vague, sharp = (one(same, same, text).var(0).mean() for one in (plain, module))
+    assert sharp > 4 * vague
+
+
+def test_contrast_of_one_question_is_to_those_before():
+    torch.manual_seed(0)
+    module = QueCC(QueCCConfig(4, 16, 16, 8, 4, contrast=True))
+    patches, text = torch.randn(1, 16, 16), torch.randn(1, 1, 8)
+    module(patches.expand(6, -1, -1), patches.expand(6, -1, -1), torch.randn(6, 1, 8))
+    torch.testing.assert_close(
+        module(patches, patches, text), module.eval()(patches, patches, text)
+    )
+
+
 def test_without_a_question_it_has_no_place_for_one():
     module = QueCC(QueCCConfig(4, 16, 16, 0, 2))
     assert module.needs == ("multi_level",)

@@ -5,6 +5,7 @@ Source: Inference Optimal VLMs Need Fewer Visual Tokens and More Parameters (arX
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -84,15 +85,22 @@ class QueCC(RegionCompressor):
         self.count(place, tokens)
         asked = patches[:, None]
         if self.text is not None:
-            question = self._needed("text", text)
-            if self.contrast is not None:
-                question = self.contrast(question.mT).mT
+            question = self._told_apart(self._needed("text", text))
             asked = asked + self.text(question)[:, :, None]
         queries = plane(self.query(asked).flatten(0, 1), place, kernel, "replicate")
         pooled = self.pool(queries).flatten(2).mT.unflatten(0, asked.shape[:2])
         levels = self._needed("multi_level", multi_level)
         carried = patches if self.config.carry else None
         return self.find(pooled, levels, place, kernel, carried).flatten(1, 2)
+
+    def _told_apart(self, question: Float[Tensor, "B q T"]) -> Float[Tensor, "B q T"]:
+        """The questions' contrast, if it is looked at; one alone is held against those before it."""
+        if self.contrast is None:
+            return question
+        if question.shape[:2].numel() > 1:
+            return self.contrast(question.mT).mT
+        mean, deviation = self.contrast.running_mean, self.contrast.running_var
+        return F.batch_norm(question.mT, mean, deviation, eps=self.contrast.eps).mT
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
         """Multiply-adds, counted twice, of one tile."""
