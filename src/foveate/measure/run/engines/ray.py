@@ -54,7 +54,7 @@ class Ray(Engine):
         if self.ours:
             ray.init(**_cluster((actors or 1) * threads))
         try:
-            room = ray.cluster_resources()
+            room = {name: float(has) for name, has in ray.cluster_resources().items()}
             each = _share(room, device, threads, actors)
             count = actors or int(room.get("GPU", 0) if each["num_gpus"] else 1)
             make: Any = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **each)(Actor)
@@ -163,7 +163,7 @@ def _cluster(threads: int) -> dict[str, Any]:
 
 def _share(
     room: dict[str, float], device: str | None, threads: int, actors: int | None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """What each actor takes of the cluster.
 
     Raises:
