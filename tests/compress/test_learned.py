@@ -176,3 +176,21 @@ def test_every_patch_is_in_one_region(grid, kernel):
             place = row * columns + column
             assert torch.equal(parts[:, place][:, held[place]], patches[:, inside])
             torch.testing.assert_close(mean[:, place], patches[:, inside].mean(1))
+
+
+@pytest.mark.parametrize("name", ["quecc", "tokenpacker"])
+def test_what_is_carried_is_all_there_is_at_first(name):
+    module = make(name, carry=True)
+    patches, more = given(module)
+    one = patches[:, :1].expand(-1, 24, -1)  # every mean of these is the same
+    torch.testing.assert_close(module(one, **more), one[:, : module.count()])
+    waiting = {id(p) for p in module.parameters()} - {id(p) for p in module.searching()}
+    names = {name for name, p in module.named_parameters() if id(p) in waiting}
+    assert names
+    assert all("value" in name or "out_proj" in name for name in names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_weights_search_where_nothing_is_carried(name):
+    module = make(name)
+    assert [id(p) for p in module.searching()] == [id(p) for p in module.parameters()]
