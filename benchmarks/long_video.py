@@ -4,7 +4,7 @@
 
 Held-out questions, the same for every row: 4 frames unreduced; 16 frames under AIM, whose knobs
 `foveate.plan` chooses so that the LLM's prefill costs no more than that of the 4 frames; 16 frames
-unreduced, which tells how much is due to the frames alone; and the plain baselines and fovea-merge at as many
+unreduced, which tells how much is due to the frames alone; and the baselines and fovea-merge at as many
 tokens as 4 frames have. Every answer is a line of a file: run the same command again after a kill and it
 goes on. The summary goes to results/long_video.json.
 """
