@@ -93,6 +93,6 @@ def test_two_processes_share_the_questions(tmp_path):
         rows = [json.loads(line) for line in samples.read_text().splitlines()]
         said = {row["doc_id"]: row["filtered_resps"] for row in rows}
         expected = alone(name, 5)
-        assert said == {index: [text] for index, text in enumerate(expected)}
+        assert said == dict(enumerate(expected))
         assert len(rows) == 5
         assert scores[f"foveate_{name}"]["exact,none"] == pytest.approx(right(name, expected))
