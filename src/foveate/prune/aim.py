@@ -7,6 +7,7 @@ power iterations on the layer's sharpened causal attention, in the manner of Pag
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -134,24 +135,24 @@ def token_importance(
     while high:
         low = _first_row(high, size // (all_heads * high))
         flow = _flow(query[:, :, low:high], key[..., :high], future, padding, space)
-        rows = _settle(mass[..., low:high], flow[..., low:], damping)
+        held = _settle(mass[..., low:high], flow[..., low:], damping)
+        mass[:, -1, low:high] = held[-1]
         sent = room[: all_heads * steps * low].view(all_heads, steps, low)
-        mass[:, 1:, :low] += torch.bmm(rows, flow[..., :low], out=sent)
+        mass[:, 1:, :low] += torch.bmm(held[:-1].transpose(0, 1), flow[..., :low], out=sent)
         high = low
     return mass[:, -1].unflatten(0, (batch, heads)).square().mean(1).sqrt()
 
 
 def _settle(
     arrived: Float[Tensor, "H S n"], own: Float[Tensor, "H n n"], damping: float
-) -> Float[Tensor, "H S-1 n"]:
-    """What a block's rows hold before each step; what they hold after the last goes to `arrived`."""
-    rows = [arrived[:, :1]]
-    for step in range(1, arrived.shape[1]):
-        rows.append(torch.baddbmm(arrived[:, step, None], rows[-1], own))
+) -> Float[Tensor, "S H n"]:
+    """What a block's rows hold before each step and after the last."""
+    held = arrived.transpose(0, 1).contiguous()
+    for before, after in pairwise(held[:, :, None]):
+        after.baddbmm_(before, own)
         if damping:
-            rows[-1].mul_(1 - damping).add_(rows[0], alpha=damping)
-    arrived[:, -1:] = rows.pop()
-    return torch.cat(rows, 1)
+            after.mul_(1 - damping).add_(held[0, :, None], alpha=damping)
+    return held
 
 
 def _first_row(high: int, rows: int) -> int:
