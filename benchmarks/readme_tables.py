@@ -61,6 +61,39 @@ def speed() -> str:
     return markdown(header, rows) + "\n\n" + line
 
 
+def published() -> str:
+    """AIM's own published code beside ours, the same weights and pruning in both."""
+    record = json.loads((ROOT / "results" / "published.json").read_text())
+    sides = ("unreduced", "published code", "foveate")
+    rows = []
+    for row in record["rows"]:
+        memory = [row["peak_bytes"][side] for side in sides]
+        rows.append(
+            [
+                f"{row['tokens']:,}",
+                f"{row['published_over_unreduced']:.2f}x",
+                f"{row['speedup_over_unreduced']:.2f}x",
+                f"**{row['speedup_over_published']:.2f}x**",
+                " / ".join(f"{part / 2**30:.2f}" for part in memory) + " GiB",
+                "the same" if row["same_first_kept"] else "others",
+            ]
+        )
+    header = [
+        "rows",
+        "published over unreduced",
+        "foveate over unreduced",
+        "foveate over published",
+        f"peak memory, {' / '.join(sides)}",
+        "first tokens kept",
+    ]
+    where, runs = record["conditions"], min(min(row["runs"].values()) for row in record["rows"])
+    return (
+        markdown(header, rows)
+        + "\n\nLLM prefill of the 0.5B shape, pruned from layer 14 to 22, nothing merged: speed-ups. "
+        f"{where['cpu']}, {where['threads']} threads; medians of {runs} runs after a warm-up."
+    )
+
+
 def accuracy() -> str:
     """Exact match of foveate-mini over keep, with and without pruning."""
     record = json.loads((ROOT / "results" / "accuracy.json").read_text())
@@ -201,6 +234,7 @@ def _percent(found: dict[str, float] | None) -> str:
 
 TABLES = {
     "speed": speed,
+    "published": published,
     "accuracy": accuracy,
     "zoo": zoo,
     "long_video": long_video,
