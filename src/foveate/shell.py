@@ -45,7 +45,7 @@ def parse_prune(text: str) -> tuple[int | float, int | float] | None:
     return start, stop
 
 
-def amount(number: float) -> str:
+def amount(number: int | float) -> str:
     """Three digits and a prefix: 14.8 T."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
         if number >= size:

@@ -22,6 +22,7 @@ from foveate.measure.tasks import task
 from foveate.reduction import Reduction
 from foveate.registry import Method
 from foveate.tokens import VisionTokens
+from test_cli import run
 
 
 @dataclass(frozen=True)
@@ -204,20 +205,21 @@ SIZE = ("--samples", "12", "--batch", "2", "--rounds", "1", "--timed", "1", "--t
 
 
 def test_a_killed_run_goes_on(tmp_path):
-    code = "from foveate.cli import main; main()"
-    command = [sys.executable, "-c", code, "measure", *WHAT, *SIZE, "--out"]
+    command = ["measure", *WHAT, *SIZE, "--out"]
     killed, whole = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
-    run = subprocess.Popen([*command, str(killed)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "foveate", *command, str(killed)], stderr=subprocess.DEVNULL
+    )
     while not killed.exists() or killed.read_text().count('"answer"') < 7:
-        assert run.poll() is None
+        assert process.poll() is None
         time.sleep(0.02)
-    os.kill(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     with killed.open("a") as file:
         file.write('{"kind": "answer", "task": "rea')  # as if cut off inside a line
     assert 7 <= killed.read_text().count('"said"') < 48
-    subprocess.run([*command, str(killed)], check=True, capture_output=True)
-    subprocess.run([*command, str(whole)], check=True, capture_output=True)
+    assert run(*command, str(killed)).returncode == 0
+    assert run(*command, str(whole)).returncode == 0
     rows = [json.loads(line) for line in killed.read_text().splitlines() if line.endswith("}")]
     found = [row for row in rows if row["kind"] == "answer"]
     (tmp_path / "clean.jsonl").write_text("\n".join(map(json.dumps, found)))
