@@ -40,7 +40,7 @@ def test_positions_follow_reading_order_and_counts_match(name):
         padding = "left" if rng.random() < 0.5 else "right"
         inputs = family.tiny_inputs(model.config, samples, padding)
         with torch.no_grad():
-            stock = given_to(llm, model, inputs).get("position_ids")
+            stock = given_to(llm, model, inputs)["position_ids"] if family.grid_positions else None
             with foveate.reduce(model, AIM(keep, None)) as run:
                 seen = given_to(llm, model, inputs)
         check_rows(inputs, family.placeholders(model.config), run.report, seen)
