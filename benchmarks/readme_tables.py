@@ -90,7 +90,8 @@ def published() -> str:
     return (
         markdown(header, rows)
         + "\n\nLLM prefill of the 0.5B shape, pruned from layer 14 to 22, nothing merged: speed-ups. "
-        f"{where['cpu']}, {where['threads']} threads; medians of {runs} runs after a warm-up."
+        f"{where['cpu']}, {where['threads']} threads, commit {where['commit']}; medians of {runs} runs "
+        "after a warm-up."
     )
 
 
