@@ -10,14 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foveate.compress.learned import Grid, as_grid, register_learned
-from foveate.compress.regions import (
+from foveate.compress.region_attention import (
     EPS,
     RegionAttention,
+    RegionAttentionCompressor,
     RegionAttentionConfig,
-    RegionCompressor,
     mlp,
-    plane,
 )
+from foveate.compress.regions import plane
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class QueCCConfig(RegionAttentionConfig):
 
 
 @register_learned("quecc", config=QueCCConfig, paper="2411.03312")
-class QueCC(RegionCompressor):
+class QueCC(RegionAttentionCompressor):
     """One token a region, found by a query that is the question and the region's patches together.
 
     A region that the kernel cuts short (see `foveate.compress.regions`) has its edge patches again in the
@@ -89,9 +89,7 @@ class QueCC(RegionCompressor):
             asked = asked + self.text(question)[:, :, None]
         queries = plane(self.query(asked).flatten(0, 1), place, kernel, "replicate")
         pooled = self.pool(queries).flatten(2).mT.unflatten(0, asked.shape[:2])
-        levels = self._needed("multi_level", multi_level)
-        carried = patches if self.config.carry else None
-        return self.find(pooled, levels, place, kernel, carried).flatten(1, 2)
+        return self._found(pooled, patches, multi_level, place).flatten(1, 2)
 
     def _told_apart(self, question: Float[Tensor, "B q T"]) -> Float[Tensor, "B q T"]:
         """The questions' contrast, if it is looked at; one alone is held against those before it."""

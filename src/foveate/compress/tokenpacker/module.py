@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foveate.compress.learned import Grid, as_grid, register_learned
-from foveate.compress.regions import (
+from foveate.compress.region_attention import (
     EPS,
     RegionAttention,
+    RegionAttentionCompressor,
     RegionAttentionConfig,
-    RegionCompressor,
-    region_grid,
 )
+from foveate.compress.regions import region_grid
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TokenPackerConfig(RegionAttentionConfig):
 
 
 @register_learned("tokenpacker", config=TokenPackerConfig, paper="2407.02392")
-class TokenPacker(RegionCompressor):
+class TokenPacker(RegionAttentionCompressor):
     """One token a region: the picture shrunk bilinearly, each pixel attending to its region."""
 
     def __init__(self, config: TokenPackerConfig) -> None:
@@ -57,9 +57,7 @@ class TokenPacker(RegionCompressor):
             patches.mT.unflatten(2, place), size=region_grid(place, kernel), mode="bilinear"
         )
         queries = self.query(small.flatten(2).mT)[:, None]
-        levels = self._needed("multi_level", multi_level)
-        carried = patches if self.config.carry else None
-        return self.find(queries, levels, place, kernel, carried)[:, 0]
+        return self._found(queries, patches, multi_level, place)[:, 0]
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
         """Multiply-adds, counted twice, of one tile."""
