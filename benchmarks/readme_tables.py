@@ -198,12 +198,19 @@ def compressors() -> str:
     rows = [[name, *(by_count[count] for count in counts)] for name, by_count in cells.items()]
     header = ["compressor", *(f"{count} token{'s' * (count > 1)}" for count in counts)]
     asked = ", ".join(f"{record['questions'][kind]:,} {kind}" for kind in kinds)
-    seeds = sorted({seed for row in record["rows"] for seed in row["seeds"]})
     return (
         markdown(header, rows)
         + f"\n\nRight answers in percent, {' / '.join(kinds)}: {asked} held-out questions, mean over "
-        f"up to {len(seeds)} seeds; a dash stands for a cell that was not run."
+        f"{_seeds(record['rows'])}; a dash stands for a cell that was not run."
     )
+
+
+def _seeds(rows: list[dict[str, Any]]) -> str:
+    """How many seeds a mean is over, and where it is over fewer."""
+    run = [(row["rival"], row["tokens"], len(row["seeds"])) for row in rows if row["seeds"]]
+    most = max(count for *_, count in run)
+    fewer = [f"{rival} at {tokens}: {n}" for rival, tokens, n in run if n < most]
+    return f"{most} seeds" + (f" ({'; '.join(fewer)})" if fewer else "")
 
 
 def compressor_differences() -> str:
