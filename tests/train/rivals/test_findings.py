@@ -21,13 +21,13 @@ def share(record):
     return lambda rival, tokens, kind: rows[rival, tokens][kind]["mean"]
 
 
-def difference(record, to, tokens):
+def difference(record, to, tokens, kind="lookups"):
     (row,) = (
         row
         for row in record["differences"]
         if (row["of"], row["to"], row["tokens"]) == ("quecc", to, tokens)
     )
-    return row["lookups"]
+    return row[kind]
 
 
 @pytest.mark.parametrize("rival", ["average-pool", "tokenpacker"])
@@ -53,3 +53,22 @@ def test_reading_needs_tokens(record):
     few = [row["ocr"]["mean"] for row in record["rows"] if row["tokens"] <= 4 and row["ocr"]]
     assert few
     assert max(few) < 0.1
+
+
+def test_at_36_tokens_several_layers_read_more_than_pooling(record, share):
+    assert difference(record, "average-pool", 36, "ocr")["low"] > 0.1
+    for rival, about in (("quecc", 1 / 2), ("tokenpacker", 1 / 2), ("average-pool", 1 / 3)):
+        assert share(rival, 36, "ocr") == pytest.approx(about, abs=0.05)
+
+
+def test_the_question_does_not_help_to_read(record):
+    for tokens in (4, 16, 36):
+        found = difference(record, "tokenpacker", tokens, "ocr")
+        assert found["low"] < 0 < found["high"]
+
+
+def test_the_rivals_have_three_seeds(record):
+    seeds = {(row["rival"], row["tokens"]): row["seeds"] for row in record["rows"]}
+    for rival in ("quecc", "tokenpacker", "average-pool", "m3", "mqt"):
+        for tokens in (36, 16, 4, 1):
+            assert seeds[rival, tokens] == [0, 1, 2]
