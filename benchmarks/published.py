@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "published.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    journal = Journal(arguments.journal)
+    journal, here = Journal(arguments.journal), conditions(threads=arguments.threads, size="0.5b")
     model = build("0.5b")
     for frames in arguments.frames:
         done = {(row["run"], row["side"]) for row in journal if row["frames"] == frames}
@@ -129,13 +129,14 @@ def main() -> None:
         for number, (run, side) in enumerate(left, 1):
             reduction = SIDES[side]
             row = theirs.once() if reduction is None else once(model, inputs, reduction)
-            journal.append({"frames": frames, "run": run, "side": side} | row)
+            journal.append({"frames": frames, "run": run, "side": side, "conditions": here} | row)
             sys.stderr.write(
                 f"{number}/{len(left)} {frames} frames, {side}: {row['prefill']:.2f} s\n"
             )
         theirs.process.terminate()
-    rows = [summarise([r for r in journal if r["frames"] == f], f) for f in arguments.frames]
-    summary = {"conditions": conditions(threads=arguments.threads, size="0.5b"), "rows": rows}
+    summary = {
+        "rows": [summarise([r for r in journal if r["frames"] == f], f) for f in arguments.frames]
+    }
     arguments.out.write_text(json.dumps(summary, indent=1) + "\n")
     sys.stdout.write(json.dumps(summary) + "\n")
 
@@ -154,6 +155,7 @@ def summarise(done: list[dict[str, Any]], frames: int) -> dict[str, Any]:
     ]
     first = LAYERS[0]
     return {
+        "conditions": sides["foveate"][0]["conditions"],
         "frames": frames,
         "tokens": len(ours[0]) + TEXT_TOKENS,
         "runs": {side: len(rows) for side, rows in sides.items()},

@@ -76,6 +76,7 @@ def published() -> str:
                 f"**{row['speedup_over_published']:.2f}x**",
                 " / ".join(f"{part / 2**30:.2f}" for part in memory) + " GiB",
                 "the same" if row["same_first_kept"] else "others",
+                str(row["conditions"]["commit"]),
             ]
         )
     header = [
@@ -85,13 +86,14 @@ def published() -> str:
         "foveate over published",
         f"peak memory, {' / '.join(sides)}",
         "first tokens kept",
+        "commit",
     ]
-    where, runs = record["conditions"], min(min(row["runs"].values()) for row in record["rows"])
+    where = record["rows"][0]["conditions"]
+    runs = min(min(row["runs"].values()) for row in record["rows"])
     return (
         markdown(header, rows)
         + "\n\nLLM prefill of the 0.5B shape, pruned from layer 14 to 22, nothing merged: speed-ups. "
-        f"{where['cpu']}, {where['threads']} threads, commit {where['commit']}; medians of {runs} runs "
-        "after a warm-up."
+        f"{where['cpu']}, {where['threads']} threads; medians of {runs} runs after a warm-up."
     )
 
 
