@@ -10,7 +10,8 @@ One Qwen2 language model of the 0.5B shape, random weights, the same in both; th
 text go in; pruning as published, layers 14 to 22, no merging (8 frames have as many visual tokens as 32
 that were merged to a quarter). The published code only runs with eager attention, and masks what it
 prunes. The three sides take turns; the warm-up is left out. Raw runs go to a journal: run the same
-command again after a kill and it goes on. The summary goes to results/published.json.
+command again after a kill and it goes on. The summary goes to results/published.json, speeds null where
+there are fewer than five runs.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from foveate.measure.records import Journal, conditions
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (14, 22)
+FEWEST = 5  # runs that make a median worth telling
 SIDES = {
     "unreduced": foveate.Reduction(),
     "foveate": foveate.AIM(keep=1.0, prune=LAYERS),
@@ -104,7 +106,7 @@ def main() -> None:
     parser.add_argument("--code", type=Path, required=True, help="checkout of the published code")
     parser.add_argument("--python", type=Path, required=True, help="interpreter that can run it")
     parser.add_argument("--frames", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--runs", type=int, default=5, help="counted runs, after one warm-up")
+    parser.add_argument("--runs", type=int, default=FEWEST, help="counted runs, after one warm-up")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--journal", type=Path, default=ROOT / "runs" / "published.jsonl")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "published.json")
@@ -148,6 +150,11 @@ def summarise(done: list[dict[str, Any]], frames: int) -> dict[str, Any]:
     def median(side: str, part: str) -> float:
         return statistics.median(row[part] for row in sides[side])
 
+    def speedup(of: str, over: str) -> float | None:
+        if min(map(len, sides.values())) < FEWEST:
+            return None
+        return median(over, "prefill") / median(of, "prefill")
+
     ours, theirs = (sides[side][0]["kept"] for side in ("foveate", "published code"))
     shared = [
         len(set(a) & set(b)) / len(set(a) | set(b)) if a or b else None
@@ -159,11 +166,9 @@ def summarise(done: list[dict[str, Any]], frames: int) -> dict[str, Any]:
         "frames": frames,
         "tokens": len(ours[0]) + TEXT_TOKENS,
         "runs": {side: len(rows) for side, rows in sides.items()},
-        "speedup_over_published": median("published code", "prefill")
-        / median("foveate", "prefill"),
-        "speedup_over_unreduced": median("unreduced", "prefill") / median("foveate", "prefill"),
-        "published_over_unreduced": median("unreduced", "prefill")
-        / median("published code", "prefill"),
+        "speedup_over_published": speedup("foveate", "published code"),
+        "speedup_over_unreduced": speedup("foveate", "unreduced"),
+        "published_over_unreduced": speedup("published code", "unreduced"),
         "peak_bytes": {side: median(side, "peak_bytes") for side in SIDES},
         "same_first_kept": ours[first] == theirs[first],
         "shared_of_kept_by_layer": shared,  # intersection over union; None once neither keeps any

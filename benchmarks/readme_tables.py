@@ -72,9 +72,9 @@ def published() -> str:
             [
                 f"{row['tokens']:,}",
                 str(min(row["runs"].values())),
-                f"{row['published_over_unreduced']:.2f}x",
-                f"{row['speedup_over_unreduced']:.2f}x",
-                f"**{row['speedup_over_published']:.2f}x**",
+                _ratio(row["published_over_unreduced"]),
+                _ratio(row["speedup_over_unreduced"]),
+                _ratio(row["speedup_over_published"]),
                 " / ".join(f"{part / 2**30:.2f}" for part in memory) + " GiB",
                 "the same" if row["same_first_kept"] else "others",
                 str(row["conditions"]["commit"]),
@@ -94,7 +94,8 @@ def published() -> str:
     return (
         markdown(header, rows)
         + "\n\nLLM prefill of the 0.5B shape, pruned from layer 14 to 22, nothing merged: speed-ups. "
-        f"{where['cpu']}, {where['threads']} threads; medians after a warm-up."
+        f"{where['cpu']}, {where['threads']} threads; medians after a warm-up, "
+        "a dash where there are fewer than five runs."
     )
 
 
@@ -237,6 +238,10 @@ def compressor_differences() -> str:
         markdown(header, rows)
         + "\n\nPoints, paired by seed and question; in brackets 95 % intervals, bootstrapped over both."
     )
+
+
+def _ratio(found: float | None) -> str:
+    return "-" if found is None else f"{found:.2f}x"
 
 
 def _percent(found: dict[str, float] | None) -> str:
