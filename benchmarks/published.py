@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from speed import SIZES, TEXT_TOKENS, build, prompt
 
 import foveate
-from foveate.measure.records import Journal, conditions
+from foveate.measure.records import Journal, all_conditions, conditions
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (14, 22)
@@ -162,7 +162,7 @@ def summarise(done: list[dict[str, Any]], frames: int) -> dict[str, Any]:
     ]
     first = LAYERS[0]
     return {
-        "conditions": sides["foveate"][0]["conditions"],
+        "conditions": all_conditions(row for rows in sides.values() for row in rows),
         "frames": frames,
         "tokens": len(ours[0]) + TEXT_TOKENS,
         "runs": {side: len(rows) for side, rows in sides.items()},

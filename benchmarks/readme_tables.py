@@ -77,7 +77,7 @@ def published() -> str:
                 _ratio(row["speedup_over_published"]),
                 " / ".join(f"{part / 2**30:.2f}" for part in memory) + " GiB",
                 "the same" if row["same_first_kept"] else "others",
-                str(row["conditions"]["commit"]),
+                ", ".join(str(where["commit"]) for where in row["conditions"]),
             ]
         )
     header = [
@@ -90,7 +90,7 @@ def published() -> str:
         "first tokens kept",
         "commit",
     ]
-    where = record["rows"][0]["conditions"]
+    where = record["rows"][0]["conditions"][0]
     return (
         markdown(header, rows)
         + "\n\nLLM prefill of the 0.5B shape, pruned from layer 14 to 22, nothing merged: speed-ups. "

@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,15 @@ def conditions(**more: Any) -> dict[str, Any]:
         "commit": commit(),
         **more,
     }
+
+
+def all_conditions(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The different conditions that rows of a journal were measured under, in their order."""
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        if row["conditions"] not in found:
+            found.append(row["conditions"])
+    return found
 
 
 def cpu_name() -> str | None:

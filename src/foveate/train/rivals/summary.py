@@ -5,6 +5,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from foveate.measure.records import all_conditions
 from foveate.measure.statistics import Difference, mean_over_runs
 from foveate.train.rivals.cell import COUNTS, RIVALS
 from foveate.train.rivals.draw import LOOKUPS
@@ -32,9 +33,7 @@ def summarise(rows: Iterable[dict[str, Any]], recipe: dict[str, Any]) -> dict[st
     return {
         "recipe": recipe,
         "questions": {kind: sum(chosen(asked, kind)) for kind in KINDS},
-        "conditions": [
-            dict(line) for line in sorted({tuple(r["conditions"].items()) for r in mine})
-        ],
+        "conditions": all_conditions(mine),
         "rows": [
             {
                 "rival": name,
