@@ -13,7 +13,7 @@ import pytest
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import engine
 from foveate.measure.run.engines.local import Local
-from foveate.measure.run.engines.ray import Ray, _cluster
+from foveate.measure.run.engines.ray import Ray, _cluster, _share
 from foveate.measure.run.plan import Job, Work, ask
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import settings
@@ -100,6 +100,24 @@ def test_jobs_are_taken_as_there_is_room():
     assert made[4] == ("b", 4)  # the one that was done
 
 
+def test_each_actor_has_a_gpu_where_there_are_any():
+    room = {"CPU": 16.0, "GPU": 4.0}
+    assert _share(room, None, 2, None) == (4, {"num_cpus": 2, "num_gpus": 1})
+    assert _share(room, "cuda", 1, 3) == (3, {"num_cpus": 1, "num_gpus": 1})
+    assert _share(room, "cpu", 2, 8) == (8, {"num_cpus": 2, "num_gpus": 0})
+    assert _share({"CPU": 16.0}, None, 2, None) == (1, {"num_cpus": 2, "num_gpus": 0})
+
+
+def test_actors_that_find_no_room():
+    room = {"CPU": 6.0, "GPU": 4.0}
+    with pytest.raises(InputError, match=r"8 actors .* 6 CPU, 4 GPU; take fewer actors or the dev"):
+        _share(room, None, 1, 8)  # not quietly on the CPU
+    with pytest.raises(InputError, match=r"4 actors .*'CPU': 2.*; take fewer actors or threads"):
+        _share(room, None, 2, None)
+    with pytest.raises(InputError, match=r"1 actors .*'GPU': 1.* of 2 CPU, 0 GPU"):
+        _share({"CPU": 2.0}, "cuda:0", 1, None)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Ray, started once: it takes seconds."""
@@ -124,6 +142,20 @@ def test_records_are_those_of_one_process(tmp_path, cluster):
         with pytest.raises(FoveateError, match=r"^the question is empty$"):
             list(answering.answer([empty]))
     assert any('"refused"' in line for line in lines(alone))
+
+
+@pytest.mark.slow
+def test_an_actor_that_dies_is_started_anew(cluster):
+    with Ray.start("foveate-mini", actors=1) as answering:
+        asked = [ask(task("reasoning"), number, Sampling()) for number in range(6)]
+        work = [Work(((one.pictures, one.item.question),), Reduction(), 4) for one in asked]
+        jobs = [Job(("t", "m", 1.0), (), each) for each in work]
+        before = [said.texts for _, said in answering.answer(jobs)]
+        answers = answering.answer(jobs)
+        first = next(answers)
+        answering.ray.kill(answering.actors[0], no_restart=False)
+        after = [said.texts for _, said in (first, *answers)]
+    assert after == before
 
 
 @pytest.mark.slow

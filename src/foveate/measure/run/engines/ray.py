@@ -2,6 +2,9 @@
 
 `RAY_ADDRESS` names the cluster; foveate and the model must be on its machines. Only the process that
 started the run writes the file, each answer as it comes in. An actor that dies is started anew.
+
+The actors are Ray's own and no pool of Ray Data: jobs are drawn one by one, so that those of a setting
+that was refused are never made, and the stopwatch runs on one actor while the others wait.
 """
 
 import os
@@ -25,7 +28,8 @@ class Ray(Engine):
 
     Args:
         model: as of `foveate.load`, on every machine.
-        device: as of `foveate.load`; each actor has a GPU of its own, if any.
+        device: as of `foveate.load`; where there are GPUs each actor has one of its own, unless this is
+            "cpu".
         threads: CPU threads of an actor, 1 if None.
         actors: how many; if None, one for each GPU, or one.
 
@@ -55,8 +59,7 @@ class Ray(Engine):
             ray.init(**_cluster((actors or 1) * threads))
         try:
             room = {name: float(has) for name, has in ray.cluster_resources().items()}
-            each = _share(room, device, threads, actors)
-            count = actors or int(room.get("GPU", 0) if each["num_gpus"] else 1)
+            count, each = _share(room, device, threads, actors)
             make: Any = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **each)(Actor)
             self.actors = [make.remote(model, device, threads) for _ in range(count)]
             loading = [actor.identity.remote() for actor in self.actors]
@@ -163,17 +166,21 @@ def _cluster(threads: int) -> dict[str, Any]:
 
 def _share(
     room: dict[str, float], device: str | None, threads: int, actors: int | None
-) -> dict[str, Any]:
-    """What each actor takes of the cluster.
+) -> tuple[int, dict[str, Any]]:
+    """How many actors there are, and what each takes of the cluster.
 
     Raises:
         InputError: there is not enough for all.
     """
-    count, gpus = actors or 1, room.get("GPU", 0)
-    on_gpu = device.startswith("cuda") if device else gpus >= count
+    gpus = int(room.get("GPU", 0))
+    on_gpu = device.startswith("cuda") if device else gpus > 0
+    count = actors or (max(gpus, 1) if on_gpu else 1)
     each = {"CPU": threads, "GPU": int(on_gpu)}
     short = [name for name, one in each.items() if count * one > room.get(name, 0)]
     if short:
         has = ", ".join(f"{room.get(name, 0):g} {name}" for name in each)
-        raise InputError(f"{count} actors of {each} do not fit a cluster of {has}")
-    return {"num_cpus": threads, "num_gpus": int(on_gpu)}
+        less = " or the device cpu" if "GPU" in short else " or threads"
+        raise InputError(
+            f"{count} actors of {each} do not fit a cluster of {has}; take fewer actors{less}"
+        )
+    return count, {"num_cpus": threads, "num_gpus": int(on_gpu)}
