@@ -14,7 +14,9 @@ from foveate.models.family import support
 from foveate.registry import methods as known_methods
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "concepts" / "compressors.md")
+CONCEPTS = ROOT / "docs" / "concepts"
+PAGES = (ROOT / "README.md", CONCEPTS / "compressors.md", CONCEPTS / "fovea.md")
+OURS = ("fovea", "fovea-merge")
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -148,6 +150,37 @@ def zoo() -> str:
     )
 
 
+def front() -> str:
+    """Our methods beside the best of the others that costs the LLM no more."""
+    record = json.loads((ROOT / "results" / "zoo.json").read_text())
+    means = [row for row in record["rows"] if row["task"] == "mean" and row["budget"] < 1]
+
+    def told(row: dict[str, Any], name: str = "") -> str:
+        front = ", on the front" if row["on_front"] else ""
+        return f"{name}{row['accuracy']:.1%} for {row['llm_share']:.1%}{front}"
+
+    rows = []
+    for budget in sorted({row["budget"] for row in means}, reverse=True):
+        ours = [
+            row
+            for name in OURS
+            for row in means
+            if (row["method"], row["budget"]) == (name, budget)
+        ]
+        room = max(row["llm_share"] for row in ours)
+        others = [row for row in means if row["method"] not in OURS and row["llm_share"] <= room]
+        best = max(others, key=lambda row: (row["accuracy"], -row["llm_share"]))
+        rival = f"`{best['method']}` at {best['budget']:.4g}: "
+        rows.append([f"{budget:.4g}", *map(told, ours), told(best, rival)])
+    header = ["budget", *(f"`{name}`" for name in OURS), "best of the others for no more"]
+    count = min(row["n"] for row in means)
+    return (
+        markdown(header, rows)
+        + f"\n\nRight answers of {count} (reasoning, ocr and video alike) for that share of the "
+        "unreduced LLM's FLOPs, the method's own included. The front is that of all methods and budgets."
+    )
+
+
 def long_video() -> str:
     """Few whole frames, or many reduced ones."""
     record = json.loads((ROOT / "results" / "long_video.json").read_text())
@@ -253,6 +286,7 @@ TABLES = {
     "published": published,
     "accuracy": accuracy,
     "zoo": zoo,
+    "front": front,
     "long_video": long_video,
     "families": families,
     "methods": methods,
