@@ -1,16 +1,16 @@
 """PruMerge: tokens that [CLS] looks at stay, and take in the tokens like them.
 
 Source: LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025), section 3: tokens are ranked by the attention of
-[CLS], and to each kept one is added the sum of the 32 other tokens, kept or not, whose keys are nearest to
-its own, each times its attention. PruMerge+ adds tokens spaced evenly over the picture.
+[CLS]; to each kept one are added the 32 other tokens, kept or not, whose keys are nearest to its own,
+each times its attention. PruMerge+ adds tokens spaced evenly over the picture.
 
 What differs. The paper lets outliers of the attention decide how many stay (of 576 about 32, and with the
 evenly spaced ones about 144); here `keep` does, so that methods meet at equal budgets. The published code
 appends one token more, the same sum over all tokens that were not kept; here it is left out. It takes
-attention and keys from the encoder's last layer, as if it had one head; here they come from the layer that
-makes the features, attention as the mean over heads, and in towers without [CLS] from all patches on
-average. Where a visual token is a block of patches, its attention is the mean of theirs, not the sum. The
-evenly spaced tokens are spaced over those that attention did not choose.
+attention and keys from the encoder's last layer as if that had one head; here both come from the layer
+that makes the features, attention as the mean over heads, and in towers without [CLS] from all patches on
+average. Where a visual token is a block of patches, its attention is the mean of theirs, not the sum.
+PruMerge+'s even spacing is over the tokens that attention did not choose, not over all.
 """
 
 from dataclasses import dataclass, replace
