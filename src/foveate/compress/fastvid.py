@@ -82,7 +82,8 @@ class FastVID(KeepShare):
             segments = self.cuts(clip.unflatten(0, (frames, length)).mean(1)) if dense else []
             for first, last in segments:
                 part = others[first:last]
-                peaks, mixed[number, peaks] = self.condense(clip, part, dense)
+                peaks, became = self.condense(clip, part, dense)
+                mixed[number, peaks] = became
                 goes[part] = peaks[nearest(clip[part], clip[peaks])]
                 found.append(peaks)
             stay.append(torch.cat(found).sort().values)
