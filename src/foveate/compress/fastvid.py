@@ -9,9 +9,9 @@ a clip of one frame.
 
 The defaults (c = 8, tau = 0.9, d = 0.4, p = 4, beta = 0.6) are those of the authors' published evaluation
 command for LLaVA-OneVision-7B. What differs: frames are compared by their mean token, for which tau was
-not tuned, and attention is that of [CLS] or of all patches on average (there, both are of SigLIP's pooling
-head); anchors are nearer to each other where their peaks would not fit, and share what an even division
-of the peaks leaves over, so that `keep` is met; no noise breaks ties of density.
+not tuned, and attention is that of [CLS] or of all patches on average (there, both are of SigLIP's
+pooling head); anchors are nearer to each other where their peaks would not fit, and share what an even
+division of the peaks leaves over, so that `keep` is met; no noise breaks ties of density.
 """
 
 from dataclasses import dataclass, replace

@@ -30,7 +30,7 @@ from foveate.tokens import VisionTokens
 @register("prumerge", stage="before", paper="2403.15388")
 @dataclass(frozen=True)
 class PruMerge(KeepShare):
-    """Keep the visual tokens that the vision encoder attends to, enriched by dropped ones like them.
+    """Keep the visual tokens that the vision encoder attends to, and add those like them to them.
 
     Attributes:
         keep: share of each group's tokens that is kept, in (0, 1].
