@@ -11,7 +11,9 @@ The defaults (c = 8, tau = 0.9, d = 0.4, p = 4, beta = 0.6) are those of the aut
 command for LLaVA-OneVision-7B. What differs: frames are compared by their mean token, for which tau was
 not tuned, and attention is that of [CLS] or of all patches on average (there, both are of SigLIP's
 pooling head); anchors are nearer to each other where their peaks would not fit, and share what an even
-division of the peaks leaves over, so that `keep` is met; no noise breaks ties of density.
+division of the peaks leaves over, so that `keep` is met; no noise breaks ties of density. As published, a
+density is of the features at their own scale: where that is large, as foveate-mini's is, what is unlike
+its neighbours, such as letters, has next to none and is never a peak.
 """
 
 from dataclasses import dataclass, replace
