@@ -14,3 +14,8 @@ def test_counts_are_safe_against_float_bits():
     for tokens in range(1, 300):
         for kept in range(1, tokens + 1):
             assert kept_count(kept / tokens, tokens) == kept
+
+
+def test_the_smallest_share_keeps_one_token():
+    check_keep(1e-12)
+    assert kept_count(1e-12, 196) == 1

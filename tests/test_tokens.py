@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from foveate.tokens import VisionTokens
@@ -34,3 +35,15 @@ def test_a_dropped_patch_stays_dropped():
     tokens = VisionTokens.of(torch.ones(1, 4, 1)).take(torch.tensor([[0, 2]]))
     again = tokens.take(torch.tensor([[1]]))
     assert again.source.tolist() == [[-1, -1, 0, -1]]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_mean_in_half_precision_does_not_overflow(weighted):
+    features = torch.full((1, 1000, 1), 100.0)
+    features[0, 500:] = 102
+    everything = torch.zeros(1, 1000, dtype=torch.long)
+    tokens = VisionTokens.of(features.half())
+    one = tokens.merge(torch.tensor([[0]]), everything, weighted=weighted)
+    assert one.features.dtype == torch.float16
+    assert one.features.item() == 101
+    assert one.size.item() == 1000

@@ -27,8 +27,8 @@ def check_keep(keep: object) -> None:
 
 
 def kept_count(keep: float, tokens: int) -> int:
-    """`ceil(keep * tokens)`, safe against a float's last bit (0.28 * 25 is 7, not 8)."""
-    return math.ceil(keep * tokens - 1e-9)
+    """`ceil(keep * tokens)`, at least 1, safe against a float's last bit (0.28 * 25 is 7, not 8)."""
+    return max(math.ceil(keep * tokens - 1e-9), 1)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class VisionTokens:
         *,
         weighted: bool = False,
     ) -> "VisionTokens":
-        """Average every row into a kept one.
+        """Average every row into a kept one; sums are fp32 also of half-precision features.
 
         Args:
             kept: (B, K), the rows that survive, in the order of the result.
@@ -60,17 +60,18 @@ class VisionTokens:
         target = rank.gather(1, into.where(into >= 0, rows))
         # dropped rows go to a spare last token, which is cut off again
         slot = target.where(target >= 0, kept.shape[1])
-        weight = (self.size if weighted else torch.ones_like(self.size)).to(self.features.dtype)
+        features = self.features.to(torch.promote_types(self.features.dtype, torch.float32))
+        weight = (self.size if weighted else torch.ones_like(self.size)).to(features.dtype)
         shape = (groups, kept.shape[1] + 1)
         flat = slot + torch.arange(groups, device=slot.device)[:, None] * shape[1]
-        total = self.features.new_zeros(groups * shape[1], width)
-        total.index_add_(0, flat.flatten(), (self.features * weight[..., None]).flatten(0, 1))
+        total = features.new_zeros(groups * shape[1], width)
+        total.index_add_(0, flat.flatten(), (features * weight[..., None]).flatten(0, 1))
         total = total.view(*shape, width)
         mass = weight.new_zeros(shape).scatter_add_(1, slot, weight)
         size = self.size.new_zeros(shape).scatter_add_(1, slot, self.size)
         dropped = target.new_full((groups, 1), -1)
         return VisionTokens(
-            features=total[:, :-1] / mass[:, :-1, None],
+            features=(total[:, :-1] / mass[:, :-1, None]).to(self.features.dtype),
             size=size[:, :-1],
             source=torch.cat([target, dropped], dim=1).gather(
                 1, self.source.where(self.source >= 0, rows)

@@ -5,6 +5,7 @@ import torch
 
 import foveate
 from foveate import testing
+from foveate.errors import UnsupportedError
 from foveate.models.family import families
 from foveate.reduction import Reduction, at_share, create
 
@@ -25,6 +26,24 @@ def reduction_of(name: str) -> Reduction:
     return create(name) if inside else create(name, keep=0.3)
 
 
+def needs_the_encoder(reduction: Reduction) -> bool:
+    """Whether the method asks what the vision encoder knows of its patches."""
+    before = reduction.before
+    return before is not None and not {"attention", "keys"}.isdisjoint(before.needs)
+
+
+def check_refusal(model, inputs, reduction: Reduction) -> None:
+    """Of a trained compressor's tokens the encoder knows nothing; the model stays as it was."""
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        with (
+            pytest.raises(UnsupportedError, match="which vision layer to watch"),
+            foveate.reduce(model, reduction),
+        ):
+            model(**inputs)
+        assert torch.equal(model(**inputs).logits, stock)
+
+
 @pytest.mark.parametrize(
     ("family", "modality"), slow_unless(("llava_onevision", "video"), list(testing.CASES))
 )
@@ -32,6 +51,9 @@ def reduction_of(name: str) -> Reduction:
 def test_a_method_keeps_the_contract(name, family, modality):
     reduction = reduction_of(name)
     model, inputs = testing.tiny(family, modality)
+    if family == "foveate_compressed" and needs_the_encoder(reduction):
+        check_refusal(model, inputs, reduction)
+        return
     testing.check_dropping_is_masking(model, inputs, reduction)
     testing.check_tokens_are_gone(model, inputs, reduction)
     testing.check_no_trace(model, inputs, reduction)
@@ -45,14 +67,17 @@ def test_a_method_keeps_the_contract(name, family, modality):
 )
 @pytest.mark.parametrize("name", METHODS)
 def test_a_batch_is_its_samples_alone(name, family, padding):
-    known = families()[family]
-    model, _ = testing.tiny(family)
+    known, reduction = families()[family], reduction_of(name)
+    model, inputs = testing.tiny(family)
+    if family == "foveate_compressed" and needs_the_encoder(reduction):
+        check_refusal(model, inputs, reduction)
+        return
     if padding == "right" and family == "gemma3":
         model.config.text_config.sliding_window = 512  # padding would count as rows of the window
     first, *others = known.placeholders(model.config)
     last = others[0] if others else first
     samples = [[(first, 0)], [], [(last, 1), (first, 2)], [(first, 3), (last, 1), (first, 0)]]
-    testing.check_batch_is_samples_alone(model, samples, reduction_of(name), padding)
+    testing.check_batch_is_samples_alone(model, samples, reduction, padding)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,21 @@ def test_no_square_map_in_memory(monkeypatch):
     assert 0 < largest <= 2**16
 
 
+@pytest.mark.parametrize("size", [2**26, 8 * 2 * 100, 1])
+def test_no_more_memory_than_the_whole_matrix_or_one_row(monkeypatch, size):
+    taken = []
+    empty = torch.Tensor.new_empty
+
+    def watched(tensor, *shape, **kwargs):
+        taken.append(empty(tensor, *shape, **kwargs))
+        return taken[-1]
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", watched)
+    monkeypatch.setattr(aim, "CPU_BLOCK", size)
+    token_importance(torch.randn(1, 2, 100, 8), torch.randn(1, 2, 100, 8))
+    assert taken[0].numel() == min(max(size, 2 * 100), 2 * 100 * 100)
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [

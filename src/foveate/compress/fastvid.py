@@ -1,15 +1,19 @@
 """FastVID: frames that show the same thing share their tokens.
 
-Source: FastVID (arXiv 2503.11187, NeurIPS 2025), section 3. A clip is cut into segments where
-neighbouring frames differ. In each segment every fourth frame is an anchor: its density peaks are kept
-and take in all tokens of the segment that are most like them; the rest of the budget goes to the tokens
-with the most attention in the encoder. Frames are compared by their mean token (the paper: by the
-encoder's pooled one), and attention is ranked over a segment (the paper: over each frame). An image is a
-clip of one frame.
+Source: FastVID (arXiv 2503.11187, NeurIPS 2025), section 3, and the published code. A clip is cut into
+segments where neighbouring frames differ. Of every frame, those tokens stay as they are that get the most
+attention in the encoder. Of the others, every fourth frame of a segment, counted from its last, keeps its
+density peaks, as many in all as if every frame did so. Each of these anchors takes in, for itself, what
+attention did not choose in the whole segment: a token goes to the peak that is most like it. An image is
+a clip of one frame.
 
 The defaults (c = 8, tau = 0.9, d = 0.4, p = 4, beta = 0.6) are those of the authors' published evaluation
-command for LLaVA-OneVision-7B. Not checked against the paper's text: that d is the share by attention
-and not by density, and that a density is of the 4 nearest tokens.
+command for LLaVA-OneVision-7B. What differs: frames are compared by their mean token, for which tau was
+not tuned, and attention is that of [CLS] or of all patches on average (there, both are of SigLIP's
+pooling head); anchors are nearer to each other where their peaks would not fit, and share what an even
+division of the peaks leaves over, so that `keep` is met; no noise breaks ties of density. As published, a
+density is of the features at their own scale: where that is large, as foveate-mini's is, what is unlike
+its neighbours, such as letters, has next to none and is never a peak.
 """
 
 from dataclasses import dataclass, replace
@@ -34,14 +38,14 @@ class FastVID(KeepShare):
         keep: share of each frame's tokens that is kept, in (0, 1]; a segment spends it as a whole.
         segments: a clip is cut at least into so many (the paper's c), if it has the frames.
         alike: neighbouring frames less similar than this are always cut apart (tau).
-        attended: share of the kept tokens that are chosen by attention (d).
+        peaks: share of the kept tokens that are density peaks, not the most attended (d).
         every: every so-manieth frame of a segment is an anchor (p).
-        own: weight of a peak's own features in what it becomes (beta).
+        own: weight of a peak's own features beside the mean of what it takes in, itself with it (beta).
     """
 
     segments: int = 8
     alike: float = 0.9
-    attended: float = 0.4
+    peaks: float = 0.4
     every: int = 4
     own: float = 0.6
 
@@ -51,9 +55,9 @@ class FastVID(KeepShare):
             raise InputError(
                 f"segments and every must be at least 1, got {self.segments} and {self.every}"
             )
-        if not 0 <= self.attended <= 1 or not 0 <= self.own <= 1:
+        if not 0 <= self.peaks <= 1 or not 0 <= self.own <= 1:
             raise InputError(
-                f"attended and own must be shares in [0, 1], got {self.attended} and {self.own}"
+                f"peaks and own must be shares in [0, 1], got {self.peaks} and {self.own}"
             )
 
     @property
@@ -65,30 +69,31 @@ class FastVID(KeepShare):
         self, features: Float[Tensor, "B N D"], attention: Float[Tensor, "B N"], frames: int
     ) -> VisionTokens:
         """Keep `frames * ceil(keep * N / frames)` tokens of each of B clips."""
-        length = features.shape[1] // frames
+        length, width = features.shape[1] // frames, features.shape[2]
         share = kept_count(self.keep, length)
-        stay, into = [], []
-        for clip, heeded in zip(features.float(), attention, strict=True):
-            rows = F.normalize(clip, dim=-1)
-            goes = torch.arange(len(rows), device=rows.device)
-            kept = []
-            for first, last in self.cuts(clip.unflatten(0, (frames, length)).mean(1)):
-                part = slice(first * length, last * length)
-                peaks, others = self.choose(
-                    rows[part], heeded[part], last - first, share * (last - first)
-                )
-                kept += [peaks + part.start, others + part.start]
-                goes[part] = -1
-                if len(peaks):
-                    nearest = (rows[part] @ rows[part][peaks].mT).argmax(-1)
-                    goes[part] = peaks[nearest] + part.start
-            stay.append(torch.cat(kept).sort().values)
-            goes[stay[-1]] = stay[-1]
-            into.append(goes)
-        kept, goes = torch.stack(stay), torch.stack(into)
-        merged = VisionTokens.of(features.float()).merge(kept, goes)
-        mixed = self._weighed(features.float(), merged, kept)
-        return replace(merged, features=mixed.to(features.dtype))
+        dense = int(self.peaks * share)
+        ranked = attention.unflatten(1, (frames, length)).argsort(
+            dim=-1, descending=True, stable=True
+        )
+        ranked += length * torch.arange(frames, device=ranked.device)[:, None]
+        mixed, stay, into = features.float().clone(), [], []
+        for number, clip in enumerate(features.float()):
+            found = [ranked[number, :, : share - dense].flatten()]
+            others = ranked[number, :, share - dense :].sort(dim=-1).values
+            goes = torch.full_like(attention[0], -1, dtype=torch.long)
+            segments = self.cuts(clip.unflatten(0, (frames, length)).mean(1)) if dense else []
+            for first, last in segments:
+                part = others[first:last]
+                peaks, became = self.condense(clip, part, dense)
+                mixed[number, peaks] = became
+                goes[part] = peaks[nearest(clip[part], clip[peaks])]
+                found.append(peaks)
+            stay.append(torch.cat(found).sort().values)
+            into.append(goes.scatter(0, stay[-1], stay[-1]))
+        kept = torch.stack(stay)
+        tokens = VisionTokens.of(features).merge(kept, torch.stack(into))
+        mixed = mixed.gather(1, kept[..., None].expand(-1, -1, width))
+        return replace(tokens, features=mixed.to(features.dtype))
 
     def cuts(self, frames: Float[Tensor, "F D"]) -> list[tuple[int, int]]:
         """First frame of each segment and the one after its last."""
@@ -99,43 +104,43 @@ class FastVID(KeepShare):
         starts = [0, *(unlike.nonzero()[:, 0] + 1).tolist()]
         return list(zip(starts, [*starts[1:], len(frames)], strict=True))
 
-    def choose(
-        self, rows: Float[Tensor, "N D"], heeded: Float[Tensor, " N"], frames: int, budget: int
-    ) -> tuple[Int[Tensor, " P"], Int[Tensor, " A"]]:
-        """Of one segment the density peaks of its anchor frames, and the most attended of the rest."""
-        length = len(rows) // frames
-        anchors = range(0, frames, self.every)
-        room = min(budget - round(self.attended * budget), len(anchors) * length)
-        peaks = []
-        for number, frame in enumerate(anchors):
-            quota = room // len(anchors) + (number < room % len(anchors))
-            start = frame * length
-            peaks.append(density_peaks(rows[start : start + length], quota) + start)
-        found = torch.cat(peaks)
-        left = heeded.float().scatter(0, found, -torch.inf)
-        return found, left.argsort(descending=True, stable=True)[: budget - len(found)]
+    def condense(
+        self, clip: Float[Tensor, "N D"], part: Int[Tensor, "F R"], dense: int
+    ) -> tuple[Int[Tensor, " P"], Float[Tensor, "P D"]]:
+        """The peaks of one segment, and what they become.
 
-    def _weighed(
-        self, features: Float[Tensor, "B N D"], merged: VisionTokens, kept: Int[Tensor, "B K"]
-    ) -> Float[Tensor, "B K D"]:
-        """A token that took others in: its own features and their mean, weighted."""
-        itself = features.gather(1, kept[..., None].expand(-1, -1, features.shape[2]))
-        size = merged.size[..., None]
-        others = (merged.features * size - itself) / (size - 1).clamp(min=1)
-        mixed = self.own * itself + (1 - self.own) * others
-        return torch.where(size > 1, mixed, itself)
+        Args:
+            clip: all tokens.
+            part: of each frame of the segment, those that attention did not choose.
+            dense: peaks for each frame; the anchors have them all.
+        """
+        anchors = part.flip(0)[:: min(self.every, part.shape[1] // dense)]
+        quota, over = divmod(dense * len(part), len(anchors))
+        rows, peaks, became = clip[part.flatten()], [], []
+        for number, frame in enumerate(anchors):
+            peaks.append(frame[density_peaks(clip[frame], quota + (number < over))])
+            itself = clip[peaks[-1]]
+            takes = F.one_hot(nearest(rows, itself), len(itself)).to(rows.dtype)
+            count = takes.sum(0)[:, None]
+            own = (1 / (count + 1)).clamp(min=self.own)
+            became.append(own * itself + (1 - own) * (takes.mT @ rows) / count.clamp(min=1))
+        return torch.cat(peaks), torch.cat(became)
 
     def flops(self, tokens: int, width: int) -> int:
-        """FLOPs of the similarities of a clip of `tokens` to its peaks."""
-        return 2 * tokens * kept_count(self.keep, tokens) * width
+        """FLOPs of the similarities of a clip of `tokens` to its peaks, and of their means."""
+        return 4 * tokens * int(self.peaks * kept_count(self.keep, tokens)) * width
+
+
+def nearest(rows: Float[Tensor, "*N D"], peaks: Float[Tensor, "P D"]) -> Int[Tensor, "*N"]:
+    """For each row the peak that is most like it."""
+    return (F.normalize(rows, dim=-1) @ F.normalize(peaks, dim=-1).mT).argmax(-1)
 
 
 def density_peaks(rows: Float[Tensor, "N D"], count: int) -> Int[Tensor, " K"]:
     """The `count` rows that are dense themselves and far from anything denser (DPC-kNN)."""
-    distance = torch.cdist(rows, rows)
+    distance = torch.cdist(rows, rows) / rows.shape[1] ** 0.5
     near = distance.topk(min(4, len(rows)), largest=False).values
     density = (-near.square().mean(-1)).exp()
     denser = density[None] > density[:, None]
-    apart = distance.masked_fill(~denser, torch.inf).amin(-1)
-    apart = torch.where(denser.any(-1), apart, distance.amax())
+    apart = distance.where(denser, distance.amax()).amin(-1)
     return (density * apart).argsort(descending=True, stable=True)[:count]

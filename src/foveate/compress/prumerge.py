@@ -1,11 +1,16 @@
-"""PruMerge: tokens that [CLS] looks at stay, and take in what the others like them say.
+"""PruMerge: tokens that [CLS] looks at stay, and take in the tokens like them.
 
 Source: LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025), section 3: tokens are ranked by the attention of
-[CLS] (in towers without one: of all patches on average), and each kept one becomes the mean of itself and
-of those dropped ones whose keys are nearest to its own, weighted by attention. PruMerge+ adds tokens
-spaced evenly over the picture. The paper lets outliers of the attention decide how many stay (of 576
-about 32, and with the evenly spaced ones about 144); here `keep` does, so that methods meet at equal
-budgets.
+[CLS]; to each kept one are added the 32 other tokens, kept or not, whose keys are nearest to its own,
+each times its attention. PruMerge+ adds tokens spaced evenly over the picture.
+
+What differs. The paper lets outliers of the attention decide how many stay (of 576 about 32, and with the
+evenly spaced ones about 144); here `keep` does, so that methods meet at equal budgets. The published code
+appends one token more, the same sum over all tokens that were not kept; here it is left out. It takes
+attention and keys from the encoder's last layer as if that had one head; here both come from the layer
+that makes the features, attention as the mean over heads, and in towers without [CLS] from all patches on
+average. Where a visual token is a block of patches, its attention is the mean of theirs, not the sum.
+PruMerge+'s even spacing is over the tokens that attention did not choose, not over all.
 """
 
 from dataclasses import dataclass, replace
@@ -25,11 +30,11 @@ from foveate.tokens import VisionTokens
 @register("prumerge", stage="before", paper="2403.15388")
 @dataclass(frozen=True)
 class PruMerge(KeepShare):
-    """Keep the visual tokens that the vision encoder attends to, enriched by dropped ones like them.
+    """Keep the visual tokens that the vision encoder attends to, and add those like them to them.
 
     Attributes:
         keep: share of each group's tokens that is kept, in (0, 1].
-        neighbours: how many dropped tokens a kept one takes in.
+        neighbours: how many other tokens are added to a kept one.
         spread: share of the kept tokens that are spaced evenly instead of chosen by attention.
     """
 
@@ -59,19 +64,16 @@ class PruMerge(KeepShare):
         stay = self.chosen(attention, kept_count(self.keep, count))
         unit = F.normalize(keys.float(), dim=-1)
         aims = unit.gather(1, stay[..., None].expand(-1, -1, unit.shape[2]))
-        similar = aims @ unit.mT  # (B, K, N)
-        open_ = torch.ones_like(attention, dtype=torch.bool).scatter(1, stay, False)
-        similar = similar.masked_fill(~open_[:, None], -torch.inf)
-        near = similar.topk(min(self.neighbours, count - stay.shape[1]), dim=-1).indices
+        similar = (aims @ unit.mT).scatter(2, stay[..., None], -torch.inf)  # (B, K, N)
+        near = similar.topk(min(self.neighbours, count - 1), dim=-1).indices
         taken = torch.zeros_like(similar, dtype=torch.bool).scatter(2, near, True)
-        own = torch.zeros_like(taken).scatter(2, stay[..., None], True)
-        weight = attention[:, None].float().clamp(min=1e-12) * (taken | own)
-        mean = (weight / weight.sum(-1, keepdim=True)) @ features.float()
-        # a dropped token may be taken in by several: it is told of the most similar one
+        weight = (taken * attention[:, None].float()).scatter(2, stay[..., None], 1)
+        summed = weight @ features.float()
+        # a token may be taken in by several: it is told of the most similar one
         best = similar.masked_fill(~taken, -torch.inf).max(dim=1)
         into = stay.gather(1, best.indices).masked_fill(~taken.any(1), -1).scatter(1, stay, stay)
         tokens = VisionTokens.of(features).merge(stay, into)
-        return replace(tokens, features=mean.to(features.dtype))
+        return replace(tokens, features=summed.to(features.dtype))
 
     def chosen(self, attention: Float[Tensor, "B N"], kept: int) -> Int[Tensor, "B K"]:
         """The tokens that stay: those with the most attention, and evenly spaced ones of the rest."""
@@ -82,7 +84,7 @@ class PruMerge(KeepShare):
         return torch.cat([ranked[:, : kept - evenly], spread], dim=1).sort(dim=1).values
 
     def flops(self, tokens: int, width: int) -> int:
-        """FLOPs of the similarities and of the means, were keys as wide as the LLM."""
+        """FLOPs of the similarities and of the sums, were keys as wide as the LLM."""
         return 4 * tokens * kept_count(self.keep, tokens) * width
 
 

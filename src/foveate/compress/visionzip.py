@@ -4,6 +4,10 @@ Source: VisionZip (arXiv 2412.04467, CVPR 2025), section 3.2: dominant tokens ge
 [CLS] or, in towers without one (SigLIP), from all patches on average; of the others some, evenly spaced,
 are contextual tokens, into which the rest is averaged by the similarity of their keys. The paper keeps 54
 dominant tokens and 10 contextual ones of 64.
+
+What differs from the published code: it hands [CLS] on as one of the 54, compares keys averaged over
+heads, and adds to a contextual token the mean of those merged into it. Here [CLS] is no visual token,
+keys are those of all heads side by side, and a contextual token is one of those averaged.
 """
 
 from dataclasses import dataclass

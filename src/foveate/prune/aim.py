@@ -127,7 +127,7 @@ def token_importance(
     mass = query.new_zeros(all_heads, steps + 1, count)
     mass[:, 0] = start.repeat_interleave(heads, 0)
     size = CPU_BLOCK if query.device.type == "cpu" else BLOCK
-    space = query.new_empty(max(size, all_heads * count))
+    space = query.new_empty(min(max(size, all_heads * count), all_heads * count * count))
     room = query.new_empty(all_heads * steps * count)
     largest = min(max(math.isqrt(size // all_heads), 1), count)  # rows of the block at the top left
     future = query.new_full((largest, largest), -torch.inf).triu(1)
