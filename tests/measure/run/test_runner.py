@@ -21,6 +21,7 @@ from foveate.measure.run.settings import UNREDUCED_SETTING, Setting, at_budget, 
 from foveate.measure.tasks import task
 from foveate.reduction import Reduction
 from foveate.registry import Method
+from foveate.serve.media import Sampling
 from foveate.tokens import VisionTokens
 from test_cli import run
 
@@ -180,6 +181,29 @@ def test_a_file_belongs_to_one_model_its_questions_and_knobs(vlm, tmp_path):
         Runner(Local(vlm, "mini"), chosen, [task("ocr")], out)
     with pytest.raises(InputError, match="rounds must be at least 0, got -1"):
         Amount(rounds=-1)
+
+
+def test_a_file_belongs_to_one_sampling_of_clips(vlm, tmp_path):
+    from PIL import Image
+
+    frames = [Image.new("RGB", (96, 96), (40 * n, 0, 0)) for n in range(6)]
+    frames[0].save(tmp_path / "c.gif", save_all=True, append_images=frames[1:], duration=100)
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"video": "c.gif", "question": "Which colour?", "answer": "red"}\n' * 4)
+    out, tasks = tmp_path / "run.jsonl", [task(str(mine)), task("ocr")]
+    few = Amount(2, rounds=0, sampling=Sampling(frames=2))
+    Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks, out, few).run()
+    more = Amount(4, rounds=0, sampling=Sampling(frames=4))
+    before = out.read_text()
+    with pytest.raises(InputError, match=r"asked .*'frames': 2.*'frames': 4.*give another --out"):
+        Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks, out, more)
+    assert out.read_text() == before
+    again = Amount(4, rounds=0, sampling=Sampling(frames=2))
+    Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks, out, again).run()
+    tokens = {row["visual_tokens_in"] for key, row in answers(out).items() if key[0] == "mine"}
+    assert len(tokens) == 1
+    # scenes are shown whole, whatever is taken from files
+    Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks[1:], out, more)
 
 
 def test_costs_of_a_batch_are_those_of_its_samples_alone(vlm):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from foveate.errors import InputError
 from foveate.measure.records import Journal, conditions
 from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Task
+from foveate.serve.media import Sampling
 
 Cell = tuple[str, str, float]  # task, method, budget
 
@@ -32,20 +34,26 @@ class Log:
         model: what `identity` gave.
         tasks: that will be asked.
         settings: that will be measured.
+        sampling: frames taken from clip files.
 
     Raises:
         InputError: the file holds records of another model, of other questions, or of other knobs.
     """
 
     def __init__(
-        self, path: Path, model: dict[str, Any], tasks: Sequence[Task], settings: Sequence[Setting]
+        self,
+        path: Path,
+        model: dict[str, Any],
+        tasks: Sequence[Task],
+        settings: Sequence[Setting],
+        sampling: Sampling,
     ) -> None:
         self.journal = Journal(path)
         self.answered: dict[Cell, set[int]] = defaultdict(set)
         self.rounds: dict[Cell, set[int]] = defaultdict(set)
         self.refused: set[Cell] = set()
         known: dict[tuple[str, float], dict[str, Any]] = {}
-        asked = {task.name: task.identity() for task in tasks}
+        asked = {task.name: shown_as(task, sampling) for task in tasks}
         for row in self.journal:
             match row["kind"]:
                 case "run":
@@ -109,6 +117,11 @@ class Log:
     def _append(self, kind: str, key: Cell, row: dict[str, Any]) -> None:
         task, method, budget = key
         self.journal.append({"kind": kind, "task": task, "method": method, "budget": budget, **row})
+
+
+def shown_as(task: Task, sampling: Sampling) -> dict[str, Any]:
+    """What tells the questions of a task from others: its own words, and the frames taken from its clips."""
+    return task.identity() | ({"sampling": asdict(sampling)} if task.reads_files else {})
 
 
 def cell(row: dict[str, Any]) -> Cell:

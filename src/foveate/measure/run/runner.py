@@ -76,7 +76,7 @@ class Runner:
         if len(set(names)) < len(names):
             raise InputError(f"tasks must have different names, got {', '.join(names)}")
         self.engine, self.settings, self.tasks, self.amount = engine, settings, tasks, amount
-        self.log = Log(out, engine.identity(), tasks, settings)
+        self.log = Log(out, engine.identity(), tasks, settings, amount.sampling)
         self.counts = {
             task.name: min(amount.samples, task.size or amount.samples) for task in tasks
         }
