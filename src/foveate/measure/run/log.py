@@ -120,7 +120,7 @@ class Log:
 
 
 def shown_as(task: Task, sampling: Sampling) -> dict[str, Any]:
-    """What tells the questions of a task from others: its own words, and the frames taken from its clips."""
+    """What tells a task's questions from others: its own words, and the frames taken from its clips."""
     return task.identity() | ({"sampling": asdict(sampling)} if task.reads_files else {})
 
 
