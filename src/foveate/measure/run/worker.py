@@ -76,7 +76,7 @@ class Worker:
         asked = None
         if work.smaller is not None:
             asked = [counts(self.vlm, prompt) for prompt in work.prompts]
-        return Answered(texts, taken(self.vlm, pictures, lengths, report, asked))
+        return Answered(texts, taken(self.vlm, inputs, pictures, lengths, report, asked))
 
     def time(self, work: Work) -> dict[str, float]:
         """Mean milliseconds of each part over the questions, asked one at a time."""
