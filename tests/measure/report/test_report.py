@@ -8,6 +8,7 @@ from statistics import mean, median
 import pytest
 
 from foveate.errors import InputError
+from foveate.measure.report.figures import over_time
 from foveate.measure.report.page import write
 from foveate.measure.report.summary import summarise
 from foveate.measure.statistics import mean_difference, paired_difference
@@ -108,6 +109,12 @@ def test_rows_are_what_the_records_say(run):
                 or (other.accuracy > row.accuracy and other.llm_share <= row.llm_share)
             ]  # fmt: skip
             assert row.on_front == (not better)
+            faster = [
+                other for other in settings
+                if (other.accuracy >= row.accuracy and other.speedup > row.speedup)
+                or (other.accuracy > row.accuracy and other.speedup >= row.speedup)
+            ]  # fmt: skip
+            assert row.on_time_front == (not faster)
 
 
 def test_the_mean_counts_tasks_alike(run):
@@ -138,6 +145,30 @@ def test_verdicts(run):
     assert found["new"].against[0].sentence == "worse than resizing"
     assert found["new"].against[0].flops_ratio == pytest.approx(30.5 / 40.5)
     assert found["unreduced"].against == ()
+
+
+def test_times_of_another_day_are_compared_as_ratios(tmp_path):
+    path = tmp_path / "run.jsonl"
+    rows = write_run(path)
+    front = [r.method for r in summarise(path).overall if r.on_time_front]
+    assert "good" in front
+    # the twin of `good` is added on a machine ten times as slow, and is faster than it there
+    slow = [
+        {**row, "method": "twin" if row["method"] == "good" else "unreduced", "round": 7 + row["round"]}
+        | {part: 10 * row[part] * (0.5 if row["method"] == "good" else 1)
+           for part in ("encode_ms", "compress_ms", "prefill_ms")}
+        for row in rows if row["kind"] == "time" and row["method"] in ("good", "unreduced")
+    ]  # fmt: skip
+    twin = [{**row, "method": "twin"} for row in rows if row.get("method") == "good"]
+    twin = [row for row in twin if row["kind"] != "time"]
+    write_run(path, extra=(*twin, *slow))
+    found = {row.method: row for row in summarise(path).overall}
+    assert found["twin"].first_token_ms > 4 * found["good"].first_token_ms
+    assert found["twin"].speedup == pytest.approx(2 * found["good"].speedup)
+    assert [name for name, row in found.items() if row.on_time_front] == ["unreduced", "twin"]
+    mean_axes = over_time(summarise(path)).axes[0]
+    drawn = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in mean_axes.containers}
+    assert drawn == {name: pytest.approx(100 / row.speedup) for name, row in found.items()}
 
 
 def test_split_by_resizing(run):

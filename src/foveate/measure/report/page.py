@@ -242,8 +242,10 @@ def _time(picture: str | None) -> list[str]:
         "<h2>Accuracy over measured time</h2>",
         _figure(
             picture,
-            "Milliseconds from pixels to the first token, one question at a time: median over rounds in "
-            "which all settings took turns, after a warm-up.",
+            "Time from pixels to the first token, one question at a time, as a share of the unreduced "
+            "model's in the same round: median over rounds, after a warm-up. Settings that were measured "
+            "later had rounds of their own, in which the unreduced model took its turn again; their "
+            "milliseconds are of another day.",
         ),
     ]
 

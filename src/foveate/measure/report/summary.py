@@ -31,10 +31,11 @@ class Row:
         kv_share: KV bytes likewise.
         visual_tokens: at the LLM's input.
         first_token_ms: median over the rounds; None without a stopwatch.
-        speedup: unreduced time to the first token over this one's, median over rounds that both ran.
+        speedup: unreduced time to the first token over this one's, median over rounds that both ran;
+            it alone may be compared with that of settings that were timed on another day.
         parts_ms: medians of encode, compress, score, prefill, decode.
         on_front: no setting of at most its LLM FLOPs is more accurate.
-        on_time_front: no setting of at most its time is; None without a stopwatch.
+        on_time_front: no setting of at least its speed-up is; None without a stopwatch.
         against: comparisons with the plain baselines at its budget.
     """
 
@@ -192,7 +193,7 @@ def _mean_row(records: Records, rows: list[Row]) -> Row:
 
 def _with_fronts(rows: list[Row]) -> list[Row]:
     """Mark the rows that no row of at most their cost beats."""
-    timed = [row for row in rows if row.first_token_ms is not None]
+    timed = [(row, 1 / row.speedup) for row in rows if row.speedup is not None]
     return [
         replace(
             row,
@@ -201,12 +202,10 @@ def _with_fronts(rows: list[Row]) -> list[Row]:
                 for other in rows
             ),
             on_time_front=None
-            if row.first_token_ms is None
+            if row.speedup is None
             else not any(
-                _beats(
-                    other.accuracy, other.first_token_ms or 0.0, row.accuracy, row.first_token_ms
-                )
-                for other in timed
+                _beats(other.accuracy, share, row.accuracy, 1 / row.speedup)
+                for other, share in timed
             ),
         )
         for row in rows
