@@ -137,14 +137,33 @@ def test_verdicts(run):
     found = {row.method: row for row in summarise(run[0]).overall}
     assert [c.baseline for c in found["good"].against] == ["resize-grid", "new"]
     assert [c.sentence for c in found["good"].against] == [
-        "better than resizing",
+        "better than resampled features",
         "better than new",
     ]
-    assert found["same"].against[0].sentence == "not distinguishable from resizing"
+    assert found["same"].against[0].sentence == "not distinguishable from resampled features"
     assert found["same"].against[0].difference.mean == 0
-    assert found["new"].against[0].sentence == "worse than resizing"
+    assert found["new"].against[0].sentence == "worse than resampled features"
     assert found["new"].against[0].flops_ratio == pytest.approx(30.5 / 40.5)
     assert found["unreduced"].against == ()
+
+
+def test_what_told_hard_from_easy_may_differ_by_budget(tmp_path):
+    path = tmp_path / "run.jsonl"
+    rows = write_run(path)
+    more = [{**row, "budget": 0.2} for row in rows if row.get("method") in ("good", "resize-grid")]
+    for row in more:
+        if row["method"] == "resize-grid":
+            row["method"] = "resize"
+    write_run(path, extra=tuple(more))
+    found = summarise(path)
+    assert {(s.budget, s.by) for s in found.splits} == {(0.4, "resize-grid"), (0.2, "resize")}
+    parser = Tables()
+    parser.feed(write(found, tmp_path / "r.html")[0].read_text())
+    hard = next(t for t in parser.tables if "hard right" in t[0])
+    assert {tuple(row[:3]) for row in hard if row[0] == "good"} == {
+        ("good", "0.4", "resize-grid"),
+        ("good", "0.2", "resize"),
+    }
 
 
 def test_times_of_another_day_are_compared_as_ratios(tmp_path):
@@ -237,9 +256,12 @@ def test_the_page_shows_the_records(run, tmp_path):
     verdict = next(t for t in parser.tables if t[0] == ["method", "budget 0.4"])
     words = {method: said.split("+")[0].split("-")[0] for method, said in verdict[1:]}
     assert words == {"good": "better", "same": "not distinguishable"}
-    assert "of 2 settings, 1 better than resizing, 1 not distinguishable from resizing" in text
+    assert (
+        "of 2 settings, 1 better than resampled features, 1 not distinguishable from resampled features"
+        in text
+    )
     hard = next(t for t in parser.tables if "hard right" in t[0])
-    assert ["good", "0.4", "40", "50.0%", "60", "100.0%"] in hard
+    assert ["good", "0.4", "resize-grid", "40", "50.0%", "60", "100.0%"] in hard
 
 
 def test_without_stopwatch_baselines_or_an_end(tmp_path):

@@ -15,7 +15,7 @@ BASELINE = "baseline"  # what the registry calls the paper of a plain thing
 # how a sentence calls the plain things; resizing first
 WORDS = {
     "resize": "resizing the picture",
-    "resize-grid": "resizing",
+    "resize-grid": "resampled features",
     "pool": "average pooling",
     "stride": "every n-th token",
     "random": "random tokens",
