@@ -209,6 +209,17 @@ def test_a_file_belongs_to_one_sampling_of_clips(vlm, tmp_path):
     Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks[1:], out, more)
 
 
+@pytest.mark.parametrize(
+    "line", ['{"image": "a.png", "question": "?"}', '{"kind": "motion", "answer": "x"}', "[1]", "3"]
+)
+def test_records_are_added_to_no_other_file(vlm, tmp_path, line):
+    out = tmp_path / "questions.jsonl"
+    out.write_text(line + "\n")
+    with pytest.raises(InputError, match=r"is not a file of `foveate measure`: .*another --out"):
+        Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], [task("ocr")], out)
+    assert out.read_text() == line + "\n"
+
+
 @pytest.mark.parametrize("query", ["llm", "embedding"])
 def test_the_question_is_charged_to_every_setting_alike(vlm, tmp_path, query):
     knobs = {"compressor": {"name": "quecc", "kernel": 6}, "multi_level_layers": [1, 2]}

@@ -229,8 +229,8 @@ def _split(summary: Summary, picture: str | None) -> list[str]:
         head,
         "<p>VTC-Bench's protocol (arXiv 2510.07143). Of the questions that the unreduced model answers "
         "right, <i>easy</i> ones are also right when resized to the budget; on <i>hard</i> ones resizing "
-        "scores 0 % and the unreduced model 100 %. <i>resize</i> makes the picture itself smaller, as the "
-        "protocol has it; where that was not to be had, <i>resize-grid</i> resamples its features behind "
+        "scores 0 % and the unreduced model 100 %. <i>resize</i> makes the picture itself smaller, as "
+        "published; where that was not to be had, <i>resize-grid</i> resamples its features behind "
         "the encoder, which has seen the whole picture.</p>",
         "" if picture is None else _figure(picture, "All tasks together."),
         _table(rows),

@@ -2,8 +2,8 @@
 
 Source: VTC-Bench (arXiv 2510.07143). Of the questions that the unreduced model answers right, those that
 it also answers right on a picture resized to the budget are easy: they say little about a method. The
-others are hard, and there resizing scores 0 and the unreduced model 1. Where pictures cannot be resized to
-a budget, features resampled to it behind the encoder (`resize-grid`) stand in: that is not the paper's
+others are hard, and there resizing scores 0 and the unreduced model 1. Where no picture can be resized
+to a budget, features resampled to it behind the encoder (`resize-grid`) stand in: that is not the paper's
 protocol, for the encoder has then seen the whole picture.
 """
 

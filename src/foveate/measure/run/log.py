@@ -27,6 +27,7 @@ class Log:
     Attributes:
         answered: for each cell the questions that have an answer.
         rounds: for each cell the rounds that were timed.
+        known: lines of settings, by method and budget.
         refused: cells that cannot be had.
 
     Args:
@@ -37,7 +38,8 @@ class Log:
         sampling: frames taken from clip files.
 
     Raises:
-        InputError: the file holds records of another model, of other questions, or of other knobs.
+        InputError: the file holds records of another model, of other questions, or of other knobs, or
+            something else.
     """
 
     def __init__(
@@ -52,23 +54,19 @@ class Log:
         self.answered: dict[Cell, set[int]] = defaultdict(set)
         self.rounds: dict[Cell, set[int]] = defaultdict(set)
         self.refused: set[Cell] = set()
-        known: dict[tuple[str, float], dict[str, Any]] = {}
+        self.known: dict[tuple[str, float], dict[str, Any]] = {}
         asked = {task.name: shown_as(task, sampling) for task in tasks}
         for row in self.journal:
-            match row["kind"]:
-                case "run":
-                    self._check(path, row, model, asked)
-                case "setting":
-                    known[row["method"], row["budget"]] = row
-                case "answer":
-                    self.answered[cell(row)].add(row["index"])
-                case "time":
-                    self.rounds[cell(row)].add(row["round"])
-                case "refused":
-                    self.refused.add(cell(row))
+            try:
+                self._read(path, row, model, asked)
+            except (KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path} is not a file of `foveate measure`: {error!r} in {str(row)[:80]}; records "
+                    "are added to a file of theirs, so give another --out"
+                ) from None
         new = []
         for setting in settings:
-            mine, theirs = setting.record(), known.get(setting.key)
+            mine, theirs = setting.record(), self.known.get(setting.key)
             if theirs is None:
                 new.append(mine)
             elif mine["knobs"] != theirs["knobs"]:
@@ -81,6 +79,28 @@ class Log:
         )
         for row in new:
             self.journal.append(row)
+
+    def _read(
+        self,
+        path: Path,
+        row: dict[str, Any],
+        model: dict[str, Any],
+        asked: dict[str, dict[str, Any]],
+    ) -> None:
+        """Take in a line of the file."""
+        match row["kind"]:
+            case "run":
+                self._check(path, row, model, asked)
+            case "setting":
+                self.known[row["method"], row["budget"]] = row
+            case "answer":
+                self.answered[cell(row)].add(row["index"])
+            case "time":
+                self.rounds[cell(row)].add(row["round"])
+            case "refused":
+                self.refused.add(cell(row))
+            case kind:
+                raise KeyError(kind)
 
     @staticmethod
     def _check(
