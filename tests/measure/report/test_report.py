@@ -264,6 +264,30 @@ def test_the_page_shows_the_records(run, tmp_path):
     assert ["good", "0.4", "resize-grid", "40", "50.0%", "60", "100.0%"] in hard
 
 
+def test_all_conditions_of_a_run_are_shown(tmp_path):
+    path = tmp_path / "run.jsonl"
+    again = {**START, "threads": 4, "tasks": START["tasks"][:1]}
+    newer = {**START, "conditions": {**START["conditions"], "torch": "2.9"}}
+    write_run(path, extra=(again, newer, START))
+    found = summarise(path)
+    told = found.to_dict()
+    assert [(c["threads"], c["torch"]) for c in told["conditions"]] == [
+        (1, "2"),
+        (4, "2"),
+        (1, "2.9"),
+    ]
+    assert told["run"]["tasks"] == START["tasks"]
+    parser = Tables()
+    parser.feed(write(found, tmp_path / "r.html")[0].read_text())
+    ran = [value for what, value in parser.tables[-1] if what == "ran on"]
+    assert [value.split(";")[0] for value in ran] == [
+        "cpu, 1 threads",
+        "cpu, 4 threads",
+        "cpu, 1 threads",
+    ]
+    assert "torch 2.9" in ran[2]
+
+
 def test_without_stopwatch_baselines_or_an_end(tmp_path):
     path = tmp_path / "run.jsonl"
     rows = write_run(path, rounds=0)

@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from foveate.errors import InputError
-from foveate.measure.records import UNREDUCED, Journal
+from foveate.measure.records import UNREDUCED, Journal, all_conditions
 
 Setting = tuple[str, float]  # method, budget
 FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring
@@ -20,6 +20,7 @@ WORDS = {
     "stride": "every n-th token",
     "random": "random tokens",
 }
+WHERE = ("device", "gpu", "threads")  # of a start
 PARTS = ("encode_ms", "compress_ms", "score_ms", "prefill_ms", "decode_ms")
 
 
@@ -72,6 +73,20 @@ class Records:
     starts: list[dict[str, Any]]
     papers: dict[str, str]
     cells: dict[str, dict[Setting, Cell]]
+
+    @property
+    def conditions(self) -> list[dict[str, Any]]:
+        """The different conditions that the run was started under: where, and with which versions."""
+        return all_conditions(
+            {"conditions": {part: start[part] for part in WHERE} | start["conditions"]}
+            for start in self.starts
+        )
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """What tells the questions of every task, in the order they were asked."""
+        told = {task["name"]: task for start in self.starts for task in start["tasks"]}
+        return list(told.values())
 
     @property
     def tasks(self) -> list[str]:

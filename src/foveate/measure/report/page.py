@@ -263,23 +263,30 @@ def _refused(summary: Summary) -> list[str]:
 
 
 def _conditions(summary: Summary) -> str:
-    start = summary.records.starts[-1]
-    where = start["conditions"]
+    records, start = summary.records, summary.records.starts[-1]
     tasks = "; ".join(
-        " ".join(f"{name} {value}" for name, value in task.items()) for task in start["tasks"]
+        " ".join(f"{name} {value}" for name, value in task.items()) for task in records.questions
     )
-    facts = {
-        "model": f"{start['model']} ({start['family']}, {start['layers']} layers)",
-        "weights": start["weights"],
-        "runs on": f"{start['gpu'] or where['cpu']}, {start['threads']} threads, {start['dtype']}",
-        "versions": ", ".join(
-            f"{name} {where[name]}" for name in ("foveate", "torch", "transformers", "python")
+    facts = [
+        (
+            "model",
+            f"{start['model']} ({start['family']}, {start['layers']} layers, {start['dtype']})",
         ),
-        "commit": where["commit"],
-        "tasks": tasks,
-        "started": f"{len(summary.records.starts)} time(s)",
-    }
-    return _table([{"what": name, "value": escape(str(value))} for name, value in facts.items()])
+        ("weights", start["weights"]),
+        *(("ran on", _where(conditions)) for conditions in records.conditions),
+        ("tasks", tasks),
+        ("started", f"{len(records.starts)} time(s)"),
+    ]
+    return _table([{"what": name, "value": escape(str(value))} for name, value in facts])
+
+
+def _where(found: dict[str, Any]) -> str:
+    """Conditions in words."""
+    versions = ", ".join(
+        f"{name} {found[name]}" for name in ("foveate", "torch", "transformers", "python")
+    )
+    machine = f"{found['gpu'] or found['cpu']}, {found['threads']} threads"
+    return f"{machine}; {versions}; commit {found['commit']}"
 
 
 def _figure(picture: str | None, caption: str) -> str:

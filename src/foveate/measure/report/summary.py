@@ -96,7 +96,8 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """One JSON document."""
         return {
-            "run": self.records.starts[-1],
+            "run": {**self.records.starts[-1], "tasks": self.records.questions},
+            "conditions": self.records.conditions,
             "starts": len(self.records.starts),
             "rows": [
                 row.to_dict() for rows in (self.overall, *self.by_task.values()) for row in rows
