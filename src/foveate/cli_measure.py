@@ -93,7 +93,7 @@ def report(
     if as_json:
         print_json(found.to_dict())
         return
-    table = Table("method", "budget", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
+    table = Table("method", "budget", "n", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
     for row in found.overall:
         table.add_row(*row.cells())
     print_table(table)

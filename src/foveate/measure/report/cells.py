@@ -32,11 +32,13 @@ class Cell:
         answers: for each question its line.
         rounds: for each round of the stopwatch its line.
         refused: why it could not be had.
+        unanswerable: for questions that it could not be had for, why.
     """
 
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
     refused: str | None = None
+    unanswerable: dict[int, str] = field(default_factory=dict)
 
     def scores(self, indices: list[int]) -> list[float]:
         """How right the answers to these questions are."""
@@ -113,7 +115,7 @@ class Records:
         ]
 
     def common(self, task: str, *settings: Setting) -> list[int]:
-        """Questions that the unreduced model and all these settings answered; none if one was refused."""
+        """Questions that unreduced and all these settings answered; none where one is refused."""
         cells = [self.cells[task].get(setting, Cell()) for setting in settings]
         if any(cell.refused is not None for cell in cells):
             return []
@@ -144,6 +146,8 @@ def read(path: Path) -> Records:
                         cell.answers[row["index"]] = row
                     elif kind == "time":
                         cell.rounds[row["round"]] = row
+                    elif "index" in row:
+                        cell.unanswerable[row["index"]] = row["why"]
                     else:
                         cell.refused = row["why"]
     except (KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ from foveate.measure.records import UNREDUCED
 from foveate.measure.report import figures
 from foveate.measure.report.cells import PARTS, WORDS
 from foveate.measure.report.split import RESIZING
-from foveate.measure.report.summary import Row, Summary
+from foveate.measure.report.summary import Refusal, Row, Summary
 from foveate.measure.report.verdict import Comparison
 
 STYLE = """
@@ -168,7 +168,7 @@ def _judgement(found: Comparison) -> str:
     kind = {"better than": "better", "worse than": "worse"}.get(found.relation, "same")
     word = {"same": "not distinguishable"}.get(kind, kind)
     change = _points(found.difference.mean, found.difference.low, found.difference.high)
-    small = f"<small>{change}, {found.flops_ratio:.2f}x FLOPs</small>"
+    small = f"<small>{change}, {found.flops_ratio:.2f}x FLOPs, n={found.n:,}</small>"
     return f'<span class="{kind}">{word}</span><br>{small}'
 
 
@@ -178,6 +178,7 @@ def _cells(row: Row) -> dict[str, str]:
     return {
         "method": escape(row.method),
         "budget": f"{row.budget:g}",
+        "n": f"{row.n:,}",
         "accuracy": f"{row.accuracy:.1%}",
         "to unreduced, points": _points(
             row.difference.mean, row.difference.low, row.difference.high
@@ -256,9 +257,20 @@ def _refused(summary: Summary) -> list[str]:
     if not summary.refused:
         return []
     lines = {
-        f"<li>{escape(method)} at {budget:g}: {escape(why)}</li>"
-        for _, method, budget, why in summary.refused
+        f"<li>{escape(row.method)} at {row.budget:g}: {escape(row.why)}</li>"
+        for row in summary.refused
+        if row.index is None
     }
+    some: dict[tuple[str, float, str], list[Refusal]] = {}
+    for row in summary.refused:
+        if row.index is not None:
+            some.setdefault((row.method, row.budget, row.task), []).append(row)
+    for (method, budget, task), rows in some.items():
+        first = f"question {rows[0].index}: {rows[0].why}"
+        lines.add(
+            f"<li>{escape(method)} at {budget:g}, {len(rows):,} of {escape(task)}'s questions; "
+            f"{escape(first)}</li>"
+        )
     return ["<h2>What could not be had</h2>", "<ul>", *sorted(lines), "</ul>"]
 
 

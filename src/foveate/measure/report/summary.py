@@ -65,7 +65,8 @@ class Row:
             for relation in told
         )
         share = f"{self.llm_share:.0%}" + (" (front)" if self.on_front else "")
-        return self.method, f"{self.budget:g}", f"{self.accuracy:.1%}", change, share, said or "-"
+        setting = self.method, f"{self.budget:g}", f"{self.n:,}"
+        return *setting, f"{self.accuracy:.1%}", change, share, said or "-"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -73,6 +74,25 @@ class Row:
             **{name: value for name, value in asdict(self).items() if name != "against"},
             "against": [found.to_dict() for found in self.against],
         }
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A setting that could not be had.
+
+    Attributes:
+        task: where.
+        method: name.
+        budget: that was asked for.
+        why: in words.
+        index: of the question that it could not be had for; None for all of the task.
+    """
+
+    task: str
+    method: str
+    budget: float
+    why: str
+    index: int | None
 
 
 @dataclass(frozen=True)
@@ -84,14 +104,14 @@ class Summary:
         overall: over the mean of the tasks.
         by_task: a list for each task.
         splits: VTC-Bench's two groups, where resizing was measured.
-        refused: (task, method, budget, why).
+        refused: what could not be had.
     """
 
     records: Records
     overall: list[Row]
     by_task: dict[str, list[Row]]
     splits: list[Split]
-    refused: list[tuple[str, str, float, str]]
+    refused: list[Refusal]
 
     def to_dict(self) -> dict[str, Any]:
         """One JSON document."""
@@ -103,10 +123,7 @@ class Summary:
                 row.to_dict() for rows in (self.overall, *self.by_task.values()) for row in rows
             ],
             "splits": [split.to_dict() for split in self.splits],
-            "refused": [
-                dict(zip(("task", "method", "budget", "why"), row, strict=True))
-                for row in self.refused
-            ],
+            "refused": [asdict(row) for row in self.refused],
         }
 
 
@@ -127,10 +144,11 @@ def summarise(path: Path) -> Summary:
         for place in range(len(settings))
     ]
     refused = [
-        (task, *setting, cell.refused)
+        Refusal(task, *setting, why, index)
         for task, cells in records.cells.items()
         for setting, cell in cells.items()
-        if cell.refused is not None
+        for index, why in [(None, cell.refused), *cell.unanswerable.items()]
+        if why is not None
     ]
     return Summary(records, _with_fronts(overall), by_task, splits(records, settings), refused)
 

@@ -22,13 +22,14 @@ class Log:
     - "setting": a method at a budget, with its knobs.
     - "answer": one question under one setting: right or wrong, tokens, FLOPs, KV bytes.
     - "time": one round of a stopwatch over the timed questions, under one setting.
-    - "refused": why a setting cannot be had on a task.
+    - "refused": why a setting cannot be had on a task, or for the one question of an `index`.
 
     Attributes:
         answered: for each cell the questions that have an answer.
         rounds: for each cell the rounds that were timed.
         known: lines of settings, by method and budget.
         refused: cells that cannot be had.
+        unanswerable: for each other cell the questions that it cannot be had for.
 
     Args:
         path: the file; it is made if it is not there.
@@ -54,6 +55,7 @@ class Log:
         self.answered: dict[Cell, set[int]] = defaultdict(set)
         self.rounds: dict[Cell, set[int]] = defaultdict(set)
         self.refused: set[Cell] = set()
+        self.unanswerable: dict[Cell, set[int]] = defaultdict(set)
         self.known: dict[tuple[str, float], dict[str, Any]] = {}
         asked = {task.name: shown_as(task, sampling) for task in tasks}
         for row in self.journal:
@@ -98,7 +100,7 @@ class Log:
             case "time":
                 self.rounds[cell(row)].add(row["round"])
             case "refused":
-                self.refused.add(cell(row))
+                self._mark(cell(row), row.get("index"))
             case kind:
                 raise KeyError(kind)
 
@@ -129,10 +131,16 @@ class Log:
         self._append("time", key, row)
         self.rounds[key].add(row["round"])
 
-    def refuse(self, key: Cell, why: str) -> None:
-        """Note that a setting cannot be had on a task."""
-        self._append("refused", key, {"why": why})
-        self.refused.add(key)
+    def refuse(self, key: Cell, why: str, index: int | None = None) -> None:
+        """Note that a setting cannot be had on a task, or for one question of it."""
+        self._append("refused", key, {"why": why} | ({} if index is None else {"index": index}))
+        self._mark(key, index)
+
+    def _mark(self, key: Cell, index: int | None) -> None:
+        if index is None:
+            self.refused.add(key)
+        else:
+            self.unanswerable[key].add(index)
 
     def _append(self, kind: str, key: Cell, row: dict[str, Any]) -> None:
         task, method, budget = key
