@@ -30,8 +30,8 @@ ALLOWED = {
     "measure.tasks": {"errors", "registry", "serve", "train", "measure.tasks"},
     "measure.run": LEAVES | {"measure", "measure.tasks", "models", "reduction", "serve"},
     "measure.analyze": LEAVES
-    | {"compress", "measure", "measure.run", "measure.tasks", "models", "prune", "prune.schedule"}
-    | {"reduction", "serve"},
+    | {"combine", "compress", "measure", "measure.run", "measure.tasks", "models", "prune"}
+    | {"prune.schedule", "reduction", "serve"},
     "plan": NO_TORCH | {"measure.cost", "measure.records"},
     "shell": {"errors"},
     "cli_cost": {"errors", "shell", "measure", "plan"},

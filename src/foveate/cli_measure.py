@@ -93,7 +93,7 @@ def report(
     if as_json:
         print_json(found.to_dict())
         return
-    table = Table("method", "budget", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
+    table = Table("method", "budget", "n", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
     for row in found.overall:
         table.add_row(*row.cells())
     print_table(table)
@@ -144,6 +144,10 @@ def analyze(
         table.add_row(row.what, str(row.value), f"{row.accuracy:.1%}", change)
     print_table(table)
     sys.stdout.write(f"foveate.AIM(keep={found.keep:g}, prune={found.prune})\n")
+    asked = sum(found.questions.values())
+    sys.stderr.write(
+        f"One time in twenty, {asked} questions show nothing of a cost of {found.unseen:.1%}.\n"
+    )
 
 
 def _names(text: str) -> list[str]:

@@ -193,10 +193,10 @@ def test_an_analysed_ladder_goes_down_from_the_suggestion(keep, prune, task):
 
 def test_a_plan_starts_from_the_analysis():
     free = analysed()
-    for budget in (1.0, 0.5):  # all that it would give up is free, so it is given up first
+    for budget in (1.0, 0.5):  # what is suggested is given up first
         plan = plan_reduction(ONEVISION, budget, CLIP, analysis=free)
         assert (plan.keep, plan.prune, plan.accuracy) == (0.5, (16, 20), None)
-        assert "gave up what the analysis found free" in plan.why
+        assert "gave up what the analysis suggests" in plan.why
     less = plan_reduction(ONEVISION, 0.9 * plan.flops_share, CLIP, analysis=free)
     assert less.keep == 0.5
     assert less.prune == (14, 18)  # late layers go first, and the window stays as wide

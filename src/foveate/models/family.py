@@ -125,6 +125,15 @@ class Family(ABC):
         """
         raise UnsupportedError(f"{self.model_type} does not say which vision layer to watch")
 
+    def question_flops(self, config: Any, inputs: Mapping[str, Any]) -> list[int]:
+        """For each sample what reading its question beforehand takes, if it is not known yet.
+
+        Args:
+            config: of the model.
+            inputs: of the model.
+        """
+        return [0] * len(inputs["input_ids"])
+
     def packed(self, core: Any, modality: str, arguments: Mapping[str, Any]) -> list[int] | None:
         """Patches of each image, where the encoder computes all in one sequence; None where in a batch.
 

@@ -32,7 +32,7 @@ class Rung:
         keep: share of each group's visual tokens that reaches the LLM.
         prune: start and stop layer, None for no pruning.
         stage: what was given up last: "nothing", "merging", "late", "middle" or "early layers", or what
-            an analysis found to be free.
+            an analysis suggests.
     """
 
     keep: float

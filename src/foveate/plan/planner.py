@@ -205,7 +205,7 @@ def _suggested(analysis: Suggests | Path, layers: int) -> Rung:
         raise InputError(
             f"the analysis is of an LLM of {found.layers} layers, this one has {layers}"
         )
-    return Rung(found.keep, found.prune, "what the analysis found free")
+    return Rung(found.keep, found.prune, "what the analysis suggests")
 
 
 def decide(task: Task | Literal["auto"], pixels: Sequence[Any]) -> Task:

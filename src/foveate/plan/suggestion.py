@@ -11,7 +11,7 @@ from foveate.keep import check_keep
 
 @runtime_checkable
 class Suggests(Protocol):
-    """A schedule that was found to be free: an analysis, or what was read of one."""
+    """A schedule that an analysis suggests: an analysis, or what was read of one."""
 
     @property
     def layers(self) -> int:

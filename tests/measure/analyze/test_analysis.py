@@ -7,7 +7,15 @@ from typer.testing import CliRunner
 
 import foveate
 from foveate.cli import app
-from foveate.measure.analyze.analysis import KEEPS, Tried, analyze, suggest, visual_mass
+from foveate.measure.analyze.analysis import (
+    KEEPS,
+    Trials,
+    Tried,
+    analyze,
+    milder,
+    suggest,
+    visual_mass,
+)
 from foveate.measure.analyze.figure import draw
 from foveate.measure.analyze.hiding import _covered, agreement
 from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
@@ -113,6 +121,45 @@ def test_suggestion(drops, prune):
     for lows, keep in (([0, 0, -0.1, 0], 0.25), ([-0.1, 0, 0, 0], 1.0), ([0] * 4, 0.0625)):
         found = suggest([*rows, *tried("keep", dict(zip(KEEPS, lows, strict=True)))], 8)
         assert found == (prune, keep)
+
+
+def test_milder_schedules_end_at_none():
+    assert list(milder((3, 5), 0.25, 8)) == [
+        ((3, 5), 0.25), ((4, 6), 0.25), ((4, 6), 0.5), ((5, 7), 0.5), ((5, 7), 1.0), ((6, 8), 1.0),
+        (None, 1.0),
+    ]  # fmt: skip
+    assert list(milder(None, 0.5, 8)) == [(None, 0.5), (None, 1.0)]
+    assert list(milder(None, 1.0, 8)) == [(None, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("bearable", "prune", "keep"),
+    [
+        (lambda start, keep: True, (0, 1), 0.0625),
+        (lambda start, keep: start >= 2 and keep >= 0.25, (2, 3), 0.25),
+        (lambda start, keep: False, None, 1.0),
+    ],
+)
+def test_a_schedule_of_free_parts_is_run_as_a_whole(monkeypatch, bearable, prune, keep):
+    def scores(trials, reduction):
+        trials.passed(1)
+        whole = isinstance(reduction, foveate.AIM) and not reduction.is_off
+        start = reduction.prune[0] if whole and reduction.prune else 7
+        lost = whole and not bearable(start, reduction.keep)
+        return [0.0 if lost and index == 0 else 1.0 for index in range(len(trials.asked))]
+
+    monkeypatch.setattr(Trials, "scores", scores)
+    seen = []
+    vlm = foveate.load("foveate-mini")
+    found = analyze(vlm, [task("reasoning")], 3, seen=lambda *step: seen.append(step))
+    assert (found.prune, found.keep) == (prune, keep)
+    joint = [row for row in found.tried if row.what == "joint"]
+    assert joint[0].value == "keep=0.0625, prune=(0, 1)"
+    assert joint[-1].value == f"keep={keep:g}, prune={prune}"
+    assert [row.accuracy for row in joint] == [pytest.approx(2 / 3)] * (len(joint) - 1) + [1.0]
+    assert joint[-1].difference == Difference(0.0, 0.0, 0.0)
+    assert found.unseen == pytest.approx(1 - 0.05 ** (1 / 3))
+    assert seen[-1][0] == seen[-1][1]
 
 
 def test_an_analysis_of_the_small_model(tmp_path):

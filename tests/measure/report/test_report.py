@@ -8,6 +8,7 @@ from statistics import mean, median
 import pytest
 
 from foveate.errors import InputError
+from foveate.measure.report.figures import over_time
 from foveate.measure.report.page import write
 from foveate.measure.report.summary import summarise
 from foveate.measure.statistics import mean_difference, paired_difference
@@ -108,6 +109,12 @@ def test_rows_are_what_the_records_say(run):
                 or (other.accuracy > row.accuracy and other.llm_share <= row.llm_share)
             ]  # fmt: skip
             assert row.on_front == (not better)
+            faster = [
+                other for other in settings
+                if (other.accuracy >= row.accuracy and other.speedup > row.speedup)
+                or (other.accuracy > row.accuracy and other.speedup >= row.speedup)
+            ]  # fmt: skip
+            assert row.on_time_front == (not faster)
 
 
 def test_the_mean_counts_tasks_alike(run):
@@ -130,14 +137,57 @@ def test_verdicts(run):
     found = {row.method: row for row in summarise(run[0]).overall}
     assert [c.baseline for c in found["good"].against] == ["resize-grid", "new"]
     assert [c.sentence for c in found["good"].against] == [
-        "better than resizing",
+        "better than resampled features",
         "better than new",
     ]
-    assert found["same"].against[0].sentence == "not distinguishable from resizing"
+    assert found["same"].against[0].sentence == "not distinguishable from resampled features"
     assert found["same"].against[0].difference.mean == 0
-    assert found["new"].against[0].sentence == "worse than resizing"
+    assert found["new"].against[0].sentence == "worse than resampled features"
     assert found["new"].against[0].flops_ratio == pytest.approx(30.5 / 40.5)
     assert found["unreduced"].against == ()
+
+
+def test_what_told_hard_from_easy_may_differ_by_budget(tmp_path):
+    path = tmp_path / "run.jsonl"
+    rows = write_run(path)
+    more = [{**row, "budget": 0.2} for row in rows if row.get("method") in ("good", "resize-grid")]
+    for row in more:
+        if row["method"] == "resize-grid":
+            row["method"] = "resize"
+    write_run(path, extra=tuple(more))
+    found = summarise(path)
+    assert {(s.budget, s.by) for s in found.splits} == {(0.4, "resize-grid"), (0.2, "resize")}
+    parser = Tables()
+    parser.feed(write(found, tmp_path / "r.html")[0].read_text())
+    hard = next(t for t in parser.tables if "hard right" in t[0])
+    assert {tuple(row[:3]) for row in hard if row[0] == "good"} == {
+        ("good", "0.4", "resize-grid"),
+        ("good", "0.2", "resize"),
+    }
+
+
+def test_times_of_another_day_are_compared_as_ratios(tmp_path):
+    path = tmp_path / "run.jsonl"
+    rows = write_run(path)
+    front = [r.method for r in summarise(path).overall if r.on_time_front]
+    assert "good" in front
+    # the twin of `good` is added on a machine ten times as slow, and is faster than it there
+    slow = [
+        {**row, "method": "twin" if row["method"] == "good" else "unreduced", "round": 7 + row["round"]}
+        | {part: 10 * row[part] * (0.5 if row["method"] == "good" else 1)
+           for part in ("encode_ms", "compress_ms", "prefill_ms")}
+        for row in rows if row["kind"] == "time" and row["method"] in ("good", "unreduced")
+    ]  # fmt: skip
+    twin = [{**row, "method": "twin"} for row in rows if row.get("method") == "good"]
+    twin = [row for row in twin if row["kind"] != "time"]
+    write_run(path, extra=(*twin, *slow))
+    found = {row.method: row for row in summarise(path).overall}
+    assert found["twin"].first_token_ms > 4 * found["good"].first_token_ms
+    assert found["twin"].speedup == pytest.approx(2 * found["good"].speedup)
+    assert [name for name, row in found.items() if row.on_time_front] == ["unreduced", "twin"]
+    mean_axes = over_time(summarise(path)).axes[0]
+    drawn = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in mean_axes.containers}
+    assert drawn == {name: pytest.approx(100 / row.speedup) for name, row in found.items()}
 
 
 def test_split_by_resizing(run):
@@ -187,7 +237,7 @@ def test_the_page_shows_the_records(run, tmp_path):
         assert outside not in text.replace("http://www.w3.org", "").replace("http://purl.org", "")
     parser = Tables()
     parser.feed(text)
-    lists = [t for t in parser.tables if t[0][:3] == ["method", "budget", "accuracy"]]
+    lists = [t for t in parser.tables if t[0][:4] == ["method", "budget", "n", "accuracy"]]
     front, overall, *tasks = [[dict(zip(t[0], r, strict=True)) for r in t[1:]] for t in lists]
     assert [row["method"] for row in front] == ["new", "good", "unreduced"]
     assert len(overall) == 5
@@ -206,9 +256,36 @@ def test_the_page_shows_the_records(run, tmp_path):
     verdict = next(t for t in parser.tables if t[0] == ["method", "budget 0.4"])
     words = {method: said.split("+")[0].split("-")[0] for method, said in verdict[1:]}
     assert words == {"good": "better", "same": "not distinguishable"}
-    assert "of 2 settings, 1 better than resizing, 1 not distinguishable from resizing" in text
+    assert (
+        "of 2 settings, 1 better than resampled features, 1 not distinguishable from resampled features"
+        in text
+    )
     hard = next(t for t in parser.tables if "hard right" in t[0])
-    assert ["good", "0.4", "40", "50.0%", "60", "100.0%"] in hard
+    assert ["good", "0.4", "resize-grid", "40", "50.0%", "60", "100.0%"] in hard
+
+
+def test_all_conditions_of_a_run_are_shown(tmp_path):
+    path = tmp_path / "run.jsonl"
+    again = {**START, "threads": 4, "tasks": START["tasks"][:1]}
+    newer = {**START, "conditions": {**START["conditions"], "torch": "2.9"}}
+    write_run(path, extra=(again, newer, START))
+    found = summarise(path)
+    told = found.to_dict()
+    assert [(c["threads"], c["torch"]) for c in told["conditions"]] == [
+        (1, "2"),
+        (4, "2"),
+        (1, "2.9"),
+    ]
+    assert told["run"]["tasks"] == START["tasks"]
+    parser = Tables()
+    parser.feed(write(found, tmp_path / "r.html")[0].read_text())
+    ran = [value for what, value in parser.tables[-1] if what == "ran on"]
+    assert [value.split(";")[0] for value in ran] == [
+        "cpu, 1 threads",
+        "cpu, 4 threads",
+        "cpu, 1 threads",
+    ]
+    assert "torch 2.9" in ran[2]
 
 
 def test_without_stopwatch_baselines_or_an_end(tmp_path):

@@ -1,5 +1,7 @@
 """Smaller pictures on a family whose tokens follow the picture's size, and on one whose do not."""
 
+import json
+
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -12,10 +14,15 @@ from transformers import (
 
 import foveate
 from foveate.errors import InputError, UnsupportedError
+from foveate.measure.records import UNREDUCED, Journal
+from foveate.measure.report.page import write
+from foveate.measure.report.summary import summarise
 from foveate.measure.run.answering import encoding_flops
+from foveate.measure.run.engines.local import Local
 from foveate.measure.run.picture import Smaller, counts, scaled, shortest_side
 from foveate.measure.run.plan import Work
-from foveate.measure.run.settings import RESIZE, settings
+from foveate.measure.run.runner import Amount, Runner
+from foveate.measure.run.settings import RESIZE, UNREDUCED_SETTING, resized, settings
 from foveate.measure.run.worker import Answered, Refused, Worker
 from foveate.measure.tasks import task
 from foveate.models.family import families
@@ -91,9 +98,10 @@ def test_what_it_costs_is_told_beside_the_whole_picture(qwen):
     prompts = (((picture(),), "w1"),) * 2
     whole = Worker(qwen, "x").answer(Work(prompts, Reduction(), 3))
     small = Worker(qwen, "x").answer(Work(prompts, Reduction(), 3, Smaller(0.25)))
-    assert isinstance(whole, Answered)
-    assert isinstance(small, Answered)
-    for before, after in zip(whole.costs, small.costs, strict=True):
+    for one, other in zip(whole, small, strict=True):
+        assert isinstance(one, Answered)
+        assert isinstance(other, Answered)
+        before, after = one.cost, other.cost
         assert (before.visual_tokens_in, after.visual_tokens_in) == (60, 60)
         assert before.visual_tokens_to_llm == 60
         assert 12 <= after.visual_tokens_to_llm <= 15
@@ -112,7 +120,7 @@ def test_where_every_picture_becomes_one_size():
     prompts = (item.media, item.question)
     with pytest.raises(UnsupportedError, match=r"llava_onevision makes 3\d\d .* even at 32 pixels"):
         Smaller(0.5)(vlm, prompts)
-    refused = Worker(vlm, "x").answer(Work((prompts,), Reduction(), 3, Smaller(0.5)))
+    (refused,) = Worker(vlm, "x").answer(Work((prompts,), Reduction(), 3, Smaller(0.5)))
     assert isinstance(refused, Refused)
     with pytest.raises(InputError, match="keep must be a share"):
         Smaller(0)
@@ -125,3 +133,33 @@ def test_it_is_one_of_the_settings():
     assert RESIZE in {setting.method for setting in settings(["all"], [0.5], 8)}
     assert not Work((), Reduction(), 1, Smaller(0.5)).is_off
     assert Work((), Reduction(), 1).is_off
+
+
+def test_a_question_that_is_refused_leaves_the_others(qwen, tmp_path):
+    out, mine = tmp_path / "run.jsonl", tmp_path / "mine.jsonl"
+    for number, height in enumerate((168, 40, 168, 168)):
+        picture(280, height).save(tmp_path / f"{number}.png")
+    rows = ({"image": f"{n}.png", "question": "w1 w2", "answer": "w3"} for n in range(4))
+    mine.write_text("\n".join(map(json.dumps, rows)))
+    for amount in (Amount(3, 4, 2, 1), Amount(4, 4, 2, 1)):
+        chosen = [UNREDUCED_SETTING, resized(0.25)]
+        seen = []
+        runner = Runner(Local(qwen, "qwen"), chosen, [task(str(mine))], out, amount)
+        runner.run(lambda done, what: seen.append(done))  # noqa: B023
+        assert seen[-1] == runner.total
+    lines = list(Journal(out))
+    answered = [(row["method"], row["index"]) for row in lines if row["kind"] == "answer"]
+    assert sorted(answered) == [
+        *((RESIZE, n) for n in (0, 2, 3)),
+        *((UNREDUCED, n) for n in range(4)),
+    ]
+    (refused,) = [row for row in lines if row["kind"] == "refused"]
+    assert refused["index"] == 1
+    assert "at 32 pixels" in refused["why"]
+    told = summarise(out)
+    assert [(row.method, row.n) for row in told.overall] == [(UNREDUCED, 4), ("resize", 3)]
+    assert told.to_dict()["refused"] == [{k: v for k, v in refused.items() if k != "kind"}]
+    page = write(told, tmp_path / "r.html")[0].read_text()
+    assert "resize at 0.25, 1 of mine's questions; question 1: " in page
+    # the first two are timed, and one of them is not to be had
+    assert {row["method"] for row in lines if row["kind"] == "time"} == {UNREDUCED}

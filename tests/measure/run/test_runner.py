@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -19,8 +19,12 @@ from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting, at_budget, settings
 from foveate.measure.tasks import task
+from foveate.models.compressed import CompressedProcessor, with_compressor
+from foveate.models.compressed.question import QuestionCache
+from foveate.models.family import families
 from foveate.reduction import Reduction
 from foveate.registry import Method
+from foveate.serve.media import Sampling
 from foveate.tokens import VisionTokens
 from test_cli import run
 
@@ -182,13 +186,74 @@ def test_a_file_belongs_to_one_model_its_questions_and_knobs(vlm, tmp_path):
         Amount(rounds=-1)
 
 
+def test_a_file_belongs_to_one_sampling_of_clips(vlm, tmp_path):
+    from PIL import Image
+
+    frames = [Image.new("RGB", (96, 96), (40 * n, 0, 0)) for n in range(6)]
+    frames[0].save(tmp_path / "c.gif", save_all=True, append_images=frames[1:], duration=100)
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"video": "c.gif", "question": "Which colour?", "answer": "red"}\n' * 4)
+    out, tasks = tmp_path / "run.jsonl", [task(str(mine)), task("ocr")]
+    few = Amount(2, rounds=0, sampling=Sampling(frames=2))
+    Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks, out, few).run()
+    more = Amount(4, rounds=0, sampling=Sampling(frames=4))
+    before = out.read_text()
+    with pytest.raises(InputError, match=r"asked .*'frames': 2.*'frames': 4.*give another --out"):
+        Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks, out, more)
+    assert out.read_text() == before
+    again = Amount(4, rounds=0, sampling=Sampling(frames=2))
+    Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks, out, again).run()
+    tokens = {row["visual_tokens_in"] for key, row in answers(out).items() if key[0] == "mine"}
+    assert len(tokens) == 1
+    # scenes are shown whole, whatever is taken from files
+    Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], tasks[1:], out, more)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"image": "a.png", "question": "?"}', '{"kind": "motion", "answer": "x"}', "[1]", "3"]
+)
+def test_records_are_added_to_no_other_file(vlm, tmp_path, line):
+    out = tmp_path / "questions.jsonl"
+    out.write_text(line + "\n")
+    with pytest.raises(InputError, match=r"is not a file of `foveate measure`: .*another --out"):
+        Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], [task("ocr")], out)
+    assert out.read_text() == line + "\n"
+
+
+@pytest.mark.parametrize("query", ["llm", "embedding"])
+def test_the_question_is_charged_to_every_setting_alike(vlm, tmp_path, query):
+    knobs = {"compressor": {"name": "quecc", "kernel": 6}, "multi_level_layers": [1, 2]}
+    model = with_compressor(vlm.model, **knobs, query_encoding=query).eval()
+    asking = replace(
+        vlm, model=model, processor=CompressedProcessor.of(vlm.processor, model.config)
+    )
+    asking = replace(asking, family=families()["foveate_compressed"])
+    found = []
+    # whoever asks first pays for all, unless it is seen to
+    for name in ("first", UNREDUCED):
+        order = [at_budget(FIRST, 0.5, 8), UNREDUCED_SETTING][:: 1 if name == "first" else -1]
+        out = tmp_path / f"{name}.jsonl"
+        Runner(Local(asking, "mini"), order, [task("ocr")], out, Amount(2, 2, rounds=0)).run()
+        found.append({key: row["llm_flops"] for key, row in answers(out).items()})
+        for (_, method, *_), row in answers(out).items():
+            if method == UNREDUCED:
+                assert row["llm_flops"] == row["llm_flops_unreduced"]
+        model.model.questions = QuestionCache()
+    assert found[0] == found[1]
+    inputs = asking.batch([(task("ocr").item(0).media, task("ocr").item(0).question)])
+    with torch.no_grad(), foveate.reduce(model, Reduction()) as run_:
+        model(**inputs)
+    assert run_.report.question_flops > 0
+    assert found[0]["ocr", UNREDUCED, 1.0, 0] == run_.report.prefill_flops
+
+
 def test_costs_of_a_batch_are_those_of_its_samples_alone(vlm):
     items = [task("reasoning").item(index) for index in range(3)]
     reduction = foveate.AIM(0.25, (0.5, 0.786))
     shown = [item.media for item in items]
     batch = vlm.batch([(item.media, item.question) for item in items])
     _, lengths, report = answer(vlm, batch, reduction, 12)
-    together = taken(vlm, shown, lengths, report)
+    together = taken(vlm, batch, shown, lengths, report)
     for item, mine in zip(items, together, strict=True):
         *_, alone = answer(vlm, vlm.batch([(item.media, item.question)]), reduction, 12)
         assert (mine.kv_bytes, mine.kv_bytes_unreduced) == (

@@ -48,6 +48,8 @@ def test_both_forms_are_read(tmp_path, suffix):
         ),
         ('{"question": "?", "answer": "x"}', "has no image or video; it has question, answer"),
         ('{"image": "a.png", "answer": "x"}', "has no question"),
+        ('{"image": "a.png", "conversations": ["x"]}', r"row 1 of .* list of .*got \['x'\]"),
+        ('{"image": "a.png", "conversations": {"from": "x"}}', "conversations must be a list of"),
         ('{"image": "a.png", "question": "?", "answer": []}', "has no answer"),
     ],
 )

@@ -2,9 +2,10 @@
 
 Redundancy of the visual tokens, attention that text pays them layer by layer, and accuracy when all of
 them leave after a layer or are merged. Source of the questions: AIM (arXiv 2412.03248), sections 3 and 4.
+The schedule itself is run as a whole, for parts that cost nothing alone may cost something together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foveate.combine.aim import AIM
 from foveate.compress.aim import AIMMerge
 from foveate.measure.analyze.hiding import agreement
 from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
@@ -27,6 +29,9 @@ from foveate.serve.vlm import VLM
 KEEPS = (0.5, 0.25, 0.125, 0.0625)
 MARGIN = 0.02  # accuracy that a suggestion may cost, at the lower end of its interval
 WINDOW = 8 / 28  # of the depth, over which AIM's published schedule prunes
+MISSED = 0.05  # chance of not seeing a cost
+
+Prune = tuple[int, int] | None  # start and stop layer
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class Tried:
     """Accuracy of one way of giving tokens up.
 
     Attributes:
-        what: "drop after", "keep" or "score".
-        value: the layer, the share, or the name of the score.
+        what: "drop after", "keep", "joint" or "score".
+        value: the layer, the share, the schedule, or the name of the score.
         accuracy: mean score.
         difference: to unreduced, paired, with its 95 % interval.
     """
@@ -60,9 +65,12 @@ class Analysis:
         without_text: for each layer, the share of questions whose first answer token stays when all other
             text is hidden after it.
         without_visual: the same for visual tokens.
-        tried: what giving tokens up costs; scores of importance over the suggested window, or AIM's.
+        tried: what giving tokens up costs; the last "joint" one is the suggested schedule, those before
+            it cost too much; scores of importance over the suggested window, or AIM's.
         prune: suggested start and stop layer, None if no layer may lose its visual tokens.
-        keep: suggested share to merge to, 1.0 if none is free.
+        keep: suggested share to merge to, 1.0 for no merging.
+        unseen: share of questions that a schedule may lose while, one time in twenty, none of so many
+            shows it.
     """
 
     layers: int
@@ -74,8 +82,9 @@ class Analysis:
     without_text: list[float]
     without_visual: list[float]
     tried: list[Tried]
-    prune: tuple[int, int] | None
+    prune: Prune
     keep: float
+    unseen: float
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -107,7 +116,7 @@ def analyze(
     prompts = [
         vlm.batch([(shown(item, sampling or Sampling()), item.question)]) for _, item in asked
     ]
-    trials = Trials(vlm, asked, prompts, seen, total=4 + (layers - 1) + len(KEEPS) + 2)
+    trials = Trials(vlm, asked, prompts, seen, total=4 + (layers - 1) + len(KEEPS) + 1 + 2)
     names = [task.name for task, _ in asked]
     mass = visual_mass(vlm, prompts)
     neighbours, merged = redundancy(vlm, names, prompts)
@@ -118,7 +127,8 @@ def analyze(
         for layer in range(layers - 1)
     ]
     rows += [trials.tried("keep", keep, Reduction(before=AIMMerge(keep))) for keep in KEEPS]
-    prune, keep = suggest(rows, layers)
+    joint, prune, keep = step_back(trials, suggest(rows, layers), layers)
+    rows += joint
     rows += [
         trials.tried("score", name, Reduction(inside=pruner))
         for name, pruner in scores_of(prune or AIMPrune().prune).items()
@@ -135,6 +145,7 @@ def analyze(
         tried=rows,
         prune=prune,
         keep=keep,
+        unseen=1 - MISSED ** (1 / len(asked)),
     )
 
 
@@ -182,17 +193,17 @@ def scores_of(window: tuple[int | float, int | float]) -> dict[str, AIMPrune]:
     return {"aim": AIMPrune(window), "attention": AIMPrune(window, temperature=1.0, steps=1)}
 
 
-def suggest(rows: Sequence[Tried], layers: int) -> tuple[tuple[int, int] | None, float]:
-    """The schedule to start from: what costs at most `MARGIN` at the lower end of its interval.
+def suggest(rows: Sequence[Tried], layers: int) -> tuple[Prune, float]:
+    """The schedule to try first, of parts that pass alone.
 
-    Pruning stops at the first layer after which, and after every later one, dropping all is free in
-    that sense, and starts AIM's published window earlier; the mean layer of the window is then as late as
-    the paper's. Merging goes down to the last share that is free.
+    Pruning stops at the first layer after which, and after every later one, dropping all passes, and
+    starts AIM's published window earlier; the mean layer of the window is then as late as the paper's.
+    Merging goes down to the last share that passes.
     """
-    free = {(row.what, row.value): row.difference.low >= -MARGIN for row in rows}
+    passed = {(row.what, row.value): passes(row) for row in rows}
     last = layers
     for layer in reversed(range(layers - 1)):
-        if not free["drop after", layer]:
+        if not passed["drop after", layer]:
             break
         last = layer + 1
     prune = None
@@ -200,10 +211,48 @@ def suggest(rows: Sequence[Tried], layers: int) -> tuple[tuple[int, int] | None,
         prune = (max(0, last - max(1, round(WINDOW * layers))), last)
     keep = 1.0
     for share in KEEPS:
-        if not free["keep", share]:
+        if not passed["keep", share]:
             break
         keep = share
     return prune, keep
+
+
+def passes(row: Tried) -> bool:
+    """Whether it costs at most `MARGIN` at the lower end of its interval."""
+    return row.difference.low >= -MARGIN
+
+
+def milder(prune: Prune, keep: float, layers: int) -> Iterator[tuple[Prune, float]]:
+    """A schedule, and from it to none: in turns the window is a layer later, a larger share is kept."""
+    shares, later = (1.0, *KEEPS), True
+    yield prune, keep
+    while prune is not None or keep < 1:
+        if prune is not None and (later or keep == 1):
+            start, stop = prune[0] + 1, min(prune[1] + 1, layers)
+            # what is dropped after the last layer saves nothing
+            prune = (start, stop) if start < layers - 1 else None
+        else:
+            keep = shares[shares.index(keep) - 1]
+        later = not later
+        yield prune, keep
+
+
+def step_back(
+    trials: Trials, first: tuple[Prune, float], layers: int
+) -> tuple[list[Tried], Prune, float]:
+    """Run a schedule as a whole, then milder ones, until one passes.
+
+    Returns:
+        All that were tried, and the schedule of the last.
+    """
+    rows: list[Tried] = []
+    prune, keep = first
+    for prune, keep in milder(*first, layers):
+        trials.total += len(rows) > 0
+        rows.append(trials.tried("joint", f"keep={keep:g}, prune={prune}", AIM(keep, prune)))
+        if passes(rows[-1]):
+            break
+    return rows, prune, keep
 
 
 @torch.no_grad()

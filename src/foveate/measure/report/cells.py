@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from foveate.errors import InputError
-from foveate.measure.records import UNREDUCED, Journal
+from foveate.measure.records import UNREDUCED, Journal, all_conditions
 
 Setting = tuple[str, float]  # method, budget
 FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring
@@ -15,11 +15,12 @@ BASELINE = "baseline"  # what the registry calls the paper of a plain thing
 # how a sentence calls the plain things; resizing first
 WORDS = {
     "resize": "resizing the picture",
-    "resize-grid": "resizing",
+    "resize-grid": "resampled features",
     "pool": "average pooling",
     "stride": "every n-th token",
     "random": "random tokens",
 }
+WHERE = ("device", "gpu", "threads")  # of a start
 PARTS = ("encode_ms", "compress_ms", "score_ms", "prefill_ms", "decode_ms")
 
 
@@ -31,11 +32,13 @@ class Cell:
         answers: for each question its line.
         rounds: for each round of the stopwatch its line.
         refused: why it could not be had.
+        unanswerable: for questions that it could not be had for, why.
     """
 
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
     refused: str | None = None
+    unanswerable: dict[int, str] = field(default_factory=dict)
 
     def scores(self, indices: list[int]) -> list[float]:
         """How right the answers to these questions are."""
@@ -74,6 +77,20 @@ class Records:
     cells: dict[str, dict[Setting, Cell]]
 
     @property
+    def conditions(self) -> list[dict[str, Any]]:
+        """The different conditions that the run was started under: where, and with which versions."""
+        return all_conditions(
+            {"conditions": {part: start[part] for part in WHERE} | start["conditions"]}
+            for start in self.starts
+        )
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """What tells the questions of every task, in the order they were asked."""
+        told = {task["name"]: task for start in self.starts for task in start["tasks"]}
+        return list(told.values())
+
+    @property
     def tasks(self) -> list[str]:
         """Tasks that have answers of the unreduced model, in the order they were asked."""
         return [
@@ -98,7 +115,7 @@ class Records:
         ]
 
     def common(self, task: str, *settings: Setting) -> list[int]:
-        """Questions that the unreduced model and all these settings answered; none if one was refused."""
+        """Questions that unreduced and all these settings answered; none where one is refused."""
         cells = [self.cells[task].get(setting, Cell()) for setting in settings]
         if any(cell.refused is not None for cell in cells):
             return []
@@ -129,6 +146,8 @@ def read(path: Path) -> Records:
                         cell.answers[row["index"]] = row
                     elif kind == "time":
                         cell.rounds[row["round"]] = row
+                    elif "index" in row:
+                        cell.unanswerable[row["index"]] = row["why"]
                     else:
                         cell.refused = row["why"]
     except (KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ from foveate.measure.records import UNREDUCED
 from foveate.measure.report import figures
 from foveate.measure.report.cells import PARTS, WORDS
 from foveate.measure.report.split import RESIZING
-from foveate.measure.report.summary import Row, Summary
+from foveate.measure.report.summary import Refusal, Row, Summary
 from foveate.measure.report.verdict import Comparison
 
 STYLE = """
@@ -168,7 +168,7 @@ def _judgement(found: Comparison) -> str:
     kind = {"better than": "better", "worse than": "worse"}.get(found.relation, "same")
     word = {"same": "not distinguishable"}.get(kind, kind)
     change = _points(found.difference.mean, found.difference.low, found.difference.high)
-    small = f"<small>{change}, {found.flops_ratio:.2f}x FLOPs</small>"
+    small = f"<small>{change}, {found.flops_ratio:.2f}x FLOPs, n={found.n:,}</small>"
     return f'<span class="{kind}">{word}</span><br>{small}'
 
 
@@ -178,6 +178,7 @@ def _cells(row: Row) -> dict[str, str]:
     return {
         "method": escape(row.method),
         "budget": f"{row.budget:g}",
+        "n": f"{row.n:,}",
         "accuracy": f"{row.accuracy:.1%}",
         "to unreduced, points": _points(
             row.difference.mean, row.difference.low, row.difference.high
@@ -216,6 +217,7 @@ def _split(summary: Summary, picture: str | None) -> list[str]:
         {
             "method": escape(split.method),
             "budget": f"{split.budget:g}",
+            "by": split.by,
             "hard": str(split.hard),
             "hard right": _share(split.hard_accuracy),
             "easy": str(split.easy),
@@ -227,9 +229,10 @@ def _split(summary: Summary, picture: str | None) -> list[str]:
     return [
         head,
         "<p>VTC-Bench's protocol (arXiv 2510.07143). Of the questions that the unreduced model answers "
-        "right, <i>easy</i> ones are also right under resizing to the budget "
-        f"(<i>{summary.splits[0].by}</i>); on <i>hard</i> ones resizing scores 0 % and the unreduced "
-        "model 100 %.</p>",
+        "right, <i>easy</i> ones are also right when resized to the budget; on <i>hard</i> ones resizing "
+        "scores 0 % and the unreduced model 100 %. <i>resize</i> makes the picture itself smaller, as "
+        "published; where that was not to be had, <i>resize-grid</i> resamples its features behind "
+        "the encoder, which has seen the whole picture.</p>",
         "" if picture is None else _figure(picture, "All tasks together."),
         _table(rows),
     ]
@@ -242,8 +245,10 @@ def _time(picture: str | None) -> list[str]:
         "<h2>Accuracy over measured time</h2>",
         _figure(
             picture,
-            "Milliseconds from pixels to the first token, one question at a time: median over rounds in "
-            "which all settings took turns, after a warm-up.",
+            "Time from pixels to the first token, one question at a time, as a share of the unreduced "
+            "model's in the same round: median over rounds, after a warm-up. Settings that were measured "
+            "later had rounds of their own, in which the unreduced model took its turn again; their "
+            "milliseconds are of another day.",
         ),
     ]
 
@@ -252,30 +257,48 @@ def _refused(summary: Summary) -> list[str]:
     if not summary.refused:
         return []
     lines = {
-        f"<li>{escape(method)} at {budget:g}: {escape(why)}</li>"
-        for _, method, budget, why in summary.refused
+        f"<li>{escape(row.method)} at {row.budget:g}: {escape(row.why)}</li>"
+        for row in summary.refused
+        if row.index is None
     }
+    some: dict[tuple[str, float, str], list[Refusal]] = {}
+    for row in summary.refused:
+        if row.index is not None:
+            some.setdefault((row.method, row.budget, row.task), []).append(row)
+    for (method, budget, task), rows in some.items():
+        first = f"question {rows[0].index}: {rows[0].why}"
+        lines.add(
+            f"<li>{escape(method)} at {budget:g}, {len(rows):,} of {escape(task)}'s questions; "
+            f"{escape(first)}</li>"
+        )
     return ["<h2>What could not be had</h2>", "<ul>", *sorted(lines), "</ul>"]
 
 
 def _conditions(summary: Summary) -> str:
-    start = summary.records.starts[-1]
-    where = start["conditions"]
+    records, start = summary.records, summary.records.starts[-1]
     tasks = "; ".join(
-        " ".join(f"{name} {value}" for name, value in task.items()) for task in start["tasks"]
+        " ".join(f"{name} {value}" for name, value in task.items()) for task in records.questions
     )
-    facts = {
-        "model": f"{start['model']} ({start['family']}, {start['layers']} layers)",
-        "weights": start["weights"],
-        "runs on": f"{start['gpu'] or where['cpu']}, {start['threads']} threads, {start['dtype']}",
-        "versions": ", ".join(
-            f"{name} {where[name]}" for name in ("foveate", "torch", "transformers", "python")
+    facts = [
+        (
+            "model",
+            f"{start['model']} ({start['family']}, {start['layers']} layers, {start['dtype']})",
         ),
-        "commit": where["commit"],
-        "tasks": tasks,
-        "started": f"{len(summary.records.starts)} time(s)",
-    }
-    return _table([{"what": name, "value": escape(str(value))} for name, value in facts.items()])
+        ("weights", start["weights"]),
+        *(("ran on", _where(conditions)) for conditions in records.conditions),
+        ("tasks", tasks),
+        ("started", f"{len(records.starts)} time(s)"),
+    ]
+    return _table([{"what": name, "value": escape(str(value))} for name, value in facts])
+
+
+def _where(found: dict[str, Any]) -> str:
+    """Conditions in words."""
+    versions = ", ".join(
+        f"{name} {found[name]}" for name in ("foveate", "torch", "transformers", "python")
+    )
+    machine = f"{found['gpu'] or found['cpu']}, {found['threads']} threads"
+    return f"{machine}; {versions}; commit {found['commit']}"
 
 
 def _figure(picture: str | None, caption: str) -> str:

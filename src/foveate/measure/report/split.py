@@ -2,7 +2,9 @@
 
 Source: VTC-Bench (arXiv 2510.07143). Of the questions that the unreduced model answers right, those that
 it also answers right on a picture resized to the budget are easy: they say little about a method. The
-others are hard, and there resizing scores 0 and the unreduced model 1.
+others are hard, and there resizing scores 0 and the unreduced model 1. Where no picture can be resized
+to a budget, features resampled to it behind the encoder (`resize-grid`) stand in: that is not the paper's
+protocol, for the encoder has then seen the whole picture.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from typing import Any
 from foveate.measure.records import UNREDUCED
 from foveate.measure.report.cells import Records, Setting
 
-RESIZING = ("resize", "resize-grid")  # the first that was measured tells hard from easy
+# the first that was measured at a budget tells hard from easy: of the picture, of its features
+RESIZING = ("resize", "resize-grid")
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Split:
         task: its name, "all" for all.
         method: name.
         budget: of the method and of the resizing.
-        by: the resizing method that told them apart.
+        by: what told them apart, one of `RESIZING`.
         hard: questions that resizing gets wrong and the unreduced model right.
         hard_accuracy: on them, None if there are none.
         easy: questions that both get right.

@@ -31,10 +31,11 @@ class Row:
         kv_share: KV bytes likewise.
         visual_tokens: at the LLM's input.
         first_token_ms: median over the rounds; None without a stopwatch.
-        speedup: unreduced time to the first token over this one's, median over rounds that both ran.
+        speedup: unreduced time to the first token over this one's, median over rounds that both ran;
+            it alone may be compared with that of settings that were timed on another day.
         parts_ms: medians of encode, compress, score, prefill, decode.
         on_front: no setting of at most its LLM FLOPs is more accurate.
-        on_time_front: no setting of at most its time is; None without a stopwatch.
+        on_time_front: no setting of at least its speed-up is; None without a stopwatch.
         against: comparisons with the plain baselines at its budget.
     """
 
@@ -64,7 +65,8 @@ class Row:
             for relation in told
         )
         share = f"{self.llm_share:.0%}" + (" (front)" if self.on_front else "")
-        return self.method, f"{self.budget:g}", f"{self.accuracy:.1%}", change, share, said or "-"
+        setting = self.method, f"{self.budget:g}", f"{self.n:,}"
+        return *setting, f"{self.accuracy:.1%}", change, share, said or "-"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -72,6 +74,25 @@ class Row:
             **{name: value for name, value in asdict(self).items() if name != "against"},
             "against": [found.to_dict() for found in self.against],
         }
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A setting that could not be had.
+
+    Attributes:
+        task: where.
+        method: name.
+        budget: that was asked for.
+        why: in words.
+        index: of the question that it could not be had for; None for all of the task.
+    """
+
+    task: str
+    method: str
+    budget: float
+    why: str
+    index: int | None
 
 
 @dataclass(frozen=True)
@@ -83,28 +104,26 @@ class Summary:
         overall: over the mean of the tasks.
         by_task: a list for each task.
         splits: VTC-Bench's two groups, where resizing was measured.
-        refused: (task, method, budget, why).
+        refused: what could not be had.
     """
 
     records: Records
     overall: list[Row]
     by_task: dict[str, list[Row]]
     splits: list[Split]
-    refused: list[tuple[str, str, float, str]]
+    refused: list[Refusal]
 
     def to_dict(self) -> dict[str, Any]:
         """One JSON document."""
         return {
-            "run": self.records.starts[-1],
+            "run": {**self.records.starts[-1], "tasks": self.records.questions},
+            "conditions": self.records.conditions,
             "starts": len(self.records.starts),
             "rows": [
                 row.to_dict() for rows in (self.overall, *self.by_task.values()) for row in rows
             ],
             "splits": [split.to_dict() for split in self.splits],
-            "refused": [
-                dict(zip(("task", "method", "budget", "why"), row, strict=True))
-                for row in self.refused
-            ],
+            "refused": [asdict(row) for row in self.refused],
         }
 
 
@@ -125,10 +144,11 @@ def summarise(path: Path) -> Summary:
         for place in range(len(settings))
     ]
     refused = [
-        (task, *setting, cell.refused)
+        Refusal(task, *setting, why, index)
         for task, cells in records.cells.items()
         for setting, cell in cells.items()
-        if cell.refused is not None
+        for index, why in [(None, cell.refused), *cell.unanswerable.items()]
+        if why is not None
     ]
     return Summary(records, _with_fronts(overall), by_task, splits(records, settings), refused)
 
@@ -192,7 +212,7 @@ def _mean_row(records: Records, rows: list[Row]) -> Row:
 
 def _with_fronts(rows: list[Row]) -> list[Row]:
     """Mark the rows that no row of at most their cost beats."""
-    timed = [row for row in rows if row.first_token_ms is not None]
+    timed = [(row, 1 / row.speedup) for row in rows if row.speedup is not None]
     return [
         replace(
             row,
@@ -201,12 +221,10 @@ def _with_fronts(rows: list[Row]) -> list[Row]:
                 for other in rows
             ),
             on_time_front=None
-            if row.first_token_ms is None
+            if row.speedup is None
             else not any(
-                _beats(
-                    other.accuracy, other.first_token_ms or 0.0, row.accuracy, row.first_token_ms
-                )
-                for other in timed
+                _beats(other.accuracy, share, row.accuracy, 1 / row.speedup)
+                for other, share in timed
             ),
         )
         for row in rows

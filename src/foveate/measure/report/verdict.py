@@ -21,12 +21,14 @@ class Comparison:
         word: how a sentence calls it.
         difference: of the mean accuracy over the tasks.
         flops_ratio: LLM FLOPs of the method, as a share of the baseline's.
+        n: questions that both answered.
     """
 
     baseline: str
     word: str
     difference: Difference
     flops_ratio: float
+    n: int
 
     @property
     def relation(self) -> str:
@@ -46,6 +48,7 @@ class Comparison:
             "baseline": self.baseline,
             "difference": vars(self.difference),
             "flops_ratio": self.flops_ratio,
+            "n": self.n,
             "verdict": self.sentence,
         }
 
@@ -73,5 +76,6 @@ def against_baselines(
             pairs.append((base.scores(indices), ours.scores(indices)))
             mine += ours.mean("llm_flops", indices) or 0.0
             theirs += base.mean("llm_flops", indices) or 0.0
-        found[name] = Comparison(name, word, mean_difference(pairs), mine / theirs)
+        count = sum(map(len, shared.values()))
+        found[name] = Comparison(name, word, mean_difference(pairs), mine / theirs, count)
     return found

@@ -28,7 +28,7 @@ class Taken:
         visual_tokens_to_llm: at the LLM's input.
         visual_tokens_mean: over the LLM's layers.
         answer_tokens: written, the end of the answer included.
-        llm_flops: prefill, merging and scoring.
+        llm_flops: prefill, merging and scoring, and reading the question for a learned compressor.
         llm_flops_unreduced: the same without the reduction.
         flops: from pixels to the last token: vision tower, projector, LLM prefill and decoding.
         kv_bytes: of this sample alone, after the prefill.
@@ -83,6 +83,7 @@ def answer(
 
 def taken(
     vlm: VLM,
+    inputs: dict[str, Any],
     pictures: Sequence[Shown],
     lengths: Sequence[int],
     report: Report,
@@ -92,6 +93,7 @@ def taken(
 
     Args:
         vlm: the model.
+        inputs: the prompts; a question that had been read before is charged as if it had not.
         pictures: what it was shown, for each sample.
         lengths: tokens of the answers.
         report: of the prefill.
@@ -107,12 +109,14 @@ def taken(
         full = prefill_cost(config, [whole] * len(by_layer), others)
         found.append((cut, full, text, whole, by_layer))
     # deciding is charged for the batch; its samples share it
-    deciding = (report.prefill_flops - sum(cut.flops for cut, *_ in found)) / len(found)
+    known = sum(cut.flops for cut, *_ in found) + report.question_flops
+    deciding = (report.prefill_flops - known) / len(found)
+    reading = vlm.family.question_flops(config, inputs)
     rows = []
     for sample, (cut, full, text, whole, by_layer) in enumerate(found):
         encoding = encoding_flops(vlm, pictures[sample], report.visual_tokens_in[sample])
         steps = decode_cost(config, [tokens + text for tokens in by_layer], lengths[sample] - 1)
-        llm = cut.flops + deciding
+        llm = cut.flops + deciding + reading[sample]
         rows.append(
             Taken(
                 visual_tokens_in=whole,
@@ -120,7 +124,7 @@ def taken(
                 visual_tokens_mean=sum(by_layer) / len(by_layer),
                 answer_tokens=lengths[sample],
                 llm_flops=llm,
-                llm_flops_unreduced=full.flops,
+                llm_flops_unreduced=full.flops + reading[sample],
                 flops=None if encoding is None else encoding + llm + steps.flops,
                 kv_bytes=size * cut.kv_elements,
                 kv_bytes_unreduced=size * full.kv_elements,

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from foveate.errors import InputError
 from foveate.measure.records import Journal, conditions
 from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Task
+from foveate.serve.media import Sampling
 
 Cell = tuple[str, str, float]  # task, method, budget
 
@@ -20,47 +22,53 @@ class Log:
     - "setting": a method at a budget, with its knobs.
     - "answer": one question under one setting: right or wrong, tokens, FLOPs, KV bytes.
     - "time": one round of a stopwatch over the timed questions, under one setting.
-    - "refused": why a setting cannot be had on a task.
+    - "refused": why a setting cannot be had on a task, or for the one question of an `index`.
 
     Attributes:
         answered: for each cell the questions that have an answer.
         rounds: for each cell the rounds that were timed.
+        known: lines of settings, by method and budget.
         refused: cells that cannot be had.
+        unanswerable: for each other cell the questions that it cannot be had for.
 
     Args:
         path: the file; it is made if it is not there.
         model: what `identity` gave.
         tasks: that will be asked.
         settings: that will be measured.
+        sampling: frames taken from clip files.
 
     Raises:
-        InputError: the file holds records of another model, of other questions, or of other knobs.
+        InputError: the file holds records of another model, of other questions, or of other knobs, or
+            something else.
     """
 
     def __init__(
-        self, path: Path, model: dict[str, Any], tasks: Sequence[Task], settings: Sequence[Setting]
+        self,
+        path: Path,
+        model: dict[str, Any],
+        tasks: Sequence[Task],
+        settings: Sequence[Setting],
+        sampling: Sampling,
     ) -> None:
         self.journal = Journal(path)
         self.answered: dict[Cell, set[int]] = defaultdict(set)
         self.rounds: dict[Cell, set[int]] = defaultdict(set)
         self.refused: set[Cell] = set()
-        known: dict[tuple[str, float], dict[str, Any]] = {}
-        asked = {task.name: task.identity() for task in tasks}
+        self.unanswerable: dict[Cell, set[int]] = defaultdict(set)
+        self.known: dict[tuple[str, float], dict[str, Any]] = {}
+        asked = {task.name: shown_as(task, sampling) for task in tasks}
         for row in self.journal:
-            match row["kind"]:
-                case "run":
-                    self._check(path, row, model, asked)
-                case "setting":
-                    known[row["method"], row["budget"]] = row
-                case "answer":
-                    self.answered[cell(row)].add(row["index"])
-                case "time":
-                    self.rounds[cell(row)].add(row["round"])
-                case "refused":
-                    self.refused.add(cell(row))
+            try:
+                self._read(path, row, model, asked)
+            except (KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path} is not a file of `foveate measure`: {error!r} in {str(row)[:80]}; records "
+                    "are added to a file of theirs, so give another --out"
+                ) from None
         new = []
         for setting in settings:
-            mine, theirs = setting.record(), known.get(setting.key)
+            mine, theirs = setting.record(), self.known.get(setting.key)
             if theirs is None:
                 new.append(mine)
             elif mine["knobs"] != theirs["knobs"]:
@@ -73,6 +81,28 @@ class Log:
         )
         for row in new:
             self.journal.append(row)
+
+    def _read(
+        self,
+        path: Path,
+        row: dict[str, Any],
+        model: dict[str, Any],
+        asked: dict[str, dict[str, Any]],
+    ) -> None:
+        """Take in a line of the file."""
+        match row["kind"]:
+            case "run":
+                self._check(path, row, model, asked)
+            case "setting":
+                self.known[row["method"], row["budget"]] = row
+            case "answer":
+                self.answered[cell(row)].add(row["index"])
+            case "time":
+                self.rounds[cell(row)].add(row["round"])
+            case "refused":
+                self._mark(cell(row), row.get("index"))
+            case kind:
+                raise KeyError(kind)
 
     @staticmethod
     def _check(
@@ -101,14 +131,25 @@ class Log:
         self._append("time", key, row)
         self.rounds[key].add(row["round"])
 
-    def refuse(self, key: Cell, why: str) -> None:
-        """Note that a setting cannot be had on a task."""
-        self._append("refused", key, {"why": why})
-        self.refused.add(key)
+    def refuse(self, key: Cell, why: str, index: int | None = None) -> None:
+        """Note that a setting cannot be had on a task, or for one question of it."""
+        self._append("refused", key, {"why": why} | ({} if index is None else {"index": index}))
+        self._mark(key, index)
+
+    def _mark(self, key: Cell, index: int | None) -> None:
+        if index is None:
+            self.refused.add(key)
+        else:
+            self.unanswerable[key].add(index)
 
     def _append(self, kind: str, key: Cell, row: dict[str, Any]) -> None:
         task, method, budget = key
         self.journal.append({"kind": kind, "task": task, "method": method, "budget": budget, **row})
+
+
+def shown_as(task: Task, sampling: Sampling) -> dict[str, Any]:
+    """What tells a task's questions from others: its own words, and the frames taken from its clips."""
+    return task.identity() | ({"sampling": asdict(sampling)} if task.reads_files else {})
 
 
 def cell(row: dict[str, Any]) -> Cell:

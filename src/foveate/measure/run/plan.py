@@ -81,7 +81,7 @@ def jobs(
 ) -> Iterator[Job]:
     """All jobs of a task, batch by batch and in each cell by cell.
 
-    They are made as they are taken: a cell that is gone from `left` by then has no further ones.
+    They are made as they are taken, so that few pictures are held.
 
     Args:
         task: what is asked.

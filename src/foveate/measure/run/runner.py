@@ -14,7 +14,7 @@ from foveate.measure.run.engines import Engine
 from foveate.measure.run.log import Cell, Log
 from foveate.measure.run.plan import Job, ask, jobs
 from foveate.measure.run.settings import Setting
-from foveate.measure.run.worker import Answered, Refused
+from foveate.measure.run.worker import Outcome, Refused
 from foveate.measure.tasks import Task
 from foveate.serve.media import Sampling
 
@@ -76,7 +76,7 @@ class Runner:
         if len(set(names)) < len(names):
             raise InputError(f"tasks must have different names, got {', '.join(names)}")
         self.engine, self.settings, self.tasks, self.amount = engine, settings, tasks, amount
-        self.log = Log(out, engine.identity(), tasks, settings)
+        self.log = Log(out, engine.identity(), tasks, settings, amount.sampling)
         self.counts = {
             task.name: min(amount.samples, task.size or amount.samples) for task in tasks
         }
@@ -110,24 +110,21 @@ class Runner:
             if setting.refused is not None and key not in self.log.refused:
                 self.log.refuse(key, setting.refused)
         wanted, possible = set(range(self.counts[task.name])), self._possible(task)
-        left = {key: wanted - self.log.answered[key] for key in possible}
+        settled = {key: self.log.answered[key] | self.log.unanswerable[key] for key in possible}
+        left = {key: wanted - settled[key] for key in possible}
         yield len(self.settings) * len(wanted) - sum(map(len, left.values()))
         asked = jobs(task, possible, left, self.amount.batch, self.amount.sampling)
-        for job, outcome in self.engine.answer(asked):
-            if job.key not in left:
-                continue  # refused while this was under way
-            if isinstance(outcome, Refused):
-                self.log.refuse(job.key, outcome.why)
-                yield len(left.pop(job.key))
-            else:
-                self._note(task, job, outcome)
-                left[job.key] -= {question.index for question in job.asked}
-                yield len(job.asked)
+        for job, outcomes in self.engine.answer(asked):
+            self._note(task, job, outcomes)
+            yield len(job.asked)
 
-    def _note(self, task: Task, job: Job, found: Answered) -> None:
-        for asked, text, cost in zip(job.asked, found.texts, found.costs, strict=True):
-            row = {"index": asked.index, "question_kind": asked.item.kind, "said": text}
-            row |= {"score": task.score(asked.item, text), **asdict(cost)}
+    def _note(self, task: Task, job: Job, outcomes: Sequence[Outcome]) -> None:
+        for asked, found in zip(job.asked, outcomes, strict=True):
+            if isinstance(found, Refused):
+                self.log.refuse(job.key, found.why, asked.index)
+                continue
+            row = {"index": asked.index, "question_kind": asked.item.kind, "said": found.text}
+            row |= {"score": task.score(asked.item, found.text), **asdict(found.cost)}
             self.log.answer(job.key, row)
 
     def _time(self, task: Task) -> Iterator[int]:
@@ -136,7 +133,11 @@ class Runner:
         if not amount.rounds:
             return
         timed = range(min(amount.timed, self.counts[task.name]))
-        possible = self._possible(task)
+        possible = {
+            key: setting
+            for key, setting in self._possible(task).items()
+            if self.log.unanswerable[key].isdisjoint(timed)
+        }
         lacking = [key for key in possible if len(self.log.rounds[key]) < amount.rounds]
         everything = len(self.settings) * len(timed) * amount.rounds
         if not lacking:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,26 +18,29 @@ PARTS = ("encode", "compress", "score", "prefill", "decode")
 
 @dataclass(frozen=True)
 class Answered:
-    """What the questions came to.
+    """What a question came to.
 
     Attributes:
-        texts: one an asked question.
-        costs: what each took.
+        text: that was said.
+        cost: what it took.
     """
 
-    texts: list[str]
-    costs: list[Taken]
+    text: str
+    cost: Taken
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A setting that this model or task cannot have.
+    """A question that cannot be asked under a setting.
 
     Attributes:
         why: in words.
     """
 
     why: str
+
+
+Outcome = Answered | Refused
 
 
 class Worker:
@@ -58,8 +61,8 @@ class Worker:
             torch.set_num_threads(threads)
         return cls(load(model, device), model)
 
-    def answer(self, work: Work) -> Answered | Refused:
-        """Ask all questions at once.
+    def answer(self, work: Work) -> list[Outcome]:
+        """Ask all questions at once; if one is refused, each alone.
 
         Raises:
             FoveateError: the unreduced model fails; then it is the model or a question, not a method.
@@ -71,12 +74,16 @@ class Worker:
         except FoveateError as error:
             if work.is_off:
                 raise
-            return Refused(str(error))
+            if len(work.prompts) == 1:
+                return [Refused(str(error))]
+            alone = [replace(work, prompts=(prompt,)) for prompt in work.prompts]
+            return [outcome for one in alone for outcome in self.answer(one)]
         pictures = [shown for shown, _ in prompts]
         asked = None
         if work.smaller is not None:
             asked = [counts(self.vlm, prompt) for prompt in work.prompts]
-        return Answered(texts, taken(self.vlm, pictures, lengths, report, asked))
+        costs = taken(self.vlm, inputs, pictures, lengths, report, asked)
+        return list(map(Answered, texts, costs))
 
     def time(self, work: Work) -> dict[str, float]:
         """Mean milliseconds of each part over the questions, asked one at a time."""

@@ -34,11 +34,13 @@ class Task(ABC):
         name: as records and tables call it.
         size: how many questions there are, None if there is no end of them.
         answer_tokens: longest answer.
+        reads_files: whether media are paths; how their clips are sampled then belongs to the questions.
     """
 
     name: str
     size: int | None = None
     answer_tokens: ClassVar[int] = 32
+    reads_files: ClassVar[bool] = True
 
     @abstractmethod
     def item(self, index: int) -> Item:

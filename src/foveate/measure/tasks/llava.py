@@ -80,6 +80,11 @@ def _item(row: Any, path: Path, number: int) -> Item:
     question, answer = row.get("question"), row.get("answer")
     turns = row.get("conversations")
     if turns:
+        if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+            raise InputError(
+                f'{where}: conversations must be a list of {{"from": "human" or "gpt", "value": ...}}, '
+                f"got {str(turns)[:80]}"
+            )
         spoken = {turn.get("from"): turn.get("value") for turn in reversed(turns)}
         question, answer = spoken.get("human"), spoken.get("gpt")
     answers = tuple(map(str, answer)) if isinstance(answer, list) else (str(answer),)

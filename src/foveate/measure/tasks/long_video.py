@@ -27,6 +27,7 @@ class LongVideo(Task):
     """
 
     answer_tokens: ClassVar[int] = 12
+    reads_files: ClassVar[bool] = False
 
     def __init__(self, frames: int = LENGTH, split: str = "test") -> None:
         for what, value, allowed in (("frames", frames, SHOWN), ("split", split, SPLITS)):

@@ -23,6 +23,7 @@ class Scenes(Task):
     """
 
     answer_tokens: ClassVar[int] = 12
+    reads_files: ClassVar[bool] = False
 
     def __init__(self, name: str, split: str = "test") -> None:
         for what, value, allowed in (("task", name, NAMES), ("split", split, SPLITS)):

@@ -11,6 +11,7 @@ from transformers import Qwen2Config, SiglipVisionConfig
 from foveate.models.anyres import PINPOINTS
 from foveate.models.compressed.config import CompressedConfig
 from foveate.models.compressed.model import CompressedForConditionalGeneration
+from foveate.models.compressed.question import question_flops
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VIDEO, TINY_VISION, Picture, noise
 
@@ -44,6 +45,13 @@ class Compressed(Family):
             torch.arange(count).repeat_interleave(len(entry) // count)
             for entry, count in zip(pooled, views, strict=True)
         ]
+
+    def question_flops(self, config: Any, inputs: Mapping[str, Any]) -> list[int]:
+        """For a compressor that looks at the question; none for others."""
+        if config.query_encoding == "none":
+            return super().question_flops(config, inputs)
+        lengths = inputs["query_mask"].sum(1).tolist()
+        return [question_flops(config.text_config, config.query_encoding, n) for n in lengths]
 
     def tiny(self) -> Any:
         """6 layers of width 64; MQT, 16 visual tokens a view or frame."""

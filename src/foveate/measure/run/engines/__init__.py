@@ -9,7 +9,7 @@ from typing import Any
 
 from foveate.errors import InputError
 from foveate.measure.run.plan import Job
-from foveate.measure.run.worker import Answered, Refused
+from foveate.measure.run.worker import Outcome
 from foveate.registry import discover
 
 
@@ -38,7 +38,7 @@ class Engine(ABC):
         """The model, and where and how it runs: see `Worker.identity`."""
 
     @abstractmethod
-    def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Answered | Refused]]:
+    def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Outcome]]]:
         """Answer jobs, taken one by one as there is room for them; each is handed back when done."""
 
     @abstractmethod

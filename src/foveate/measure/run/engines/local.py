@@ -6,7 +6,7 @@ from typing import Any
 from foveate.errors import InputError
 from foveate.measure.run.engines import Engine, register_engine
 from foveate.measure.run.plan import Job
-from foveate.measure.run.worker import Answered, Refused, Worker
+from foveate.measure.run.worker import Outcome, Worker
 from foveate.serve.vlm import VLM
 
 
@@ -43,7 +43,7 @@ class Local(Engine):
         """The worker's."""
         return self.worker.identity()
 
-    def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Answered | Refused]]:
+    def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Outcome]]]:
         """In their order."""
         for job in jobs:
             yield job, self.worker.answer(job.work)

@@ -16,7 +16,7 @@ from typing import Any
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import Engine, register_engine
 from foveate.measure.run.plan import Job, Work
-from foveate.measure.run.worker import Answered, Refused, Worker
+from foveate.measure.run.worker import Outcome, Worker
 
 AHEAD = 2  # jobs that an actor has: one under way, one that waits beside it
 RETRIES = 3  # of a job whose actor died
@@ -86,7 +86,7 @@ class Ray(Engine):
         """The first actor's, and how many there are."""
         return self.found
 
-    def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Answered | Refused]]:
+    def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Outcome]]]:
         """In the order in which they are done."""
         todo, running = iter(jobs), {}
         free = deque(self.actors * AHEAD)
@@ -142,7 +142,7 @@ class Actor:
         """As the worker's."""
         return self.worker.identity()
 
-    def answer(self, work: Work) -> Answered | Refused:
+    def answer(self, work: Work) -> list[Outcome]:
         """As the worker's."""
         return self.worker.answer(work)
 
