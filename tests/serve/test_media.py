@@ -185,6 +185,7 @@ def test_a_clip_is_of_pil_images(untyped):
             Clip(frames)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_gigantic_pictures_are_refused_before_they_are_decoded(tmp_path):
     large = write_header(tmp_path / "large.png", 10_001, 10_000)  # so few that Pillow only warns
     with pytest.raises(InputError, match=r"large.png is 10001 x 10000 .*allowed: 1 to 100,000,000"):
