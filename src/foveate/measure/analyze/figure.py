@@ -5,7 +5,6 @@ from pathlib import Path
 from foveate.errors import InputError, MissingExtraError
 from foveate.measure.analyze.analysis import Analysis
 
-
 FORMATS = (".png", ".pdf", ".svg")
 
 

@@ -72,6 +72,8 @@ class Recipe:
                 f"batch, accumulate and save_every must be at least 1, got {self.batch}, "
                 f"{self.accumulate} and {self.save_every}"
             )
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed must be from 0 to 2**32 - 1, got {self.seed}")
         epochs = [stage.epochs for stage in self.stages]
         if not (all(0 <= each < math.inf for each in epochs) and any(epochs)):
             raise InputError(f"epochs must be at least 0, finite and not all 0, got {epochs}")
