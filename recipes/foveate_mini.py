@@ -2,9 +2,10 @@
 
     python recipes/foveate_mini.py --out foveate-mini
 
-About an hour on two CPU cores. Run the same command again after a kill: it goes on from the last
-saved step. Needs `pip install "foveate[scenes]"`; downloads nothing. Where other programs share the
-cores, set GOMP_SPINCOUNT=30000: threads that spin while they wait make a step several times slower.
+102 minutes on two CPU cores, by the card of the model that is shipped. Run the same command again
+after a kill: it goes on from the last saved step. Needs `pip install "foveate[scenes]"`; downloads
+nothing. Where other programs share the cores, set GOMP_SPINCOUNT=30000: threads that spin while they
+wait make a step several times slower.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import config
 from safetensors.torch import load_file
 
 from foveate.testing import CASES
@@ -22,3 +23,11 @@ def golden():
 def tiny(request):
     """(model, inputs) of each family and modality."""
     return make_tiny(*request.param)
+
+
+@pytest.fixture
+def untyped():
+    """Types are not checked, as they are not where users pass what they like."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

@@ -39,6 +39,10 @@ def test_cost_of_a_clip_by_part():
         (["fit", "nope.csv"], "cannot read the points of nope.csv"),
         (["fit", "ocr", "--form", "log"], "form must be one of"),
         (["fit", "ocr", "--figure", "law.txt"], ".png, .pdf, .svg"),
+        (["fit", "ocr", "--figure", "TAKEN.png"], "--figure must be a file"),
+        (["cost", "qwen2.5-vl-7b", "--max-pixels", "-1"], "max_pixels must be at least 1, got -1"),
+        (["cost", "qwen2.5-vl-7b", "--max-pixels", "0"], "max_pixels must be at least 1, got 0"),
+        (["calibrate", "--out", "TAKEN.json"], "--out must be a file (.json)"),
         (["plan", "llava-1.5-7b", "--budget", "fast"], "got 'fast'"),
         (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is keep="),
         (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "maths"], "task must be one of"),
@@ -52,7 +56,10 @@ def test_cost_of_a_clip_by_part():
         (["cost", "llava-1.5-7b", "--prune", "late"], "--prune takes"),
     ],
 )
-def test_bad_input_is_one_line_and_a_status(arguments, message):
+def test_bad_input_is_one_line_and_a_status(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for taken in ("TAKEN.png", "TAKEN.json"):
+        (tmp_path / taken).mkdir()
     out = run(*arguments)
     assert (out.returncode, out.stdout) == (2, "")
     (line,) = out.stderr.strip().splitlines()
@@ -73,6 +80,23 @@ def test_fit_prints_intervals_and_what_is_not_identifiable(tmp_path):
         < 1
         < additive["interval"]["alpha / beta"]["low"]
     )
+
+
+def test_fit_of_a_size_without_errors(tmp_path):
+    scores = tmp_path / "scores.csv"
+    rows = [
+        f"{size},{count},{1 - 0.4 / (size * count) ** 0.2 if size < 4 else 1}"
+        for size in (0.5, 1, 2, 4)
+        for count in (16, 64, 256)
+    ]
+    scores.write_text("params_b,visual_tokens,score\n" + "\n".join(rows))
+    out = run("fit", str(scores), "--form", "product", "--json")
+    assert out.returncode == 0, out.stderr
+    (law,) = json.loads(out.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [row["error"] for row in law["largest_held_out"]] == [0, 0, 0]
+    assert [row["relative"] for row in law["largest_held_out"]] == [None] * 3
+    shown = run("fit", str(scores), "--form", "product").stdout
+    assert "The largest size, 4B, made no error to compare with" in shown
 
 
 def test_plan_prints_a_reduction_that_can_be_typed():

@@ -15,7 +15,7 @@ from foveate.cli_measure import register as add_measure_commands
 from foveate.cli_plan import plan
 from foveate.cli_train import train
 from foveate.errors import FoveateError, InputError
-from foveate.shell import Json, parse_prune, print_json, print_table
+from foveate.shell import Json, check_out, parse_prune, print_json, print_table
 
 app = typer.Typer(
     help="Fewer visual tokens for vision-language models: really removed, measured.",
@@ -37,7 +37,7 @@ def main() -> None:
     try:
         app()
     except FoveateError as error:
-        sys.stderr.write(f"foveate: {error}\n")
+        sys.stderr.write(f"foveate: {' '.join(str(error).split())}\n")
         raise SystemExit(2) from None
 
 
@@ -49,8 +49,7 @@ def demo(
     """Ask the built-in model fixed questions, unreduced and under AIM at several budgets."""
     from foveate.serve import demo as demonstration
 
-    if not out.resolve().parent.is_dir():
-        raise InputError(f"--out must be in an existing folder, got {out}")
+    check_out("--out", out, ".png", ".jpg", ".webp")
     columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("asking foveate-mini", total=None)
@@ -64,7 +63,8 @@ def demo(
         return
     print_table(_demo_table(rows))
     sys.stderr.write(
-        f"Wrote {out}. foveate-mini is tiny: its milliseconds are mostly Python; "
+        f"Wrote {out}. ms: to the first token, {demonstration.TIMED}. foveate-mini is tiny: they are "
+        "mostly Python; "
         "benchmarks/speed.py times a real size.\n"
     )
 
@@ -78,7 +78,8 @@ def ask(
     method: Annotated[str, typer.Option(help="A name of `foveate methods`.")] = "aim",
     keep: Annotated[float | None, typer.Option(help="Share of visual tokens kept, (0, 1].")] = None,
     prune: Annotated[
-        str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
+        str | None,
+        typer.Option(help="START,STOP as layers or shares of depth, or none; alone it keeps 1.0."),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help='Instead of --keep: "25%", "15 TFLOP", "120 MB", "60 ms".')
@@ -104,7 +105,7 @@ def ask(
         raise InputError(f"ask takes at least one picture and a question, got {media}")
     knobs: dict[str, Any] = {} if keep is None else {"keep": keep}
     if prune is not None:
-        knobs["prune"] = parse_prune(prune)
+        knobs = {"keep": 1.0, **knobs, "prune": parse_prune(prune)}
     elif method == "aim":
         knobs["prune"] = None
     asked = keep is not None or prune is not None or method != "aim"

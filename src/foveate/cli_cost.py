@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from foveate.errors import InputError
-from foveate.shell import Json, amount, parse_prune, parse_size, print_json, print_table
+from foveate.shell import Json, amount, check_out, parse_prune, parse_size, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -104,10 +104,12 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit the scaling law to scores: parameters with intervals, and what they cannot tell."""
-    from foveate.plan.figure import draw
+    from foveate.plan.figure import FORMATS, draw
     from foveate.plan.law import FORMS, fit_points, largest_held_out
     from foveate.plan.points import FAMILIES, published, read_points
 
+    if figure is not None:
+        check_out("--figure", figure, *FORMATS)
     points = published(scores) if scores in FAMILIES else read_points(Path(scores))
     laws = [fit_points(points, name, text) for name in (FORMS if form == "both" else (form,))]
     if figure is not None:
@@ -134,11 +136,14 @@ def fit(
         sys.stdout.write("".join(f"- {note}\n" for note in law.unidentified()) + "\n")
 
 
-def held_out_text(rows: list[dict[str, float]]) -> str:
+def held_out_text(rows: list[dict[str, float | None]]) -> str:
     """How well the largest size was predicted from the others."""
     if not rows:
         return "The largest size cannot be held out: too few points are left"
-    worst = max(abs(row["relative"]) for row in rows)
+    relative = [abs(row["relative"]) for row in rows if row["relative"] is not None]
+    if not relative:
+        return f"The largest size, {rows[0]['params_b']:g}B, made no error to compare with"
+    worst = max(relative)
     return f"Fitted to smaller sizes, it predicts {rows[0]['params_b']:g}B within {worst:.2%}"
 
 
@@ -167,8 +172,7 @@ def calibrate(
     """Measure this machine's prefill (a minute or two); then `--hardware calibration.json`."""
     from foveate.measure import probe
 
-    if not out.resolve().parent.is_dir() or out.suffix != ".json":
-        raise InputError(f"--out must be a .json in an existing folder, got {out}")
+    check_out("--out", out, ".json")
     if repeats < 1:
         raise InputError(f"--repeats must be at least 1, got {repeats}")
 

@@ -11,7 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 from rich.table import Table
 
 from foveate.errors import InputError
-from foveate.shell import Json, print_json, print_table
+from foveate.shell import Json, check_out, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +47,7 @@ def measure(
     actors: Annotated[
         int | None, typer.Option(help="With ray, how many; default one for each GPU.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Ask a model every question under every method and budget; goes on where a killed run was."""
     from foveate.measure.run.engines import engine as engine_named
@@ -59,8 +60,11 @@ def measure(
     asked = [task(name) for name in _names(tasks)]
     with engine_named(engine).start(model, device, threads, actors) as answering:
         chosen = settings(_names(methods), _shares(budgets), answering.identity()["layers"])
-        _watch(Runner(answering, chosen, asked, out, amount))
+        runner = Runner(answering, chosen, asked, out, amount)
+        _watch(runner)
     sys.stderr.write(f"Wrote {out}; foveate report {out} reads it.\n")
+    if as_json:
+        print_json({"records": str(out), "cells": runner.log.cells()})
 
 
 def _watch(runner: Any) -> None:
@@ -87,6 +91,7 @@ def report(
     from foveate.measure.report.page import write
     from foveate.measure.report.summary import summarise
 
+    check_out("--out", out, ".html")
     found = summarise(records)
     for path in write(found, out):
         sys.stderr.write(f"Wrote {path}\n")
@@ -111,13 +116,16 @@ def analyze(
 ) -> None:
     """Find which layers read visual tokens, how alike these are, and the schedule to start from."""
     from foveate.measure.analyze.analysis import analyze as run
-    from foveate.measure.analyze.figure import draw
+    from foveate.measure.analyze.figure import FORMATS, draw
     from foveate.measure.records import conditions
     from foveate.measure.tasks import task
     from foveate.serve.vlm import load
 
     if samples < 1:
         raise InputError(f"--samples must be at least 1, got {samples}")
+    check_out("--figure", figure, *FORMATS)
+    if out is not None:
+        check_out("--out", out, ".json")
     asked = [task(name) for name in _names(data)]
     columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

@@ -45,12 +45,13 @@ def train(
     settings: dict[str, Any] = {"name": compressor} | _knobs(knobs)
     if kernel is not None:
         settings["kernel"] = kernel
+    layers = _levels(levels)
     passes, peaks = _pair("--epochs", epochs), _pair("--rates", rates)
     recipe = Recipe(
         model=model,
         data=data,
         compressor=settings,
-        multi_level_layers=tuple(int(layer) for layer in levels.split(",") if layer),
+        multi_level_layers=layers,
         query_encoding=query,
         views=views,
         images=images,
@@ -77,6 +78,13 @@ def _pair(name: str, text: str) -> tuple[float, float]:
     except ValueError:
         raise InputError(f"{name} takes FIRST,SECOND (1,1), got {text!r}") from None
     return first, second
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(layer) for layer in text.split(",") if layer)
+    except ValueError:
+        raise InputError(f"--levels takes layers (12,16,22,23), got {text!r}") from None
 
 
 def _knobs(text: str) -> dict[str, Any]:

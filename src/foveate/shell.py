@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,18 @@ def parse_prune(text: str) -> tuple[int | float, int | float] | None:
     return start, stop
 
 
+def check_out(option: str, path: Path, *suffixes: str) -> None:
+    """See, before work begins, that its result can be written.
+
+    Raises:
+        InputError: another suffix, no such folder, or a folder of that name.
+    """
+    if path.suffix not in suffixes or path.is_dir() or not path.resolve().parent.is_dir():
+        raise InputError(
+            f"{option} must be a file ({', '.join(suffixes)}) in an existing folder, got {path}"
+        )
+
+
 def amount(number: int | float) -> str:
     """Three digits and a prefix: 14.8 T."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
@@ -62,5 +75,6 @@ def print_table(table: Table) -> None:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(document) + "\n")
+    """One JSON document on stdout; what is not finite is no number of JSON's, and missing."""
+    finite = json.loads(json.dumps(document), parse_constant=lambda name: None)
+    sys.stdout.write(json.dumps(finite) + "\n")

@@ -301,6 +301,14 @@ def test_pruning_inside_the_llm_while_a_question_runs_through_it(stock):
     [
         ({"compressor": {"name": "nope"}}, "unknown learned compressor 'nope'"),
         ({"compressor": {"name": "quecc", "kernel": 6}}, "name them in multi_level_layers"),
+        (
+            {"multi_level_layers": [1, 99]},
+            r"multi_level_layers must be from -3 to 2, got \[1, 99\]",
+        ),
+        (
+            {"compressor": {"name": "quecc", "kernel": 6, "heads": 0}, "multi_level_layers": [1]},
+            "heads must divide the width .*, got 0",
+        ),
         ({"query_encoding": "clip"}, "query_encoding must be one of"),
         ({"query_encoding": "llm"}, "average-pool does not look at the question"),
         ({"views": "some"}, "views must be one of"),

@@ -1,11 +1,14 @@
+import struct
 import subprocess
 import sys
+import zlib
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from foveate import example
 from foveate.errors import InputError
 from foveate.serve.media import Clip, Sampling, read, spread
 
@@ -20,6 +23,20 @@ def test_pictures_and_animations(tmp_path):
     assert clip.array().shape == (4, 8, 8, 3)
 
 
+def test_frames_a_second_of_animations(tmp_path):
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in range(0, 240, 30)]
+    for name in ("clip.gif", "clip.webp", "clip.png"):
+        more = {"save_all": True, "append_images": frames[1:], "duration": 250}
+        frames[0].save(tmp_path / name, **more)
+        assert len(read(tmp_path / name, Sampling(fps=2)).frames) == 4, name
+    packaged = example("clip")  # 8 frames, 2 a second
+    whole, second = read(packaged), read(packaged, Sampling(fps=1))
+    assert (second.array() == whole.array()[::2]).all()
+    frames[0].save(tmp_path / "pages.tiff", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"pages.tiff has no frame rate"):
+        read(tmp_path / "pages.tiff", Sampling(fps=1))
+
+
 def write_clip(path, frames, rate=10, side=32):
     """Frames that get brighter, as MPEG-4."""
     with av.open(str(path), "w") as container:
@@ -29,6 +46,19 @@ def write_clip(path, frames, rate=10, side=32):
             picture = np.full((side, side, 3), 240 * number // frames, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode())
+
+
+def write_header(path, width, height):
+    """A PNG of which nothing is there but its size."""
+    chunks = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b"")
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+    )
+    return path
 
 
 def shades(clip):
@@ -93,7 +123,7 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path):
         whole
     )
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:3000])
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    write_header(tmp_path / "huge.png", 20_000, 20_000)
     with pytest.raises(InputError, match="no such picture"):
         read(
             tmp_path / "none.png",
@@ -110,7 +140,7 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path):
         read(
             tmp_path / "cut.png",
         )
-    with pytest.raises(InputError, match=r"huge.png.* allowed.*100,000,000"):
+    with pytest.raises(InputError, match=r"huge.png is too large.* allowed.*100,000,000"):
         read(
             tmp_path / "huge.png",
         )
@@ -124,3 +154,53 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path):
         Sampling(fps=float("nan"))
     with pytest.raises(InputError, match="a Clip has no frame rate"):
         read(Clip([Image.new("RGB", (2, 2))]), Sampling(fps=1))
+
+
+def test_broken_files_of_other_formats_say_so(tmp_path):
+    whole = tmp_path / "whole.tiff"
+    Image.new("RGB", (4, 4)).save(whole)
+    # where the pixels are (tag 0x111) is told as text
+    told = whole.read_bytes().replace(b"\x11\x01\x04\x00", b"\x11\x01\x02\x00")
+    (tmp_path / "broken.tiff").write_bytes(told)
+    (tmp_path / "broken.ppm").write_bytes(b"P6\n4 x\n255\n" + bytes(48))
+    for name in ("broken.tiff", "broken.ppm"):
+        with pytest.raises(InputError, match=rf"cannot read .*{name} as a picture"):
+            read(tmp_path / name)
+
+
+def test_an_opened_picture_may_be_broken_too(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
+    with pytest.raises(InputError, match="cannot read the picture as a picture"):
+        read(Image.open(cut))
+    with pytest.raises(InputError, match="cannot read frame 1 of a Clip"):
+        read(Clip([Image.open(tmp_path / "whole.png"), Image.open(cut)]))
+
+
+def test_a_clip_is_of_pil_images(untyped):
+    for frames, kind in ((np.zeros((2, 4, 4, 3), np.uint8), "ndarray"), (["a.png"], "str")):
+        with pytest.raises(InputError, match=rf"a clip is a list of PIL images, got {kind}"):
+            Clip(frames)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_gigantic_pictures_are_refused_before_they_are_decoded(tmp_path):
+    large = write_header(tmp_path / "large.png", 10_001, 10_000)  # so few that Pillow only warns
+    with pytest.raises(InputError, match=r"large.png is 10001 x 10000 .*allowed: 1 to 100,000,000"):
+        read(large)
+    with Image.open(large) as opened:
+        with pytest.raises(InputError, match=r"the picture is 10001 x 10000 pixels"):
+            read(opened)
+        with pytest.raises(InputError, match=r"frame 0 of a Clip is 10001 x 10000 pixels"):
+            read(Clip([opened]))
+
+
+def test_a_video_without_frames_says_so(tmp_path):
+    with av.open(str(tmp_path / "none.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        container.start_encoding()
+    with pytest.raises(InputError, match=r"none.avi has no frames"):
+        read(tmp_path / "none.avi")

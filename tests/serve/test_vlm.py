@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from PIL import Image
@@ -5,6 +7,7 @@ from PIL import Image
 import foveate
 from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.serve.media import Clip, read
+from foveate.serve.vlm import ASSETS, MINI
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,58 @@ def test_bad_input_is_one_clear_error(vlm, tmp_path):
         foveate.load(tmp_path)
     with pytest.raises(InputError, match="example must be one of picture, text, clip"):
         foveate.example("song")
+    with pytest.raises(InputError, match="max_new_tokens must be at least 1, got 0"):
+        vlm.ask(picture, "what?", max_new_tokens=0)
+    for token in ("<image>", "<video>"):
+        with pytest.raises(InputError, match=f"must not hold '{token}', .* got 'what is {token}'"):
+            vlm.ask(picture, f"what is {token}")
     assert vlm.ask(picture, "how many digits are there?").text  # nothing half-done
+
+
+def broken(folder, name, change):
+    """A copy of foveate-mini, one file of which is another."""
+    shutil.copytree(ASSETS / MINI, folder)
+    file = folder / name
+    file.write_bytes(change(file.read_bytes()))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("model.safetensors", lambda data: data[:100_000], "the weights of .*cut short"),
+        (
+            "model.safetensors",
+            lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "or a git-lfs pointer",
+        ),
+        ("tokenizer.json", lambda data: b"{}", "cannot load a vision-language model from"),
+        (
+            "config.json",
+            lambda data: data.replace(b'"hidden_size": 128', b'"hidden_size": "wide"'),
+            "(?s)cannot load a vision-language model from .*hidden_size",
+        ),
+    ],
+)
+def test_a_broken_checkpoint_is_one_clear_error(tmp_path, name, change, message):
+    with pytest.raises(InputError, match=message):
+        foveate.load(broken(tmp_path / "model", name, change))
+
+
+def test_a_model_without_pictures_is_told_our_families(tmp_path):
+    text = broken(
+        tmp_path / "model", "config.json", lambda data: data.replace(b"llava_onevision", b"qwen2")
+    )
+    with pytest.raises(UnsupportedError, match=r"model type 'qwen2'.*supported: .*gemma3") as told:
+        foveate.load(text)
+    assert len(str(told.value)) < 500
+
+
+def test_a_device_that_is_not_there_is_one_clear_error():
+    for device in ("cudaa", "cuda:99"):
+        with pytest.raises(InputError, match=rf"device must be one .*\(cpu.*\), got '{device}'"):
+            foveate.load(device=device)
+    assert foveate.load(device="cpu").model.dtype == torch.float32
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path):
@@ -91,6 +145,16 @@ def test_a_model_of_another_kind_is_refused(tmp_path):
     model.config = Blip2Config()
     with pytest.raises(UnsupportedError, match=r"blip-2.*supported: .*gemma3, .*smolvlm"):
         foveate.reduce(model, foveate.AIM()).__enter__()
+
+
+def test_not_the_whole_model_is_refused(vlm):
+    inner = vlm.model.model
+    with pytest.raises(UnsupportedError, match=r"LlavaOnevisionModel, .*the whole model with its"):
+        foveate.reduce(inner, foveate.AIM()).__enter__()
+    for other in (vlm, vlm.model.lm_head, None):
+        name = type(other).__name__
+        with pytest.raises(UnsupportedError, match=rf"cannot reduce {name} .*supported: "):
+            foveate.reduce(other, foveate.AIM()).__enter__()
 
 
 def test_no_effect_is_told(vlm):

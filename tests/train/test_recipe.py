@@ -299,6 +299,11 @@ def test_the_command_prints_where_the_checkpoint_is(stock, tmp_path):
     for wrong, message in (
         ("--epochs=1", "--epochs takes FIRST,SECOND"),
         ("--knobs=a", "--knobs takes"),
+        ("--levels=a,b", "--levels takes layers (12,16,22,23), got 'a,b'"),
+        ("--epochs=nan,1", "epochs must be at least 0, finite and not all 0, got [nan, 1.0]"),
+        ("--rates=1e-3,nan", "learning rates must be above 0 and finite, got [0.001, nan]"),
+        ("--seed=-1", "seed must be from 0 to 2**32 - 1, got -1"),
+        (f"--out={stock / 'config.json'}", "a training goes into a folder, got the file"),
     ):
         refused = CliRunner().invoke(app, [*arguments(stock, tmp_path / "no"), wrong])
         assert message in str(refused.exception)

@@ -1,6 +1,7 @@
 """The model and the demo in the package are whole, small, and do what their card says."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ def test_the_card_tells_the_recipe(shipped):
     layers = shipped[0].config.text_config.num_hidden_layers
     card = (ASSETS / "foveate-mini" / "README.md").read_text()
     assert training_prose(LanguageRecipe(), layers) in card
+    (minutes,) = re.findall(r"from random weights, (\d+ minutes)", card)
+    assert f"{minutes} on two CPU cores" in (ROOT / "recipes" / "foveate_mini.py").read_text()
 
 
 def test_the_accuracy_record_is_of_these_weights(monkeypatch, shipped):

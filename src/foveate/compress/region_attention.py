@@ -43,7 +43,7 @@ class RegionAttention(nn.Module):
                 "several vision layers are looked at: name them in multi_level_layers, or give their "
                 "multi_level_width; got none"
             )
-        if width % heads:
+        if heads < 1 or width % heads:
             raise InputError(f"heads must divide the width {width}, got {heads}")
         self.widths = (multi_level_width, width)
         self.key = mlp(multi_level_width, width)

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from foveate.errors import InputError
+
 UNREDUCED = "unreduced"  # in records, the method that leaves every visual token alone
 
 
@@ -68,11 +70,20 @@ def commit() -> str | None:
 
 
 class Journal:
-    """Records in a JSONL file, appended one by one, so that a killed run goes on where it was."""
+    """Records in a JSONL file, appended one by one, so that a killed run goes on where it was.
+
+    Raises:
+        InputError: the path is a folder, or its own folder cannot be made.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"no folder for the records {path}: {error}") from None
+        if path.is_dir():
+            raise InputError(f"records are one file, got the folder {path}")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Every whole record; a last line cut off by a kill is passed over."""

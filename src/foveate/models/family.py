@@ -252,13 +252,33 @@ def family_of(model: Any) -> Family:
     """The family of a model.
 
     Raises:
-        UnsupportedError: not a supported vision-language model; the message lists them.
+        UnsupportedError: not a supported vision-language model, where the message lists them, or one
+            without its head.
+    """
+    name = type(model).__name__
+    family = family_named(getattr(getattr(model, "config", None), "model_type", None), name)
+    if not hasattr(model, "model"):
+        raise UnsupportedError(
+            f"cannot reduce {name}, which is the model inside: pass the whole model with its language "
+            "head (...ForConditionalGeneration)"
+        )
+    return family
+
+
+def family_named(kind: str | None, name: str) -> Family:
+    """The family of a model type.
+
+    Args:
+        kind: as `model.config.model_type` names it, None if there is none.
+        name: of the model, for the error.
+
+    Raises:
+        UnsupportedError: not a supported one; the message lists them.
     """
     table = families()
-    kind = getattr(getattr(model, "config", None), "model_type", None)
     if kind not in table:
         raise UnsupportedError(
-            f"cannot reduce {type(model).__name__} (model type {kind!r}); supported: {', '.join(table)}. "
+            f"cannot reduce {name} (model type {kind!r}); supported: {', '.join(table)}. "
             "A family is one module that registers a foveate.models.family.Family: see "
             "docs/guides/new-family.md"
         )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from foveate.errors import UnsupportedError
 
 
@@ -12,8 +14,9 @@ def refuse_compiled(model: Any) -> None:
     Raises:
         UnsupportedError: it or a part of it is compiled.
     """
+    parts = model.modules() if isinstance(model, nn.Module) else ()  # what it is, is asked later
     if hasattr(model, "_orig_mod") or any(
-        getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()
+        getattr(module, "_compiled_call_impl", None) is not None for module in parts
     ):
         raise UnsupportedError(
             "a compiled model cannot be reduced: its graph is of fixed length; reduce the model itself"

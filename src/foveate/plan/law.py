@@ -188,7 +188,7 @@ def fit_points(points: Points, form: str = "product", text_tokens: Number = 0.0)
 
 def largest_held_out(
     points: Points, form: str = "product", text_tokens: Number = 0.0
-) -> list[dict[str, float]]:
+) -> list[dict[str, float | None]]:
     """Predict the largest size from the smaller ones; nothing where those are too few for a law."""
     kept = [size < max(points.params_b) for size in points.params_b]
     try:
@@ -199,8 +199,11 @@ def largest_held_out(
 
 def hold_out(
     points: Points, kept: Sequence[bool], form: str = "product", text_tokens: Number = 0.0
-) -> list[dict[str, float]]:
-    """Fit to the kept points and predict the others: a row for each, with its relative error."""
+) -> list[dict[str, float | None]]:
+    """Fit to the kept points and predict the others: a row for each, with its relative error.
+
+    A point without error has none: there is nothing to relate to.
+    """
     law = fit_points(points.where(kept), form, text_tokens)
     rows = []
     for size, tokens, error, inside in zip(
@@ -208,7 +211,7 @@ def hold_out(
     ):
         if not inside:
             guess = law.predict(size, tokens)
-            relative = (guess - error) / error if error else math.inf
+            relative = (guess - error) / error if error else None
             row = {"params_b": size, "visual_tokens": tokens, "error": error, "predicted": guess}
             rows.append({**row, "relative": relative})
     return rows

@@ -15,7 +15,8 @@ from foveate.serve.examples import FOLDER
 from foveate.serve.media import Clip, read
 from foveate.serve.vlm import VLM, load
 
-REPEATS = 3
+REPEATS = 5
+TIMED = f"median of {REPEATS} after a warm-up"
 BUDGETS: dict[str, Reduction] = {
     "unreduced": Reduction(),
     "keep 50 %": AIM(keep=0.5, prune=None),
@@ -36,7 +37,7 @@ class Row:
         expected: the right answer.
         budget: a key of `BUDGETS`.
         answer: what the model said.
-        first_token_ms: encoding, merging and prefill, median of a few runs.
+        first_token_ms: encoding, merging and prefill, median of `REPEATS` runs after a warm-up.
         report: of the prefill.
     """
 
@@ -72,21 +73,21 @@ def run(advance: Callable[[int, int], None], model: str | Path = "foveate-mini")
 
 
 def _cell(vlm: VLM, item: dict[str, str], budget: str) -> Row:
-    answers = [
-        vlm.ask(FOLDER / item["file"], item["question"], BUDGETS[budget]) for _ in range(REPEATS)
-    ]
+    asked = FOLDER / item["file"], item["question"], BUDGETS[budget]
+    answer = vlm.ask(*asked)  # the warm-up too
+    reports = [vlm.ask(*asked, max_new_tokens=1).report for _ in range(REPEATS)]
     seconds = [
-        sum(answer.report.seconds[part] for part in ("encode", "compress", "prefill"))
-        for answer in answers
+        sum(report.seconds[part] for part in ("encode", "compress", "prefill"))
+        for report in reports
     ]
     return Row(
         file=item["file"],
         question=item["question"],
         expected=item["answer"],
         budget=budget,
-        answer=answers[-1].text,
+        answer=answer.text,
         first_token_ms=1000 * statistics.median(seconds),
-        report=answers[-1].report,
+        report=answer.report,
     )
 
 

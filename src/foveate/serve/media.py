@@ -2,12 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 
 from foveate.errors import InputError, MissingExtraError
 from foveate.measure.vision.encoder import Media
@@ -22,12 +23,20 @@ class Clip:
     """Frames of a video, RGB and of one size.
 
     Raises:
-        InputError: no frames, or frames of different sizes.
+        InputError: no frames, frames of different sizes, or no PIL images.
     """
 
     frames: Sequence[Image.Image]
 
     def __post_init__(self) -> None:
+        kinds = [type(self.frames)]
+        if isinstance(self.frames, Sequence):
+            kinds = [type(frame) for frame in self.frames if not isinstance(frame, Image.Image)]
+        if kinds:
+            raise InputError(
+                f"a clip is a list of PIL images, got {kinds[0].__name__}; Image.fromarray makes one of "
+                "the bytes of a frame"
+            )
         if not self.frames:
             raise InputError("the clip has no frames; at least 1 is needed")
         sizes = {frame.size for frame in self.frames}
@@ -100,9 +109,9 @@ def read(
     """
     if isinstance(source, Clip):
         wanted = sampling.indices(len(source.frames), None, "a Clip")
-        return Clip([source.frames[index] for index in wanted])
+        return Clip([_rgb(source.frames[index], f"frame {index} of a Clip") for index in wanted])
     if isinstance(source, Image.Image):
-        return _checked(source, "picture").convert("RGB")
+        return _rgb(source, "the picture")
     if not isinstance(source, (str, Path)):
         raise InputError(f"a picture is a path, a PIL image or a Clip, got {type(source).__name__}")
     path = Path(source)
@@ -136,23 +145,38 @@ def media_of(picture: Image.Image | Clip) -> Media:
 
 
 def _picture(path: Path, sampling: Sampling) -> Image.Image | Clip:
+    with _decoding(str(path)), Image.open(path) as opened:
+        _checked(opened, str(path))
+        count = getattr(opened, "n_frames", 1)
+        if count == 1:
+            return opened.convert("RGB")
+        opened.load()  # only then a WebP knows how long its frames last
+        lasts = opened.info.get("duration")  # of a frame, in ms
+        rate = 1000 / lasts if lasts else None
+        wanted = set(sampling.indices(count, rate, str(path)))
+        every = enumerate(ImageSequence.Iterator(opened))
+        return Clip([frame.convert("RGB") for index, frame in every if index in wanted])
+
+
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    """Decoded, for an image that was only opened may be of a broken file."""
+    with _decoding(name):
+        return _checked(picture, name).convert("RGB")
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Whatever a decoder stumbles over is one clear error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                _checked(opened, str(path))
-                count = getattr(opened, "n_frames", 1)
-                if count == 1:
-                    return opened.convert("RGB")
-                lasts = opened.info.get("duration")  # of a frame, in ms
-                rate = 1000 / lasts if lasts else None
-                wanted = set(sampling.indices(count, rate, str(path)))
-                every = enumerate(ImageSequence.Iterator(opened))
-                return Clip([frame.convert("RGB") for index, frame in every if index in wanted])
+            yield
+    except InputError:
+        raise
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} is too large: {error}; allowed: {MAX_PIXELS:,} pixels") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"cannot read {path} as a picture: {error}") from None
+        raise InputError(f"{name} is too large: {error}; allowed: {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # of any kind: each format has a parser of its own
+        raise InputError(f"cannot read {name} as a picture: {error}") from None
 
 
 def _checked(picture: Image.Image, name: str) -> Image.Image:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from foveate.errors import InputError
+from foveate.errors import FoveateError, InputError
 from foveate.measure.hardware import Machine
-from foveate.models.family import Family, families, family_of
+from foveate.models.family import Family, families, family_named, family_of
 from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
 from foveate.reduction import Reduction, Report
@@ -80,8 +81,11 @@ class VLM:
 
         Raises:
             InputError: media that cannot be read, none at all, a clip for a model of images only, or an
-                empty question; a reduction and a budget; a budget that nothing fits.
+                empty question; no tokens for the answer; a reduction and a budget; a budget that nothing
+                fits.
         """
+        if max_new_tokens < 1:
+            raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         if reduction is not None and budget is not None:
             raise InputError(
                 f"give a reduction or a budget, not both; got {budget!r} beside {reduction}"
@@ -128,7 +132,7 @@ class VLM:
             asked: for each prompt what is shown and the question; clips of a batch have equal shapes.
 
         Raises:
-            InputError: an empty question, or a clip for a model of images only.
+            InputError: as of `chats`, or an empty question.
         """
         turns = []
         for pictures, question in asked:
@@ -144,14 +148,21 @@ class VLM:
             chats: for each its turns, of `role` and `content`: texts, pictures and clips in their order.
 
         Raises:
-            InputError: a clip for a model of images only.
+            InputError: a clip for a model of images only, or a text that holds a picture's placeholder.
         """
         taken = self.family.placeholders(self.model.config)
+        written = self._placeholders()
         prompts, images, clips = [], [], []
         for turns in chats:
             parts = [part for turn in turns for part in turn["content"]]
             images.append([part for part in parts if isinstance(part, Image.Image)])
             clips += [part.array() for part in parts if isinstance(part, Clip)]
+            texts = [part for part in parts if isinstance(part, str)]
+            if found := [token for token in written if any(token in text for text in texts)]:
+                raise InputError(
+                    f"a text must not hold {found[0]!r}, which stands for a picture, got "
+                    f"{texts[-1]!r}; pictures and clips are given as media"
+                )
             if clips and "video" not in taken:
                 raise InputError(
                     f"{self.family.model_type} takes {' and '.join(taken)}, got a video"
@@ -165,6 +176,13 @@ class VLM:
         padding = {"padding": True, "padding_side": "left"} if len(prompts) > 1 else {}
         inputs = self.processor(text=prompts, **visual, **padding, return_tensors="pt")
         return dict(inputs.to(self.model.device, self.model.dtype))
+
+    def _placeholders(self) -> list[str]:
+        """How pictures and clips are written in a prompt, before and after the processor saw it."""
+        ids = self.family.placeholders(self.model.config).values()
+        named = ("image_token", "video_token", "boi_token")
+        found = {getattr(self.processor, name, None) for name in named}
+        return sorted({*self.processor.tokenizer.convert_ids_to_tokens(list(ids)), *found} - {None})
 
 
 def _described(part: str | Image.Image | Clip) -> dict[str, str]:
@@ -185,18 +203,40 @@ def load(
         dtype: default the checkpoint's own on a GPU, float32 on a CPU.
 
     Raises:
-        InputError: no model there.
+        InputError: no model there or a broken one, or no such device.
         UnsupportedError: a family that foveate cannot reduce; the message lists those it can.
     """
     place = ASSETS / MINI if str(name) == MINI else name
     families()  # those of our own make themselves known to the Auto classes
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = dtype or (torch.float32 if device == "cpu" else "auto")
+    where = _device(device)
+    chosen = dtype or (torch.float32 if where.type == "cpu" else "auto")
     try:
+        kind = AutoConfig.from_pretrained(place).model_type
+        family_named(kind, repr(str(name)))  # before weights that cannot be used are fetched
         model: Any = AutoModelForImageTextToText.from_pretrained(place, dtype=chosen)
         processor = AutoProcessor.from_pretrained(place)
-    except (OSError, ValueError) as error:
+    except FoveateError:
+        raise
+    except SafetensorError as error:
+        raise InputError(
+            f"the weights of {str(name)!r} are cut short, or a git-lfs pointer in their place "
+            f"({error}); fetch them again"
+        ) from None
+    except Exception as error:  # of any kind: each file of a checkpoint has a parser of its own
         raise InputError(
             f"cannot load a vision-language model from {str(name)!r}: {error}"
+        ) from error
+    return VLM(model.to(where).eval(), processor, family_of(model))
+
+
+def _device(name: str | None) -> torch.device:
+    """Where a model goes; by default to the GPU if there is one."""
+    gpus = torch.cuda.device_count()
+    wanted = name or ("cuda" if gpus else "cpu")
+    try:
+        return torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError, TypeError):
+        known = ["cpu", *(f"cuda:{index}" for index in range(gpus))]
+        raise InputError(
+            f"device must be one that torch has here ({', '.join(known)}), got {name!r}"
         ) from None
-    return VLM(model.to(device).eval(), processor, family_of(model))

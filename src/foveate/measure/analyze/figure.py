@@ -5,6 +5,8 @@ from pathlib import Path
 from foveate.errors import InputError, MissingExtraError
 from foveate.measure.analyze.analysis import Analysis
 
+FORMATS = (".png", ".pdf", ".svg")
+
 
 def draw(found: Analysis, path: Path) -> None:
     """Write four panels.
@@ -13,8 +15,8 @@ def draw(found: Analysis, path: Path) -> None:
         InputError: the folder or the format does not exist.
         MissingExtraError: matplotlib is absent.
     """
-    if path.suffix not in (".png", ".pdf", ".svg") or not path.resolve().parent.is_dir():
-        raise InputError(f"a figure is a .png, .pdf or .svg in an existing folder, got {path}")
+    if path.suffix not in FORMATS or not path.resolve().parent.is_dir():
+        raise InputError(f"a figure is a {', '.join(FORMATS)} in an existing folder, got {path}")
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -121,6 +121,19 @@ class Log:
                     f"{path} asked {theirs}, now it would be {mine}; give another --out"
                 )
 
+    def cells(self) -> list[dict[str, Any]]:
+        """For each cell how many answers and timed rounds the file holds, and whether it was refused."""
+        keys = dict.fromkeys([*self.answered, *self.rounds, *self.refused])
+        return [
+            {
+                **dict(zip(("task", "method", "budget"), key, strict=True)),
+                "answers": len(self.answered.get(key, ())),
+                "rounds": len(self.rounds.get(key, ())),
+                "refused": key in self.refused,
+            }
+            for key in keys
+        ]
+
     def answer(self, key: Cell, row: dict[str, Any]) -> None:
         """Note one answer."""
         self._append("answer", key, row)

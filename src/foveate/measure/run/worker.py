@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from foveate.errors import FoveateError
+from foveate.errors import FoveateError, InputError
 from foveate.measure.run.answering import Taken, answer, taken
 from foveate.measure.run.picture import Prompt, counts
 from foveate.measure.run.plan import Work
@@ -56,7 +56,13 @@ class Worker:
 
     @classmethod
     def load(cls, model: str, device: str | None = None, threads: int | None = None) -> "Worker":
-        """Load a model, as `foveate.load` does, and compute with so many CPU threads."""
+        """Load a model, as `foveate.load` does, and compute with so many CPU threads.
+
+        Raises:
+            InputError: no model there, no such device, or no threads.
+        """
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be at least 1, got {threads}")
         if threads is not None:
             torch.set_num_threads(threads)
         return cls(load(model, device), model)

@@ -42,6 +42,8 @@ class Media:
             raise InputError(f"height and width go together, got {self.height} and {self.width}")
         if self.height is not None and min(self.height, self.width or 0) < 1:
             raise InputError(f"a picture has pixels, got {self.height} x {self.width}")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise InputError(f"max_pixels must be at least 1, got {self.max_pixels}")
 
 
 @dataclass(frozen=True)

@@ -51,16 +51,22 @@ def build_compressor(config: Any) -> LearnedCompressor:
     """The compressor that a config describes.
 
     Raises:
-        InputError: an unknown name or setting; layers or a query that it needs and the config lacks.
+        InputError: an unknown name or setting; layers or a query that it needs and the config lacks;
+            layers that the tower lacks.
     """
     vision, knobs = config.vision_config, dict(config.compressor or {})
+    depth, layers = vision.num_hidden_layers, config.multi_level_layers or ()
+    if not all(-depth - 1 <= layer <= depth for layer in layers):
+        raise InputError(
+            f"multi_level_layers must be from {-depth - 1} to {depth}, got {list(layers)}"
+        )
     name = knobs.pop("name", None)
     width = vision.hidden_size
     made = build(
         str(name),
         grid=vision.image_size // vision.patch_size,
         width=width,
-        multi_level_width=width * len(config.multi_level_layers or ()),
+        multi_level_width=width * len(layers),
         text_width=0 if config.query_encoding == "none" else config.text_config.hidden_size,
         **knobs,
     )

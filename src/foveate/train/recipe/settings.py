@@ -1,6 +1,7 @@
 """All that a training is: compressor, data, how long; one record that travels with every checkpoint."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -71,8 +72,14 @@ class Recipe:
                 f"batch, accumulate and save_every must be at least 1, got {self.batch}, "
                 f"{self.accumulate} and {self.save_every}"
             )
-        if min(stage.epochs for stage in self.stages) < 0 or not any(s.epochs for s in self.stages):
-            raise InputError(f"epochs must be at least 0 and not all 0, got {self.stages}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed must be from 0 to 2**32 - 1, got {self.seed}")
+        epochs = [stage.epochs for stage in self.stages]
+        if not (all(0 <= each < math.inf for each in epochs) and any(epochs)):
+            raise InputError(f"epochs must be at least 0, finite and not all 0, got {epochs}")
+        peaks = [stage.peak for stage in self.stages]
+        if not all(0 < peak < math.inf for peak in peaks):
+            raise InputError(f"learning rates must be above 0 and finite, got {peaks}")
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that `json` can write."""
@@ -83,8 +90,10 @@ def claim(folder: Path, recipe: Recipe, data_hash: str) -> None:
     """Write down what `folder` holds, or find that it holds the same training already.
 
     Raises:
-        InputError: it holds another training; the message names what differs.
+        InputError: it holds another training, where the message names what differs, or is no folder.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"a training goes into a folder, got the file {folder}")
     mine = {"recipe": recipe.to_dict(), "data_hash": data_hash}
     path = folder / RECORD
     if path.exists():

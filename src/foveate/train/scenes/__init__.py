@@ -4,7 +4,7 @@ Nothing is downloaded. The same (task, split, index, seed) always gives the same
 is made around it. Train, val and test share no handwritten glyph, no photo pixel, and each has
 words of its own.
 
-Made to be learnt on two CPU cores in an hour, on purpose: pictures are 144x144 (12x12 patches of
+Made to be learnt on two CPU cores in two hours, on purpose: pictures are 144x144 (12x12 patches of
 12), characters start at cells of that grid with a jitter of one or two pixels, so that a patch
 always sees the same part of a digit, and digits and colours of a scene are distinct. Digits that
 are things in a picture cover 4x4 patches, as objects in photos cover many; written digits cover
