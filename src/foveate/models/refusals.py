@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
 from foveate.errors import UnsupportedError
+from foveate.models.attention import PREFIX
 
 
 def refuse_compiled(model: Any) -> None:
@@ -29,6 +32,22 @@ def refuse_labels(inputs: Mapping[str, Any]) -> None:
     if inputs.get("labels") is not None:
         raise UnsupportedError(
             "labels do not match reduced logits; compute the loss from logits and report.merged_into"
+        )
+
+
+def refuse_unmasked(config: Any, padding: Any) -> None:
+    """Refuse padding where the attention implementation is handed no mask.
+
+    Raises:
+        UnsupportedError: rows are padded, and transformers has no mask function for the implementation.
+    """
+    kind = config._attn_implementation
+    if padding is not None and kind not in ALL_MASK_ATTENTION_FUNCTIONS:
+        kind = kind.removeprefix(PREFIX)
+        raise UnsupportedError(
+            f"samples of unequal length are padded, but attention {kind!r} is handed no mask; register "
+            f"one with transformers.AttentionMaskInterface.register({kind!r}, ...), or reduce one "
+            "sample at a time"
         )
 
 
