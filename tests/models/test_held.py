@@ -24,7 +24,7 @@ def one(request):
     return tiny(request.param)
 
 
-@pytest.fixture(params=REDUCTIONS.values(), ids=REDUCTIONS)
+@pytest.fixture(params=REDUCTIONS.values(), ids=list(REDUCTIONS))
 def reduction(request):
     return request.param
 

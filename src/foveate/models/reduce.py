@@ -27,7 +27,13 @@ from foveate.models.held import held_by, mark_reduced
 from foveate.models.masks import Sight
 from foveate.models.prefill import Prefill
 from foveate.models.prompt import gather_encodings, placeholder_masks, refuse_missing_pixels
-from foveate.models.refusals import refuse, refuse_compiled, refuse_labels, refuse_unmasked
+from foveate.models.refusals import (
+    refuse,
+    refuse_compiled,
+    refuse_labels,
+    refuse_prefix,
+    refuse_unmasked,
+)
 from foveate.models.rows import gather_rows, top_rows
 from foveate.models.splice import Spliced, splice
 from foveate.models.vision import EncoderWatch
@@ -224,6 +230,8 @@ class Reducer:
         self.masks = placeholder_masks(placeholders, kwargs)
         if not self.masks and not self.is_off:
             refuse_missing_pixels(placeholders, kwargs)
+        if self.masks and held_by(kwargs.get("past_key_values")) is not None:
+            refuse_prefix(kwargs["past_key_values"])  # off, too: stock masks would be wrong
         self.padding, self.block = kwargs.get("attention_mask"), self.family.blocks(kwargs)
 
     # --- the LLM's entrance -----------------------------------------------------------------------
@@ -249,7 +257,7 @@ class Reducer:
             ].bool()  # behind a cached prefix: of the new rows
         if self.choose is not None:
             self._take_up(chosen(self.choose, prefill.visual, valid))
-        if not self.reduction.is_off or held_by(cache) is not None:
+        if not self.reduction.is_off:
             refuse(self.llm, self.padding, cache)
         place = kwargs.get("position_ids")
         if place is None or place.dim() != 2:

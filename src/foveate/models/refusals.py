@@ -51,6 +51,18 @@ def refuse_unmasked(config: Any, padding: Any) -> None:
         )
 
 
+def refuse_prefix(cache: Any) -> None:
+    """Refuse visual tokens behind a filled cache.
+
+    Raises:
+        UnsupportedError: the cache holds some rows.
+    """
+    if cache is not None and cache.get_seq_length():
+        raise UnsupportedError(
+            "a picture after a cached prefix cannot be reduced; start with an empty cache"
+        )
+
+
 def refuse(llm: Any, mask: Any, cache: Any) -> None:
     """Refuse what a reduced prefill cannot honour.
 
@@ -66,10 +78,7 @@ def refuse(llm: Any, mask: Any, cache: Any) -> None:
         raise UnsupportedError(
             "a reduction needs a 2D attention mask (B, N) or none; got a prepared one"
         )
-    if cache is not None and cache.get_seq_length():
-        raise UnsupportedError(
-            "a picture after a cached prefix cannot be reduced; start with an empty cache"
-        )
+    refuse_prefix(cache)
     if llm.training and getattr(llm, "gradient_checkpointing", False):
         raise UnsupportedError(
             "gradient checkpointing runs layers twice, which a reduction does not follow; switch it off "
