@@ -64,6 +64,26 @@ def test_a_reduced_cache_is_refused_outside_of_a_reduce(one, reduction):
         assert torch.equal(turn(model, branch, prompts, TURN), expected)
 
 
+@pytest.mark.parametrize("name", families())
+def test_a_turn_at_once_is_its_tokens_one_by_one(name, reduction):
+    model, _ = tiny(name)
+    family = family_of(model)
+    image = next(iter(family.placeholders(model.config)))
+    inputs = family.tiny_inputs(model.config, [[(image, 0)], [], [(image, 1), (image, 2)]])
+    tokens = torch.arange(10, 25).view(3, 5)
+    mask = inputs["attention_mask"]
+    cache = prefilled(model, inputs, reduction)
+    branch = copy.deepcopy(cache)
+    with foveate.reduce(model, reduction):
+        whole = turn(model, cache, mask, tokens)
+        for step in range(tokens.shape[1]):
+            one = turn(model, branch, mask, tokens[:, step : step + 1])[:, 0]
+            torch.testing.assert_close(one, whole[:, step], rtol=0, atol=1e-4)
+            mask = torch.cat([mask, mask.new_ones(3, 1)], dim=1)
+    for at_once, stepwise in zip(cache.layers, branch.layers, strict=True):
+        torch.testing.assert_close(at_once.keys, stepwise.keys, rtol=0, atol=1e-4)
+
+
 def test_a_cache_that_nothing_was_taken_from_is_a_stock_one(one):
     model, inputs = one
     prompts = inputs["attention_mask"]
