@@ -128,11 +128,11 @@ def test_a_cache_that_was_reset_takes_the_next_picture(one, reduction):
     with torch.no_grad():
         stock = model(**inputs, use_cache=True).past_key_values
     stock.reset()
+    if any(layer.is_initialized for layer in stock.layers):
+        pytest.skip("stock: this transformers keeps the rows of a cache that is reset")
     cache = prefilled(model, inputs, reduction)
     cache.reset()
-    assert cache.get_seq_length() == stock.get_seq_length()
-    if cache.get_seq_length():
-        pytest.skip("stock: this transformers keeps the rows of a cache that is reset")
+    assert cache.get_seq_length() == 0
     assert type(cache) is DynamicCache
     assert vars(cache).keys() == vars(stock).keys()
     with torch.no_grad(), foveate.reduce(model, reduction) as run:

@@ -115,9 +115,8 @@ class ReducedCache(Cache):
     def reset(self) -> None:
         """Empty the cache, which then is what it was before the reduction."""
         super().reset()
-        if (
-            not super().get_seq_length()
-        ):  # older transformers fill the rows with zeros and keep them
+        lengths = [Cache.get_seq_length(self, layer) for layer in range(len(self.layers))]
+        if not any(lengths):  # older transformers fill the rows with zeros and keep them
             self.__class__ = type(self).__bases__[1]
             del self.held
 
