@@ -349,7 +349,8 @@ def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
         sees = (earlier | together) & (prompt["gone"] >= layer)
         if kinds[layer] == "sliding_attention":
             sees = sees & (place[:, None] - place < llm.config.sliding_window)
-        mask = torch.zeros(count, count).masked_fill(~sees, torch.finfo(torch.float32).min)
+        dtype = prompt["embeds"].dtype
+        mask = torch.zeros(count, count, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
         return lambda _, args, kwargs: (args, {**kwargs, "attention_mask": mask[None, None]})
 
     hooks = [

@@ -120,6 +120,37 @@ def test_a_second_turn_goes_on_from_the_first_turns_cache(one):
     assert second == again == expected
 
 
+@pytest.mark.parametrize("reduction", [AIM(1.0, (1, 4)), HALF], ids=["pruned", "both"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_beams_of_a_ragged_batch_are_scored_as_their_tokens_one_by_one(name, reduction):
+    model, _ = tiny(name)
+    image = next(iter(family_of(model).placeholders(model.config)))
+    samples = [[(image, 0)], [], [(image, 1), (image, 2)]]
+    inputs = family_of(model).tiny_inputs(model.config, samples)
+    stock, plain = beams_and_forced(model, inputs, foveate.Reduction())
+    if not torch.allclose(stock, plain, atol=1e-4):
+        pytest.skip(f"{name}: stock beam search of this transformers is off itself")
+    said, forced = beams_and_forced(model, inputs, reduction)
+    torch.testing.assert_close(said, forced, rtol=0, atol=1e-4)
+    assert not torch.allclose(said, stock, atol=1e-4)
+
+
+def beams_and_forced(model, inputs, reduction):
+    """Scores (B,) of the best beams as generate says them, and of the same tokens one by one."""
+    count, options = inputs["input_ids"].shape[1], {"max_new_tokens": 6, "min_new_tokens": 6}
+    options |= {"do_sample": False, "return_dict_in_generate": True}
+    with torch.no_grad(), foveate.reduce(model, reduction):
+        beams = model.generate(**inputs, **options, num_beams=3, output_scores=True)
+        found = beams.sequences[:, count:]
+        steps = model.generate(
+            **inputs, **options, output_logits=True,
+            prefix_allowed_tokens_fn=lambda sample, ids: [int(found[sample, len(ids) - count])],
+        )  # fmt: skip
+    assert torch.equal(steps.sequences, beams.sequences)
+    logprobs = torch.stack(steps.logits, dim=1).log_softmax(-1)
+    return beams.sequences_scores, logprobs.gather(2, found[..., None]).mean((1, 2))
+
+
 def test_a_prompt_without_picture_after_one_with(one):
     model, inputs = one
     ids = torch.tensor([[1, 2, 3, 4]])
@@ -140,10 +171,19 @@ def test_half_precision_stays_and_agrees_with_its_own_twin(one, dtype):
         with foveate.reduce(model, foveate.Reduction()):
             assert torch.equal(model(**inputs).logits, stock)
         with foveate.reduce(model, HALF) as run:
-            logits = model(**inputs).logits
-    assert logits.dtype == dtype
+            assert model(**inputs).logits.dtype == dtype
+            out = model.generate(
+                **inputs, **GREEDY, output_logits=True, return_dict_in_generate=True
+            )
+        twin, expected = masked_generation(model, inputs, HALF, run.report)
     assert run.report.kv_bytes * 2 == in_full_precision(model, inputs)
-    assert bool(logits.isfinite().all())
+    said = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    # a near tie may fall otherwise: up to there, and there, both have seen the same tokens
+    same = next((n + 1 for n in range(len(said)) if said[n] != twin[n]), len(said))
+    logits, expected = torch.cat(out.logits)[:same].float(), expected[:same].float()
+    rounding = 2 * torch.finfo(dtype).eps * float(expected.abs().max())  # of the largest logit
+    torch.testing.assert_close(logits, expected, rtol=0, atol=rounding)
+    assert (stock[0, -1].float() - expected[0]).abs().max() > rounding, "the twin proves nothing"
 
 
 def in_full_precision(model, inputs):

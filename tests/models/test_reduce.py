@@ -12,6 +12,7 @@ from foveate.combine.aim import AIM
 from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.testing import GREEDY, check_no_trace, fingerprint
+from foveate.testing import tiny as make_tiny
 
 ONE = [[("image", 0)]]
 
@@ -150,6 +151,87 @@ def test_text_only_prompt_passes_unchanged(tiny):
         _ = run.report
 
 
+OFF = {
+    "off": foveate.Reduction(),
+    "keep all": AIM(1.0, None),
+    "choose all": lambda _: AIM(1.0, None),
+}
+
+
+@torch.no_grad()
+def behind(model, cache, inputs):
+    """Logits of a prompt with a picture behind what is cached."""
+    past, count = cache.get_seq_length(), inputs["input_ids"].shape[1]
+    given = {**inputs, "attention_mask": torch.ones(1, past + count, dtype=torch.long)}
+    if family_of(model).grid_positions:  # which stock models cannot make behind a prefix
+        given["position_ids"] = torch.arange(past, past + count).expand(3, 1, -1)
+    return model(**given, past_key_values=cache).logits
+
+
+def behind_a_prefix(model, inputs):
+    """The same behind four tokens of text."""
+    with torch.no_grad():
+        cache = model(input_ids=torch.tensor([[1, 2, 3, 4]]), use_cache=True).past_key_values
+    return behind(model, cache, inputs)
+
+
+@pytest.mark.parametrize("off", OFF.values(), ids=OFF)
+def test_off_is_off_behind_a_cached_prefix(tiny, off):
+    model, inputs = tiny
+    stock = behind_a_prefix(model, inputs)
+    with foveate.reduce(model, off) as run:
+        assert torch.equal(behind_a_prefix(model, inputs), stock)
+    assert not run.report.fired
+
+
+def test_a_picture_behind_a_cached_prefix_is_not_reduced(tiny):
+    model, inputs = tiny
+    for reduction in (AIM(0.5, None), AIM(1.0, (2, 4))):
+        with (
+            foveate.reduce(model, reduction),
+            pytest.raises(UnsupportedError, match="after a cached prefix"),
+        ):
+            behind_a_prefix(model, inputs)
+    with torch.no_grad(), foveate.reduce(model, AIM(0.5, None)):
+        cache = model(**inputs, use_cache=True).past_key_values
+    # off, too: the stock masks of a reduced cache would be wrong
+    with (
+        foveate.reduce(model, foveate.Reduction()),
+        pytest.raises(UnsupportedError, match="after a cached prefix"),
+    ):
+        behind(model, cache, inputs)
+
+
+def test_a_prompt_whose_pictures_cannot_be_found_is_refused(tiny):
+    model, inputs = tiny
+    blind = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    embeds = model.get_input_embeddings()(inputs["input_ids"])
+    rest = {name: value for name, value in inputs.items() if name != "input_ids"}
+    with torch.no_grad():
+        stock = model(**blind).logits
+        with foveate.reduce(model, AIM(0.5, None)):
+            with pytest.raises(InputError, match="no pixels for the prompt's"):
+                model(**blind)
+            with pytest.raises(UnsupportedError, match="inputs_embeds alone"):
+                model(inputs_embeds=embeds, **rest)
+        with foveate.reduce(model, foveate.Reduction()):
+            assert torch.equal(model(**blind).logits, stock)
+
+
+def test_a_model_may_say_a_placeholder(tiny):
+    model, inputs = tiny
+    said = torch.tensor([[*family_of(model).placeholders(model.config).values()]])
+    text = torch.tensor([[1, 2, 3, 4]])
+    with torch.no_grad():
+        cache = model(input_ids=text, use_cache=True).past_key_values
+        stock = model(input_ids=said, past_key_values=cache).logits
+        with foveate.reduce(model, AIM(0.5, None)):
+            cache = model(input_ids=text, use_cache=True).past_key_values
+            assert torch.equal(model(input_ids=said, past_key_values=cache).logits, stock)
+            cache = model(**inputs, use_cache=True).past_key_values
+            assert model(input_ids=said, past_key_values=cache).logits.isfinite().all()
+
+
 def test_two_models_do_not_see_each_other(tiny):
     model, inputs = tiny
     other = families()[model.config.model_type].tiny()
@@ -178,6 +260,20 @@ def test_another_thread_is_not_reduced_and_is_told(tiny):
     with pytest.raises(NoEffectError, match="another thread"):
         reduced()
     assert torch.equal(seen["logits"], stock)
+
+
+def test_a_thread_with_a_reduce_of_its_own_is_no_stranger():
+    model, inputs = make_tiny("llava")
+
+    def works():
+        with torch.no_grad(), foveate.reduce(model, AIM(0.5)):
+            model(**inputs)
+
+    with foveate.reduce(model, AIM(0.25)) as run:
+        thread = threading.Thread(target=works)
+        thread.start()
+        thread.join()
+    assert run.reports == []
 
 
 def test_two_threads_with_two_reductions_do_not_disturb_each_other(tiny):

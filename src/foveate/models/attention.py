@@ -2,9 +2,11 @@
 
 The model's attention implementation is replaced by one of the same kind that first shows query and
 key to whoever watches that layer on this thread. It is transformers' own seam (AttentionInterface):
-nothing is recomputed and nothing else changes.
+nothing is recomputed and nothing else changes. The original runs on a view of its module whose config
+still names it: flash attention looks up its kernels by that name.
 """
 
+import copy
 import sys
 import threading
 from collections import Counter
@@ -24,6 +26,7 @@ Watcher = Callable[[Tensor, Tensor, float | None], None]  # query, key, scaling
 
 _watchers: dict[tuple[int, int], Watcher] = {}  # (thread, attention module)
 _users: Counter[int] = Counter()  # config -> contexts open on it
+_stock: dict[int, Any] = {}  # config -> what it was before
 _lock = threading.Lock()
 
 
@@ -41,9 +44,11 @@ def watch(config: Any, watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
     thread = threading.get_ident()
     keys = [(thread, id(module)) for module in watchers]
     with _lock:
+        if not _users[id(config)]:
+            name = _watched(config._attn_implementation)
+            _stock[id(config)] = copy.copy(config)
+            config._attn_implementation = name
         _users[id(config)] += 1
-        if _users[id(config)] == 1:
-            config._attn_implementation = _watched(config._attn_implementation)
     _watchers.update(zip(keys, watchers.values(), strict=True))
     try:
         yield
@@ -54,7 +59,7 @@ def watch(config: Any, watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
             _users[id(config)] -= 1
             if not _users[id(config)]:
                 del _users[id(config)]
-                config._attn_implementation = config._attn_implementation.removeprefix(PREFIX)
+                config._attn_implementation = _stock.pop(id(config))._attn_implementation
 
 
 def _watched(kind: str) -> str:
@@ -68,10 +73,13 @@ def _watched(kind: str) -> str:
         watcher = _watchers.get((threading.get_ident(), id(module)))
         if watcher is not None:
             watcher(query, key, options.get("scaling"))
-        return _attention(kind, module)(module, query, key, *others, **options)
+        own = copy.copy(module)
+        own.config = _stock.get(id(module.config), module.config)
+        return _attention(kind, module)(own, query, key, *others, **options)
 
     AttentionInterface.register(PREFIX + kind, attend)
-    AttentionMaskInterface.register(PREFIX + kind, ALL_MASK_ATTENTION_FUNCTIONS[kind])
+    if kind in ALL_MASK_ATTENTION_FUNCTIONS:  # without, transformers hands it no mask
+        AttentionMaskInterface.register(PREFIX + kind, ALL_MASK_ATTENTION_FUNCTIONS[kind])
     return PREFIX + kind
 
 

@@ -4,6 +4,7 @@ The state belongs to the cache, not to the model: generations do not see each ot
 with the cache, and it goes when the cache goes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as remember
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from transformers import Cache
 
 from foveate.errors import UnsupportedError
 
@@ -47,8 +49,25 @@ class Held:
                 self.valid[layer] = grown[id(valid)]
         self.seen += fresh.shape[1]
 
+    def rearrange(self, pick: Callable[[Tensor], Tensor]) -> None:
+        """Account for samples that were repeated, chosen or put in another order.
 
-class ReducedCache:
+        Args:
+            pick: makes of what is known of the old samples, (B, ...), that of the new ones.
+        """
+        picked: dict[int, Tensor] = {}  # layers share tensors: pick of each once
+
+        def once(known: Tensor) -> Tensor:
+            if id(known) not in picked:
+                picked[id(known)] = pick(known)
+            return picked[id(known)]
+
+        self.valid = [None if valid is None else once(valid) for valid in self.valid]
+        self.place = [once(place) for place in self.place]
+        self.offset = once(self.offset)
+
+
+class ReducedCache(Cache):
     """Mixed into the class of a cache whose layers hold fewer rows than the prompt had.
 
     To `generate` it is as long as the unreduced prompt, which is what it counts positions, masks and new
@@ -57,9 +76,49 @@ class ReducedCache:
 
     held: Held
 
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Take the keys and values of new tokens, which a reduce() has accounted for.
+
+        Raises:
+            UnsupportedError: none has: the model runs outside of it, or on another thread.
+        """
+        count = super().get_seq_length(layer_idx) + key_states.shape[-2]
+        if count != self.held.place[layer_idx].shape[1]:
+            raise UnsupportedError(
+                "a reduced cache goes on inside a reduce() only, which tells every layer what it holds; "
+                "run further turns inside `with foveate.reduce(model, ...)`, on the same thread, or "
+                "start with an empty cache"
+            )
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the unreduced prompt so far."""
         return self.held.seen
+
+    def reorder_cache(self, beam_idx: Any) -> None:
+        """Put the samples in another order, as beam search does."""
+        super().reorder_cache(beam_idx)
+        self.held.rearrange(lambda known: known[beam_idx.to(known.device)])
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every sample."""
+        super().batch_repeat_interleave(repeats)
+        self.held.rearrange(lambda known: known.repeat_interleave(repeats, dim=0))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep some samples."""
+        super().batch_select_indices(indices)
+        self.held.rearrange(lambda known: known[indices])
+
+    def reset(self) -> None:
+        """Empty the cache, which then is what it was before the reduction."""
+        super().reset()
+        lengths = [Cache.get_seq_length(self, layer) for layer in range(len(self.layers))]
+        if not any(lengths):  # older transformers fill the rows with zeros and keep them
+            self.__class__ = type(self).__bases__[1]
+            del self.held
 
     def crop(self, *args: Any, **kwargs: Any) -> None:
         """Not to be done: a length of the prompt is none of a layer.

@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import Cache
 from transformers.masking_utils import create_causal_mask
 
+from foveate.models.refusals import refuse_unmasked
+
 SLIDING = "sliding_attention"
 
 
@@ -57,7 +59,11 @@ def layer_mask(
         kind: of `kind_of`.
         sight: of the keys, cached ones included.
         cache_layer: what holds the cached keys; None when there are none.
+
+    Raises:
+        UnsupportedError: there is padding, which the attention implementation would not be told.
     """
+    refuse_unmasked(config, valid)
     return create_causal_mask(
         config=config,
         inputs_embeds=states,

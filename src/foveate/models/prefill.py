@@ -105,9 +105,7 @@ class Prefill:
             if id(whole) not in self.made:
                 self.made[id(whole)] = tuple(gather_rows(part, self.pruned) for part in whole)
             own["position_embeddings"] = self.made[id(whole)]
-            if inputs.get("position_ids") is not None:
-                positions = inputs["position_ids"].expand(len(self.pruned), -1)
-                own["position_ids"] = positions.gather(1, self.pruned)
+            own["position_ids"] = None  # of use to flash attention, which takes gaps for packing
         return own
 
     def _mask(self, kind: str, states: Float[Tensor, "B M D"]) -> Any:

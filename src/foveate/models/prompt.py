@@ -44,6 +44,30 @@ def placeholder_masks(
     return masks
 
 
+def refuse_missing_pixels(placeholders: Mapping[str, int], inputs: Mapping[str, Any]) -> None:
+    """Refuse a new prompt with places for pictures that nobody encodes.
+
+    Tokens behind a filled cache may be any: a model can say a placeholder. Embeddings alone do not tell
+    whether they hold pictures, and pass.
+
+    Args:
+        placeholders: token id of each modality.
+        inputs: keyword arguments of the core's forward, without pictures.
+
+    Raises:
+        InputError: some tokens are placeholders.
+    """
+    ids, cache = inputs.get("input_ids"), inputs.get("past_key_values")
+    if ids is None or (cache is not None and cache.get_seq_length()):
+        return
+    count = sum(int((ids == token).sum()) for token in placeholders.values())
+    if count:
+        raise InputError(
+            f"no pixels for the prompt's {count} placeholder tokens ({placeholders}), so there is no "
+            f"picture to reduce; pass all that the processor returned, {' or '.join(PIXELS)} among it"
+        )
+
+
 def gather_encodings(
     masks: Mapping[str, Bool[Tensor, "B N"]], encodings: Mapping[str, Any]
 ) -> tuple[Visual, float]:

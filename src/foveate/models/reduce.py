@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,20 @@ from transformers import DynamicCache
 from foveate.errors import InputError, NoEffectError
 from foveate.models.attention import watch
 from foveate.models.choice import Choose, chosen
+from foveate.models.continuation import enter_continuation
 from foveate.models.encoding import CHARGE, NOTE, Encoded, watch_encoding
 from foveate.models.family import Family, family_of
-from foveate.models.held import Held, held_by, mark_reduced
-from foveate.models.masks import Sight, kind_of, layer_mask
+from foveate.models.held import held_by, mark_reduced
+from foveate.models.masks import Sight
 from foveate.models.prefill import Prefill
-from foveate.models.prompt import gather_encodings, placeholder_masks
-from foveate.models.refusals import refuse, refuse_compiled, refuse_labels
+from foveate.models.prompt import gather_encodings, placeholder_masks, refuse_missing_pixels
+from foveate.models.refusals import (
+    refuse,
+    refuse_compiled,
+    refuse_labels,
+    refuse_prefix,
+    refuse_unmasked,
+)
 from foveate.models.rows import gather_rows, top_rows
 from foveate.models.splice import Spliced, splice
 from foveate.models.vision import EncoderWatch
@@ -97,8 +105,11 @@ class Reducer:
         self._take_up(reduction if isinstance(reduction, Reduction) else Reduction())
         self.parameters = tuple(inspect.signature(self.core.forward).parameters)
         self.thread = threading.get_ident()
-        self.strangers = 0  # forwards on other threads
+        self.strangers = 0  # forwards on other threads, inside no reduce() of their own
         self.run = Run()
+        self.decoding: WeakKeyDictionary[Any, Report] = (
+            WeakKeyDictionary()
+        )  # cache -> its prefill's
         self.prefill: Prefill | None = None
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
@@ -169,8 +180,9 @@ class Reducer:
 
     def _mine(self, action: Any) -> Any:
         def on_own_thread(module: nn.Module, *values: Any) -> Any:
-            if threading.get_ident() != self.thread:
-                self.strangers += module is self.llm
+            thread = threading.get_ident()
+            if thread != self.thread:
+                self.strangers += module is self.llm and (thread, id(self.model)) not in _active
                 return None
             if self.encoding and module is self.llm:
                 return None
@@ -214,7 +226,12 @@ class Reducer:
         self.prefill = self.layer_masks = None
         kwargs = {**dict(zip(self.parameters, args, strict=False)), **kwargs}
         self.encodings = dict(kwargs.get("mm_encoder_outputs") or {})
-        self.masks = placeholder_masks(self.family.placeholders(self.core.config), kwargs)
+        placeholders = self.family.placeholders(self.core.config)
+        self.masks = placeholder_masks(placeholders, kwargs)
+        if not self.masks and not self.is_off:
+            refuse_missing_pixels(placeholders, kwargs)
+        if self.masks and held_by(kwargs.get("past_key_values")) is not None:
+            refuse_prefix(kwargs["past_key_values"])  # off, too: stock masks would be wrong
         self.padding, self.block = kwargs.get("attention_mask"), self.family.blocks(kwargs)
 
     # --- the LLM's entrance -----------------------------------------------------------------------
@@ -226,13 +243,18 @@ class Reducer:
             self.prefill = Prefill(visual, self.config, seconds)
             return args, self._enter_prefill(self.prefill, dict(kwargs))
         held = held_by(cache)
-        return None if held is None else (args, self._enter_continuation(held, dict(kwargs)))
+        if held is None:
+            return None
+        given, self.layer_masks = enter_continuation(held, self.config, self.padding, kwargs)
+        return args, given
 
     def _enter_prefill(self, prefill: Prefill, kwargs: dict[str, Any]) -> dict[str, Any]:
         embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
         valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
         if isinstance(self.padding, Tensor) and self.padding.dim() == 2:
-            valid = self.padding.bool()
+            valid = self.padding[
+                :, -embeds.shape[1] :
+            ].bool()  # behind a cached prefix: of the new rows
         if self.choose is not None:
             self._take_up(chosen(self.choose, prefill.visual, valid))
         if not self.reduction.is_off:
@@ -267,33 +289,10 @@ class Reducer:
         kwargs["position_ids"] = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
         kwargs["inputs_embeds"] = gather_rows(spliced.embeds, index)
         kwargs["attention_mask"] = prefill.rows.mask
+        refuse_unmasked(self.config, prefill.rows.mask)
 
     def _project(self, features: Tensor) -> Tensor:
         return self.family.projector(self.core)(features)
-
-    def _enter_continuation(self, held: Held, kwargs: dict[str, Any]) -> dict[str, Any]:
-        embeds, mask = kwargs["inputs_embeds"], self.padding
-        cache, count = kwargs["past_key_values"], embeds.shape[1]
-        fresh = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
-        if isinstance(mask, Tensor):
-            fresh = mask[:, -count:].bool()
-        positions = kwargs.get("position_ids")
-        if positions is None:
-            positions = (held.seen + torch.arange(count, device=embeds.device))[None]
-        positions = positions - held.offset[:, None]
-        place = positions if positions.dim() == 2 else positions[-1]
-        held.extend(fresh, place.expand(embeds.shape[:2]))
-        kwargs["position_ids"] = positions
-        kwargs["attention_mask"] = held.valid[0]
-        self.layer_masks = []
-        made: dict[tuple[Any, ...], Any] = {}  # layers of one kind, length and padding share a mask
-        for index, (valid, place) in enumerate(zip(held.valid, held.place, strict=True)):
-            kind, layer = kind_of(self.config, index), cache.layers[index]
-            alike = (kind, layer.get_seq_length(), id(valid))
-            if alike not in made:
-                made[alike] = layer_mask(self.config, embeds, valid, kind, Sight(place), layer)
-            self.layer_masks.append(made[alike])
-        return kwargs
 
     # --- the layers -------------------------------------------------------------------------------
 
@@ -349,8 +348,9 @@ class Reducer:
     def _leave_llm(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         now = clock(self.llm)
         if self.prefill is None:
-            if self.run.reports:
-                self.run.reports[-1].seconds["decode"] += now - self.started
+            cache = kwargs.get("past_key_values")
+            if cache is not None and cache in self.decoding:
+                self.decoding[cache].seconds["decode"] += now - self.started
             self.layer_masks = None
             return
         prefill, self.prefill, self.encodings = self.prefill, None, {}
@@ -361,8 +361,10 @@ class Reducer:
                 "and every layer computed all of them"
             )
         self.run.reports.append(report)
-        if prefill.cache is not None and report.fired:
-            mark_reduced(prefill.cache, prefill.held())
+        if prefill.cache is not None:
+            self.decoding[prefill.cache] = report
+            if report.fired:
+                mark_reduced(prefill.cache, prefill.held())
 
 
 def wants_cache(kwargs: dict[str, Any], config: Any) -> bool:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from foveate.errors import UnsupportedError
+from foveate.models.attention import PREFIX
 
 
 def refuse_compiled(model: Any) -> None:
@@ -35,6 +37,34 @@ def refuse_labels(inputs: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_unmasked(config: Any, padding: Any) -> None:
+    """Refuse padding where the attention implementation is handed no mask.
+
+    Raises:
+        UnsupportedError: rows are padded, and transformers has no mask function for the implementation.
+    """
+    kind = config._attn_implementation
+    if padding is not None and kind not in ALL_MASK_ATTENTION_FUNCTIONS:
+        kind = kind.removeprefix(PREFIX)
+        raise UnsupportedError(
+            f"samples of unequal length are padded, but attention {kind!r} is handed no mask; register "
+            f"one with transformers.AttentionMaskInterface.register({kind!r}, ...), or reduce one "
+            "sample at a time"
+        )
+
+
+def refuse_prefix(cache: Any) -> None:
+    """Refuse visual tokens behind a filled cache.
+
+    Raises:
+        UnsupportedError: the cache holds some rows.
+    """
+    if cache is not None and cache.get_seq_length():
+        raise UnsupportedError(
+            "a picture after a cached prefix cannot be reduced; start with an empty cache"
+        )
+
+
 def refuse(llm: Any, mask: Any, cache: Any) -> None:
     """Refuse what a reduced prefill cannot honour.
 
@@ -50,10 +80,7 @@ def refuse(llm: Any, mask: Any, cache: Any) -> None:
         raise UnsupportedError(
             "a reduction needs a 2D attention mask (B, N) or none; got a prepared one"
         )
-    if cache is not None and cache.get_seq_length():
-        raise UnsupportedError(
-            "a picture after a cached prefix cannot be reduced; start with an empty cache"
-        )
+    refuse_prefix(cache)
     if llm.training and getattr(llm, "gradient_checkpointing", False):
         raise UnsupportedError(
             "gradient checkpointing runs layers twice, which a reduction does not follow; switch it off "

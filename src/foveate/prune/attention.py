@@ -2,6 +2,9 @@
 
 Methods that rank visual tokens by the attention of some rows share this; under SDPA or flash attention
 the map itself is never made.
+
+The map is plainly causal, over all rows, as the methods' papers have it. Where a layer looks otherwise
+(Gemma 3: sliding windows, images whose tokens see each other both ways) it is not that layer's own.
 """
 
 from collections.abc import Iterator

@@ -79,7 +79,8 @@ def attention_mass(
 ) -> Float[Tensor, " B"]:
     """Share of the attention of text tokens behind the pictures that falls on visual tokens.
 
-    The matrix is made in blocks of query rows and thrown away; heads and rows count alike.
+    The matrix is made in blocks of query rows and thrown away; heads and rows count alike. It is plainly
+    causal: of a layer with a sliding window (Gemma 3) it counts what that window hides, too.
 
     Args:
         query: (B, H, N, d) after RoPE.

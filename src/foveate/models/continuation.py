@@ -1,0 +1,45 @@
+"""A forward that goes on from a reduced cache: a decoding step, or the text of another turn."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveate.models.held import Held
+from foveate.models.masks import Sight, kind_of, layer_mask
+
+
+def enter_continuation(
+    held: Held, config: Any, padding: Any, kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], list[Any]]:
+    """Positions as they are in the reduced prompt, and masks of what each layer holds.
+
+    Args:
+        held: state of the cache; the new tokens are accounted for in it.
+        config: the LLM's.
+        padding: attention mask of the whole sequence, unreduced, or none.
+        kwargs: what the LLM is given.
+
+    Returns:
+        What it is given instead, and the attention mask of each layer.
+    """
+    embeds, cache = kwargs["inputs_embeds"], kwargs["past_key_values"]
+    count = embeds.shape[1]
+    fresh = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
+    if isinstance(padding, Tensor):
+        fresh = padding[:, -count:].bool()
+    positions = kwargs.get("position_ids")
+    if positions is None:
+        positions = (held.seen + torch.arange(count, device=embeds.device))[None]
+    positions = positions - held.offset[:, None]
+    place = positions if positions.dim() == 2 else positions[-1]
+    held.extend(fresh, place.expand(embeds.shape[:2]))
+    masks = []
+    made: dict[tuple[Any, ...], Any] = {}  # layers of one kind, length and padding share a mask
+    for index, (valid, place) in enumerate(zip(held.valid, held.place, strict=True)):
+        kind, layer = kind_of(config, index), cache.layers[index]
+        alike = (kind, layer.get_seq_length(), id(valid))
+        if alike not in made:
+            made[alike] = layer_mask(config, embeds, valid, kind, Sight(place), layer)
+        masks.append(made[alike])
+    return {**kwargs, "position_ids": positions, "attention_mask": held.valid[0]}, masks
