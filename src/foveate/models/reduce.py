@@ -107,9 +107,7 @@ class Reducer:
         self.thread = threading.get_ident()
         self.strangers = 0  # forwards on other threads, inside no reduce() of their own
         self.run = Run()
-        self.decoding: WeakKeyDictionary[Any, Report] = (
-            WeakKeyDictionary()
-        )  # cache -> its prefill's
+        self.reports: WeakKeyDictionary[Any, Report] = WeakKeyDictionary()  # by cache
         self.prefill: Prefill | None = None
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
@@ -252,9 +250,8 @@ class Reducer:
         embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
         valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
         if isinstance(self.padding, Tensor) and self.padding.dim() == 2:
-            valid = self.padding[
-                :, -embeds.shape[1] :
-            ].bool()  # behind a cached prefix: of the new rows
+            # behind a cached prefix the mask is longer than what is new
+            valid = self.padding[:, -embeds.shape[1] :].bool()
         if self.choose is not None:
             self._take_up(chosen(self.choose, prefill.visual, valid))
         if not self.reduction.is_off:
@@ -349,8 +346,8 @@ class Reducer:
         now = clock(self.llm)
         if self.prefill is None:
             cache = kwargs.get("past_key_values")
-            if cache is not None and cache in self.decoding:
-                self.decoding[cache].seconds["decode"] += now - self.started
+            if cache is not None and cache in self.reports:
+                self.reports[cache].seconds["decode"] += now - self.started
             self.layer_masks = None
             return
         prefill, self.prefill, self.encodings = self.prefill, None, {}
@@ -362,7 +359,7 @@ class Reducer:
             )
         self.run.reports.append(report)
         if prefill.cache is not None:
-            self.decoding[prefill.cache] = report
+            self.reports[prefill.cache] = report
             if report.fired:
                 mark_reduced(prefill.cache, prefill.held())
 

@@ -3,8 +3,8 @@
 `RAY_ADDRESS` names the cluster; foveate and the model must be on its machines. Only the process that
 started the run writes the file, each answer as it comes in. An actor that dies is started anew.
 
-The actors are Ray's own and no pool of Ray Data: jobs are drawn one by one, so that those of a setting
-that was refused are never made, and the stopwatch runs on one actor while the others wait.
+The actors are Ray's own and no pool of Ray Data: jobs are drawn one by one as actors come free, so that
+few pictures are held at a time, and the stopwatch runs on one actor while the others wait.
 """
 
 import os
