@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -158,11 +159,12 @@ class VLM:
             images.append([part for part in parts if isinstance(part, Image.Image)])
             clips += [part.array() for part in parts if isinstance(part, Clip)]
             texts = [part for part in parts if isinstance(part, str)]
-            if found := [token for token in written if any(token in text for text in texts)]:
-                raise InputError(
-                    f"a text must not hold {found[0]!r}, which stands for a picture, got "
-                    f"{texts[-1]!r}; pictures and clips are given as media"
-                )
+            for token, text in product(written, texts):
+                if token in text:
+                    raise InputError(
+                        f"a text must not hold {token!r}, which stands for a picture, got {text!r}; "
+                        "pictures and clips are given as media"
+                    )
             if clips and "video" not in taken:
                 raise InputError(
                     f"{self.family.model_type} takes {' and '.join(taken)}, got a video"
