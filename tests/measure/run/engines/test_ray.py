@@ -150,11 +150,11 @@ def test_an_actor_that_dies_is_started_anew(cluster):
         asked = [ask(task("reasoning"), number, Sampling()) for number in range(6)]
         work = [Work(((one.pictures, one.item.question),), Reduction(), 4) for one in asked]
         jobs = [Job(("t", "m", 1.0), (), each) for each in work]
-        before = [said.texts for _, said in answering.answer(jobs)]
+        before = [said.text for _, (said,) in answering.answer(jobs)]
         answers = answering.answer(jobs)
         first = next(answers)
         answering.ray.kill(answering.actors[0], no_restart=False)
-        after = [said.texts for _, said in (first, *answers)]
+        after = [said.text for _, (said,) in (first, *answers)]
     assert after == before
 
 
