@@ -64,8 +64,7 @@ def demo(
     print_table(_demo_table(rows))
     sys.stderr.write(
         f"Wrote {out}. ms: to the first token, {demonstration.TIMED}. foveate-mini is tiny: they are "
-        "mostly Python; "
-        "benchmarks/speed.py times a real size.\n"
+        "mostly Python; benchmarks/speed.py times a real size.\n"
     )
 
 
