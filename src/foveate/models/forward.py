@@ -28,6 +28,7 @@ from foveate.models.refusals import (
     refuse_prefix,
     refuse_prepared_mask,
     refuse_static,
+    refuse_unknown_features,
     refuse_unmasked,
 )
 from foveate.models.rows import gather_rows, top_rows
@@ -143,6 +144,9 @@ class Forward(threading.local):
         if self.is_off:
             return None
         refuse_labels(call)
+        for modality, output in (call.get("mm_encoder_outputs") or {}).items():
+            if self.notes.find(modality, output.pooler_output) is None:
+                refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
         self.asked = AskedRows.of(call, placeholder_masks(placeholders, call, refuse_embeds=not self.is_off))
         if self.asked is None:
@@ -208,16 +212,9 @@ class Forward(threading.local):
         return llm.rebind(args, kwargs, given)
 
     def _pass_unknown_features(self) -> None:
-        """Features of which nothing is known: fine where nothing is to be done.
-
-        Raises:
-            UnsupportedError: they were to be reduced.
-        """
+        """Features of which nothing is known: fine where nothing is to be done."""
         if not self.is_off:
-            raise UnsupportedError(
-                "pictures must be encoded, whole, inside reduce(): pass pixels, not features, and no "
-                "prefill_chunk_size, which cuts them"
-            )
+            refuse_unknown_features()
         self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")
 
     def _enter_prefill(
