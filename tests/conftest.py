@@ -1,5 +1,6 @@
-"""Fixtures: golden data of the published code, and a tiny random model of every family."""
+"""Golden data of the published code, a tiny random model of every family, and what runs by default."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,24 @@ from safetensors.torch import load_file
 
 from foveate.testing import CASES
 from foveate.testing import tiny as make_tiny
+from sampled import sample
 
 torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m takes its choice
+def pytest_collection_modifyitems(items):
+    """Of a test marked `sampled`, mark what is not in the sample `slow`."""
+    tests = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            tests[item.nodeid.split("[")[0]].append(item)
+    for cases in tests.values():
+        for item, stays in zip(
+            cases, sample([case.callspec.params for case in cases]), strict=True
+        ):
+            if not stays:
+                item.add_marker("slow")
 
 
 @pytest.fixture

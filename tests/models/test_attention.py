@@ -62,6 +62,7 @@ def answers(model, inputs, reduction):
     return torch.cat(out.logits)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reduction", [PRUNED, BOTH], ids=["pruned", "both"])
 @pytest.mark.parametrize("name", FLASH)
 def test_flash_attention_runs_under_its_own_name(name, reduction, flash):

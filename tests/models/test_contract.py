@@ -13,6 +13,7 @@ SHORT = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_off_is_bit_identical(tiny, attention):
     model, inputs = tiny
@@ -20,6 +21,7 @@ def test_off_is_bit_identical(tiny, attention):
     testing.check_off_is_bit_identical(model, inputs)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("reduction", REDUCTIONS, ids=SHORT)
 def test_dropping_is_masking(tiny, reduction, attention):
@@ -28,6 +30,7 @@ def test_dropping_is_masking(tiny, reduction, attention):
     testing.check_dropping_is_masking(model, inputs, reduction)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reduction", REDUCTIONS, ids=SHORT)
 def test_tokens_are_gone(tiny, reduction):
     testing.check_tokens_are_gone(*tiny, reduction)
@@ -37,6 +40,7 @@ def test_no_trace_is_left(tiny):
     testing.check_no_trace(*tiny, AIM(0.25, (2, 4)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("padding", ["left", "right"])
 @pytest.mark.parametrize("reduction", REDUCTIONS[:3], ids=SHORT[:3])
 @pytest.mark.parametrize("name", families())

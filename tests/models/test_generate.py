@@ -120,6 +120,7 @@ def test_a_second_turn_goes_on_from_the_first_turns_cache(one):
     assert second == again == expected
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reduction", [AIM(1.0, (1, 4)), HALF], ids=["pruned", "both"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_beams_of_a_ragged_batch_are_scored_as_their_tokens_one_by_one(name, reduction):
@@ -161,6 +162,7 @@ def test_a_prompt_without_picture_after_one_with(one):
     assert len(run.reports) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_and_agrees_with_its_own_twin(one, dtype):
     model, inputs = one

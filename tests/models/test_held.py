@@ -49,6 +49,7 @@ def turn(model, cache, prompts, tokens):
     ).logits
 
 
+@pytest.mark.sampled
 def test_a_reduced_cache_is_refused_outside_of_a_reduce(one, reduction):
     model, inputs = one
     cache, prompts = prefilled(model, inputs, reduction), inputs["attention_mask"]
@@ -64,6 +65,7 @@ def test_a_reduced_cache_is_refused_outside_of_a_reduce(one, reduction):
         assert torch.equal(turn(model, branch, prompts, TURN), expected)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", families())
 def test_a_turn_at_once_is_its_tokens_one_by_one(name, reduction):
     model, _ = tiny(name)
@@ -94,6 +96,7 @@ def test_a_cache_that_nothing_was_taken_from_is_a_stock_one(one):
     assert torch.equal(turn(model, cache, prompts, TURN), turn(model, stock, prompts, TURN))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_are_repeated_chosen_and_reordered_with_what_is_known_of_them(name, reduction):
     model, _ = tiny(name)
@@ -123,6 +126,7 @@ def test_samples_are_repeated_chosen_and_reordered_with_what_is_known_of_them(na
     check(lambda cache: cache.reorder_cache(torch.tensor([1, 0])), [1, 0])
 
 
+@pytest.mark.sampled
 def test_a_cache_that_was_reset_takes_the_next_picture(one, reduction):
     model, inputs = one
     with torch.no_grad():
@@ -142,6 +146,7 @@ def test_a_cache_that_was_reset_takes_the_next_picture(one, reduction):
     assert run.report.fired
 
 
+@pytest.mark.sampled
 def test_cutting_a_reduced_cache_back_is_refused(one, reduction):
     model, inputs = one
     with pytest.raises(UnsupportedError, match="cannot be cut back"):

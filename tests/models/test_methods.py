@@ -1,4 +1,4 @@
-"""Every registered method keeps the contract of `foveate.testing`: on one family and (slow) on all."""
+"""Every registered method keeps the contract of `foveate.testing`: on some family, (slow) on all."""
 
 import pytest
 import torch
@@ -10,14 +10,6 @@ from foveate.models.family import families
 from foveate.reduction import Reduction, at_share, create
 
 METHODS = [name for name in foveate.methods() if not name.startswith("aim")]
-
-
-def slow_unless(fast: tuple[str, str], pairs: list[tuple[str, str]]) -> list:
-    """All pairs as parameters, all but one of them marked slow."""
-    return [
-        pytest.param(*pair, id="-".join(pair), marks=() if pair == fast else pytest.mark.slow)
-        for pair in pairs
-    ]
 
 
 def reduction_of(name: str) -> Reduction:
@@ -44,14 +36,12 @@ def check_refusal(model, inputs, reduction: Reduction) -> None:
         assert torch.equal(model(**inputs).logits, stock)
 
 
-@pytest.mark.parametrize(
-    ("family", "modality"), slow_unless(("llava_onevision", "video"), list(testing.CASES))
-)
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_keeps_the_contract(name, family, modality):
+def test_a_method_keeps_the_contract(name, tiny):
     reduction = reduction_of(name)
-    model, inputs = testing.tiny(family, modality)
-    if family == "foveate_compressed" and needs_the_encoder(reduction):
+    model, inputs = tiny
+    if model.config.model_type == "foveate_compressed" and needs_the_encoder(reduction):
         check_refusal(model, inputs, reduction)
         return
     testing.check_dropping_is_masking(model, inputs, reduction)
@@ -59,12 +49,9 @@ def test_a_method_keeps_the_contract(name, family, modality):
     testing.check_no_trace(model, inputs, reduction)
 
 
-@pytest.mark.parametrize(
-    ("family", "padding"),
-    slow_unless(
-        ("qwen2_5_vl", "left"), [(name, side) for name in families() for side in ("left", "right")]
-    ),
-)
+@pytest.mark.sampled
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("family", families())
 @pytest.mark.parametrize("name", METHODS)
 def test_a_batch_is_its_samples_alone(name, family, padding):
     known, reduction = families()[family], reduction_of(name)
@@ -78,6 +65,13 @@ def test_a_batch_is_its_samples_alone(name, family, padding):
     last = others[0] if others else first
     samples = [[(first, 0)], [], [(last, 1), (first, 2)], [(first, 3), (last, 1), (first, 0)]]
     testing.check_batch_is_samples_alone(model, samples, reduction, padding)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if needs_the_encoder(reduction_of(name))]
+)
+def test_a_compressors_tokens_are_refused(name):
+    check_refusal(*testing.tiny("foveate_compressed"), reduction_of(name))
 
 
 @pytest.mark.parametrize(

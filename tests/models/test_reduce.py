@@ -175,6 +175,7 @@ def behind_a_prefix(model, inputs):
     return behind(model, cache, inputs)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("off", OFF.values(), ids=OFF)
 def test_off_is_off_behind_a_cached_prefix(tiny, off):
     model, inputs = tiny

@@ -23,6 +23,7 @@ def llava():
     return families()["llava"], families()["llava"].tiny()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("share", [0.9, 0.6])
 def test_what_ran_costs_no_more_than_was_allowed(tiny, share):
     model, inputs = tiny
