@@ -32,9 +32,9 @@ def test_frames_a_second_of_animations(tmp_path):
     packaged = example("clip")  # 8 frames, 2 a second
     whole, second = read(packaged), read(packaged, Sampling(fps=1))
     assert (second.array() == whole.array()[::2]).all()
-    frames[0].save(tmp_path / "pages.tiff", save_all=True, append_images=frames[1:])
-    with pytest.raises(InputError, match=r"pages.tiff has no frame rate"):
-        read(tmp_path / "pages.tiff", Sampling(fps=1))
+    frames[0].save(tmp_path / "untimed.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"untimed.gif has no frame rate"):
+        read(tmp_path / "untimed.gif", Sampling(fps=1))
 
 
 def write_clip(path, frames, rate=10, side=32):
