@@ -98,7 +98,15 @@ def test_integers_and_floats_go_by_their_range():
             given = values.astype(kind)
             assert (pixels(Image.fromarray(given)) == GREY[..., None]).all()
             assert (pixels(given) == GREY[..., None]).all()
-    for values in ([-1.0, 1.0], [0.0, 1.02], [0.0, 300.0], [0.0, np.nan], [-3, 5], [0, 70000]):
+    for values in (
+        [-1.0, 1.0],
+        [0.0, 1.02],
+        [0.0, 16.0],
+        [0.0, 300.0],
+        [0.0, np.nan],
+        [-3, 5],
+        [0, 70000],
+    ):
         array = np.array([values], np.float32 if isinstance(values[0], float) else np.int32)
         for given in (Image.fromarray(array), array, torch.from_numpy(array)):
             with pytest.raises(

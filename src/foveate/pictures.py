@@ -16,6 +16,7 @@ from PIL.Image import Transpose
 from foveate.errors import InputError
 
 MAX_PIXELS = 100_000_000
+BRIGHT = 16  # floats above it are of 255; between, they may be of 1 and overshoot
 LIGHT = 192  # of 255: ink that is lighter on average is laid on black
 ANIMATED = {"GIF", "WEBP", "PNG", "AVIF", "FLI"}  # formats whose pictures follow each other in time
 SINGLE = {"MPO", "PSD", "HEIF"}  # whose other pictures are previews, further views and layers
@@ -43,7 +44,7 @@ def to_rgb(picture: Any, name: str = "the picture") -> Image.Image:
 
     - It is turned and mirrored as its EXIF orientation says.
     - 16-bit values are scaled to 8 bits. 32-bit integers count as 8-bit if none is above 255, else as
-      16-bit; floats run from 0 to 1, or to 255 if all are whole numbers. Others are refused.
+      16-bit; floats run from 0 to 1, or to 255 if any is above 16. Others are refused.
     - Where it is transparent it shows white, or black if its ink (what is visible, weighted by opacity)
       is on average lighter than three quarters of white.
     - Palettes, CMYK, YCbCr, LAB and HSV become the colours that Pillow makes of them.
@@ -232,11 +233,13 @@ def _levels_of(arrays: Sequence[np.ndarray], name: str) -> Levels:
     floats = all(array.dtype.kind == "f" for array in arrays)
     if floats and low >= 0 and high <= 1:
         return (0, 1)
-    if low >= 0 and high <= 255 and all((array == np.rint(array)).all() for array in arrays):
+    if low >= 0 and high <= 255 and (high > BRIGHT or not floats):
         return BYTES
     if not floats and low >= 0 and high <= 65535:
         return WORDS
-    allowed = "0 to 1, or whole numbers of 0 to 255" if floats else "0 to 255, or 0 to 65535"
+    allowed = (
+        f"0 to 1, or 0 to 255 with some above {BRIGHT}" if floats else "0 to 255, or 0 to 65535"
+    )
     raise InputError(
         f"which value is white is not known: {name} has {'floats' if floats else 'integers'} of "
         f"{low:g} to {high:g}; allowed: {allowed}"

@@ -227,7 +227,7 @@ def _named(source: Any) -> str:
     if isinstance(source, (str, PathLike)):
         return str(source)
     called = getattr(source, "name", None)
-    return called if isinstance(called, str) else f"the {type(source).__name__}"
+    return called if isinstance(called, str) else "the file"
 
 
 def _contents(source: Any) -> tuple[Path | BytesIO, str]:
