@@ -436,3 +436,14 @@ def test_a_file_that_is_cut_short_is_one_clear_error(tmp_path):
         for given in (data[: len(data) * 7 // 8], data[: len(data) // 3]):
             with pytest.raises(InputError, match="cannot read the file as a picture"):
                 read(given)
+
+
+def test_a_title_need_not_be_in_utf_8(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        container.metadata["title"] = "TITLE"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        container.mux(stream.encode())
+    latin = (tmp_path / "a.mkv").read_bytes().replace(b"TITLE", b"T\xcfTLE")
+    assert len(read(latin).frames) == 1

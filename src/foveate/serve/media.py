@@ -131,8 +131,10 @@ def read(source: Any, sampling: Sampling = Sampling()) -> Image.Image | Clip:
     if hasattr(source, "__array__"):
         return _array(source, sampling)
     contents, name = _contents(source)
+    with decoding(name):
+        head = _head(contents)
     named_so = Path(name).suffix.lower() in SUFFIXES
-    if is_video(_head(contents)) or (named_so and not _is_picture(contents)):
+    if is_video(head) or (named_so and not _is_picture(contents)):
         return Clip(frames(contents, name, partial(sampling.indices, name=name)))
     with decoding(name), Image.open(contents) as opened:
         return _image(opened, name, sampling)

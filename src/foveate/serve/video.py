@@ -51,7 +51,8 @@ def is_video(head: bytes) -> bool:
 def frames(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image]:
     """Decoded as a stream: memory holds only the frames that are taken, however long the clip.
 
-    Phones store what they film as the sensor sees it, with a note how to turn it; that is done.
+    Phones store what they film as the sensor sees it, with a note how to turn it; that is done. A stream
+    that is cut short gives the frames it holds.
 
     Args:
         contents: of a video file.
@@ -82,10 +83,10 @@ def frames(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image]
 def _opened(contents: Path | BytesIO) -> Any:
     import av
 
-    if isinstance(contents, Path):
-        return av.open(str(contents))
-    contents.seek(0)
-    return av.open(contents)
+    if isinstance(contents, BytesIO):
+        contents.seek(0)
+    source = str(contents) if isinstance(contents, Path) else contents
+    return av.open(source, metadata_errors="replace")  # a title need not be in UTF-8
 
 
 def _length(contents: Path | BytesIO, name: str) -> tuple[int, float | None]:
