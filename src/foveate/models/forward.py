@@ -107,13 +107,18 @@ class Forward(threading.local):
         """Whether no prompt will be reduced."""
         return self.choose is None and self.reduction.is_off
 
+    def _keep_watching(self) -> None:
+        for config in self.watched:
+            keep_watching(config)
+
     # --- the prompt -------------------------------------------------------------------------------
 
     def see_encoding(
         self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]
     ) -> Any:
         """Encode, and note the groups of what came out."""
-        device = next(value.device for value in arguments.values() if isinstance(value, Tensor))
+        self._keep_watching()
+        device = next((v.device for v in arguments.values() if isinstance(v, Tensor)), None)
         began = clock(device)
         self.encoder.begin()
         self.encodes = True
@@ -162,8 +167,7 @@ class Forward(threading.local):
         call = self.target.seams.core.bind(args, kwargs)
         device = next((v.device for v in call.values() if isinstance(v, Tensor)), None)
         self.started = clock(device)
-        for config in self.watched:
-            keep_watching(config)
+        self._keep_watching()
         self.encodings = dict(call.get("mm_encoder_outputs") or {})
         placeholders = self.target.family.placeholders(self.model_config)
         self.masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
@@ -292,7 +296,7 @@ class Forward(threading.local):
         layer = self.target.seams.layers[index]
         if self.prefill is None:
             masks: Any = self.layer_masks
-            return layer.rebind(args, kwargs, {layer.mask or "": masks[index]})
+            return layer.rebind(args, kwargs, {layer.mask: masks[index]})
         changed = self.prefill.enter_layer(index, layer, layer.bind(args, kwargs))
         return layer.rebind(args, kwargs, changed)
 

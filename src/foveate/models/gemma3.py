@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
@@ -49,7 +49,7 @@ class Gemma3(Family):
     def tiny(self) -> Any:
         """6 layers of width 64, every third sees everything, the others 24 tokens; 16 tokens an image."""
         kinds = (["sliding_attention"] * 2 + ["full_attention"]) * 2
-        return Gemma3ForConditionalGeneration(
+        model = Gemma3ForConditionalGeneration(
             Gemma3Config(
                 vision_config=SiglipVisionConfig(
                     **TINY_VISION, image_size=112, vision_use_head=False
@@ -60,7 +60,10 @@ class Gemma3(Family):
                 image_token_index=TINY_IMAGE,
                 mm_tokens_per_image=16,
             )
-        ).eval()
+        )
+        # transformers starts it at zero, so that every picture would look the same
+        nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.3)
+        return model.eval()
 
     def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
         """112 x 112 pixels, whatever the size."""
