@@ -117,8 +117,16 @@ def test_public_surface():
         _ = foveate.nope
 
 
-def test_importing_does_nothing():
-    code = "import foveate, sys; print(any(m in sys.modules for m in ('torch', 'transformers')))"
+def test_every_method_is_a_name_of_the_package():
+    classes = {method.build.__name__: method.build for method in foveate.methods().values()}
+    assert set(dir(foveate)) == {*classes, *foveate.__all__}
+    for name, method in classes.items():
+        assert getattr(foveate, name) is method
+
+
+def test_importing_and_listing_do_nothing():
+    code = "import foveate, sys; assert 'FastV' in dir(foveate)\n"
+    code += "print(any(m in sys.modules for m in ('torch', 'transformers')))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 

@@ -157,6 +157,19 @@ def test_not_the_whole_model_is_refused(vlm):
             foveate.reduce(other, foveate.AIM()).__enter__()
 
 
+def test_a_method_alone_is_taken_and_a_class_refused_before_a_picture_is_read(vlm, untyped):
+    picture = foveate.example("picture")
+    alone, around = (
+        vlm.ask(picture, "how many digits are there?", given, max_new_tokens=1).report
+        for given in (foveate.FastV(), foveate.Reduction(inside=foveate.FastV()))
+    )
+    assert alone.fired
+    assert alone.visual_tokens_by_layer == around.visual_tokens_by_layer
+    for given, message in ((foveate.FastV, r"write FastV\(\)"), ("fastv", "write foveate.create")):
+        with pytest.raises(InputError, match=message):
+            vlm.ask("no such picture.png", "what?", given)
+
+
 def test_no_effect_is_told(vlm):
     with pytest.raises(NoEffectError, match="changed nothing"):
         vlm.ask(foveate.example("picture"), "what?", foveate.AIM(0.9999, None))

@@ -14,13 +14,13 @@ from foveate.plan.ladder import Task
 from foveate.plan.measured import Measured
 from foveate.plan.planner import decide, plan_batch
 from foveate.plan.suggestion import Suggests, read_analysis
-from foveate.reduction import Reduction
+from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
 
 
 @contextmanager
 def reduce(
     model: Any,
-    reduction: Reduction | Choose | None = None,
+    reduction: Reduction | Compressor | Pruner | Choose | None = None,
     *,
     budget: Budget | float | int | str | None = None,
     **more: Any,
@@ -29,7 +29,8 @@ def reduce(
 
     Args:
         model: a stock transformers vision-language model of a supported family.
-        reduction: what to do before and inside the LLM.
+        reduction: what to do before and inside the LLM: a `Reduction`, a method alone, or a function that
+            chooses one when a prompt is seen.
         budget: instead, the most that an answer may cost: 0.25 or "25%" of the LLM's prefill FLOPs,
             "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; each prompt is planned for as it comes.
         **more: knobs of `fitting`, with a budget only.
@@ -39,8 +40,9 @@ def reduce(
 
     Raises:
         UnsupportedError: model family, cache kind or option that cannot be reduced.
-        InputError: neither a reduction nor a budget, or both; layers out of range for this model; a
-            reduce() inside another; while running, a budget that nothing fits.
+        InputError: neither a reduction nor a budget, or both; no reduction but a class or a name; layers
+            out of range for this model; a reduce() inside another; while running, a budget that nothing
+            fits.
         NoEffectError: the reduction was asked for and changed nothing.
     """
     if (reduction is None) == (budget is None) or (more and budget is None):
@@ -48,9 +50,16 @@ def reduce(
             "reduce() takes a reduction such as foveate.AIM(keep=0.25) or a budget such as "
             f'budget="25%", not both; got {reduction!r}, budget={budget!r}, {more}'
         )
-    wanted = fitting(model, budget, **more) if budget is not None else reduction
-    with models.reduce(model, wanted or Reduction()) as run:
+    wanted = fitting(model, budget, **more) if budget is not None else _wanted(reduction)
+    with models.reduce(model, wanted) as run:
         yield run
+
+
+def _wanted(given: Any) -> Reduction | Choose:
+    """A function chooses when the prompt is seen; anything else is a reduction now or never."""
+    is_method = isinstance(given, type) or hasattr(given, "is_off")  # these can be called as well
+    chooses: Any = given if callable(given) and not is_method else None
+    return chooses or as_reduction(given)
 
 
 def fitting(

@@ -16,7 +16,7 @@ from foveate.measure.hardware import Machine
 from foveate.models.family import Family, families, family_named, family_of
 from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
-from foveate.reduction import Reduction, Report
+from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
 from foveate.serve.media import Clip, Sampling, looked_at, read
 from foveate.serve.reduce import reduce
 
@@ -57,7 +57,7 @@ class VLM:
         self,
         media: Source | Sequence[Source],
         question: str,
-        reduction: Reduction | None = None,
+        reduction: Reduction | Compressor | Pruner | None = None,
         budget: Budget | int | float | str | None = None,
         max_new_tokens: int = 32,
         frames: int | None = None,
@@ -70,7 +70,7 @@ class VLM:
         Args:
             media: path, PIL image or `Clip`, or several.
             question: in words.
-            reduction: what to do with the visual tokens; None leaves them alone.
+            reduction: what to do with the visual tokens, a `Reduction` or a method alone; None for none.
             budget: instead of a reduction, what the answer may cost: 0.25 or "25%" of the prefill FLOPs,
                 "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; `foveate.plan` chooses.
             max_new_tokens: longest answer, in tokens.
@@ -82,8 +82,8 @@ class VLM:
 
         Raises:
             InputError: media that cannot be read, none at all, a clip for a model of images only, or an
-                empty question; no tokens for the answer; a reduction and a budget; a budget that nothing
-                fits.
+                empty question; no tokens for the answer; a reduction and a budget, or a class in a
+                reduction's place; a budget that nothing fits.
         """
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
@@ -91,14 +91,15 @@ class VLM:
             raise InputError(
                 f"give a reduction or a budget, not both; got {budget!r} beside {reduction}"
             )
+        wanted, knobs = None, {}
+        if budget is None:
+            wanted = as_reduction(Reduction() if reduction is None else reduction)
         pictures = self.pictures(media, frames, fps)
         inputs = self.batch([(pictures, question)])
-        if budget is None:
-            reduction, knobs = reduction or Reduction(), {}
-        else:
+        if budget is not None:
             knobs = {"budget": budget, "answer_tokens": max_new_tokens, "machine": machine}
             knobs |= {"task": task, "pixels": looked_at(pictures)}
-        with torch.no_grad(), reduce(self.model, reduction, **knobs) as run:
+        with torch.no_grad(), reduce(self.model, wanted, **knobs) as run:
             output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         written = output[0, inputs["input_ids"].shape[1] :]
         return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
