@@ -16,11 +16,13 @@ SRC = ROOT / "src" / "foveate"
 FILES = sorted(SRC.rglob("*.py"))
 
 # what each part may import of foveate; a part is a folder or a file of the top level
-LEAVES = {"errors", "keep", "tokens", "registry", "measure.cost", "measure.records"}
-NO_TORCH = {"errors", "keep", "registry", "prune.schedule", "measure"}  # with their subfolders
+LEAVES = {"defaults", "errors", "keep", "tokens", "registry", "measure.cost", "measure.records"}
+# with their subfolders
+NO_TORCH = {"defaults", "errors", "keep", "registry", "prune.schedule", "measure"}
 ALLOWED = {
+    "defaults": set(),
     "errors": set(),
-    "keep": {"errors"},
+    "keep": {"defaults", "errors"},
     "tokens": {"errors"},
     "registry": {"errors"},
     "prune.schedule": {"errors", "keep"},
@@ -34,15 +36,16 @@ ALLOWED = {
     | {"prune.schedule", "reduction", "serve"},
     "plan": NO_TORCH | {"measure.cost", "measure.records"},
     "shell": {"errors"},
-    "cli_cost": {"errors", "shell", "measure", "plan"},
-    "cli_plan": {"errors", "shell", "measure", "plan", "serve"},
+    "cli_cost": {"defaults", "errors", "shell", "measure", "plan"},
+    "cli_plan": {"defaults", "errors", "shell", "measure", "plan", "serve"},
     "compress": LEAVES,
     "prune": LEAVES | {"prune", "prune.schedule"},
     "reduction": LEAVES | {"prune", "prune.schedule"},
     "combine": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
     "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
     "serve": LEAVES | {"combine", "measure", "plan", "reduction", "models", "serve"},
-    "harness": {"combine", "errors", "registry", "reduction", "models", "serve", "measure.tasks"},
+    "harness": {"combine", "defaults", "errors", "registry", "reduction", "models", "serve"}
+    | {"measure.tasks"},
     "train": LEAVES | {"reduction", "models", "serve", "train"},
     "train.rivals": LEAVES | {"models", "train", "measure"},
     "testing": LEAVES | {"reduction", "models"},

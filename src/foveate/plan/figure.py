@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from foveate.defaults import QUERY_TOKENS
 from foveate.errors import InputError, MissingExtraError
 from foveate.plan.frontier import frontier
 from foveate.plan.law import Law
@@ -12,7 +13,7 @@ from foveate.plan.law import Law
 FORMATS = (".png", ".pdf", ".svg")
 
 
-def draw(law: Law, path: Path, query_tokens: float = 50.0) -> None:
+def draw(law: Law, path: Path, query_tokens: float | int = QUERY_TOKENS) -> None:
     """Write the figure of a law and its points.
 
     Args:

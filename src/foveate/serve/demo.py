@@ -21,8 +21,8 @@ BUDGETS: dict[str, Reduction] = {
     "unreduced": Reduction(),
     "keep 50 %": AIM(keep=0.5, prune=None),
     "keep 25 %": AIM(keep=0.25, prune=None),
-    "keep 25 %, prune": AIM(keep=0.25, prune=(0.5, 0.786)),
-    "keep 12.5 %, prune": AIM(keep=0.125, prune=(0.5, 0.786)),
+    "keep 25 %, prune": AIM(keep=0.25),
+    "keep 12.5 %, prune": AIM(keep=0.125),
 }
 DRAWN = "keep 25 %, prune"
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK
 from foveate.errors import InputError
 from foveate.measure.hardware import Machine
 from foveate.models import reduce as models
@@ -59,15 +60,27 @@ def _wanted(given: Any) -> Reduction | Choose:
     """A function chooses when the prompt is seen; anything else is a reduction now or never."""
     is_method = isinstance(given, type) or hasattr(given, "is_off")  # these can be called as well
     chooses: Any = given if callable(given) and not is_method else None
-    return chooses or as_reduction(given)
+    return as_reduction(given) if chooses is None else chooses
+
+
+def check_of_budget(budget: Any, task: str, machine: Any) -> None:
+    """Refuse, at a door that has them all, a task or a machine that nothing would be made of.
+
+    Raises:
+        InputError: one of them without a budget.
+    """
+    if budget is None and (task != TASK or machine is not None):
+        raise InputError(
+            f"task= and machine= are of a budget=, which is not given; got {task=}, {machine=}"
+        )
 
 
 def fitting(
     model: Any,
     budget: Budget | float | int | str,
     *,
-    answer_tokens: int = 1,
-    task: Task | Literal["auto"] = "reasoning",
+    answer_tokens: int = ANSWER_TOKENS,
+    task: Task | Literal["auto"] = TASK,
     pixels: Sequence[Any] = (),
     machine: Machine | str | None = None,
     measured: Sequence[Measured] = (),
@@ -94,7 +107,7 @@ def fitting(
     asked, chosen = Budget.of(budget), decide(task, pixels)
     if asked.kind == "ms" and machine is None:
         raise InputError(
-            "a budget in time needs machine= (--hardware): a name such as h100, or a .json of "
+            "a budget in time needs machine= (--machine): a name such as h100, or a .json of "
             "foveate calibrate"
         )
 
@@ -107,7 +120,7 @@ def fitting(
             [(sample.groups, sample.text_tokens) for sample in samples if sample.groups],
             answer_tokens=answer_tokens,
             task=chosen,
-            machine=machine or "a100",
+            machine=machine or MACHINE,
             measured=measured,
             analysis=start,
             itemsize=model.dtype.itemsize,

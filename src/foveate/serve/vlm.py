@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
 from foveate.measure.hardware import Machine
 from foveate.models.family import Family, families, family_named, family_of
@@ -18,7 +19,7 @@ from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
 from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
 from foveate.serve.media import Clip, Sampling, looked_at, read
-from foveate.serve.reduce import reduce
+from foveate.serve.reduce import check_of_budget, reduce
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package
@@ -59,10 +60,10 @@ class VLM:
         question: str,
         reduction: Reduction | Compressor | Pruner | None = None,
         budget: Budget | int | float | str | None = None,
-        max_new_tokens: int = 32,
+        max_new_tokens: int = MAX_NEW_TOKENS,
         frames: int | None = None,
         fps: int | float | None = None,
-        task: Task | Literal["auto"] = "auto",
+        task: Task | Literal["auto"] = TASK,
         machine: Machine | str | None = None,
     ) -> Answer:
         """Answer a question about a picture, several pictures, or a clip, greedily.
@@ -76,14 +77,14 @@ class VLM:
             max_new_tokens: longest answer, in tokens.
             frames: most frames to take from a clip; 8 where no `fps` is given.
             fps: frames to take a second of a clip.
-            task: of a budget: "ocr" gives tokens up last; "auto" looks for text in the pictures and in
-                three frames of a clip, which takes 0.1 to 1 s each.
+            task: of a budget: "reasoning"; "ocr" gives tokens up last; "auto" looks for text in the
+                pictures and in three frames of a clip, which takes 0.1 to 1 s each.
             machine: of a budget in time, see `foveate.reduce`.
 
         Raises:
             InputError: media that cannot be read, none at all, a clip for a model of images only, or an
                 empty question; no tokens for the answer; a reduction and a budget, or a class in a
-                reduction's place; a budget that nothing fits.
+                reduction's place; a task or machine without a budget; a budget that nothing fits.
         """
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
@@ -91,6 +92,7 @@ class VLM:
             raise InputError(
                 f"give a reduction or a budget, not both; got {budget!r} beside {reduction}"
             )
+        check_of_budget(budget, task, machine)
         wanted, knobs = None, {}
         if budget is None:
             wanted = as_reduction(Reduction() if reduction is None else reduction)
