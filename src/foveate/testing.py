@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from foveate.models.encoding import watch_encoding
 from foveate.models.family import families, family_of
 from foveate.models.reduce import reduce
+from foveate.models.seams import cache_in, on_cache
 from foveate.reduction import Compressor, Reduction, Report
 from foveate.tokens import VisionTokens
 
@@ -105,7 +106,7 @@ def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Redu
         for layer in family.language_model(model.model).layers
     ]
     with torch.no_grad(), reduce(model, reduction) as run:
-        cache = model(**inputs, use_cache=True).past_key_values
+        cache = cache_in(model(**inputs, use_cache=True))
     for hook in hooks:
         hook.remove()
     report = run.report
@@ -162,7 +163,7 @@ def _answers(
         ends = mask.sum(1) - 1
         if run.reports:
             held = sum(
-                layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers
+                layer.keys.nbytes + layer.values.nbytes for layer in cache_in(out).layers
             )
             assert held == run.report.kv_bytes, f"{held} bytes held, {run.report.kv_bytes} reported"
             kept = [layers[-1] for layers in run.report.visual_tokens_by_layer]
@@ -178,7 +179,7 @@ def _answers(
                 input_ids=tokens[-1][:, None],
                 attention_mask=mask,
                 position_ids=places + step,
-                past_key_values=out.past_key_values,
+                **on_cache(model, cache_in(out)),
             ).logits[:, -1]
     return first, torch.stack(tokens, dim=1).tolist()
 

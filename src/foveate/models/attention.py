@@ -1,9 +1,9 @@
 """Watching a layer's queries and keys while SDPA, flash or eager attention does its usual work.
 
 The model's attention implementation is replaced by one of the same kind that first shows query and
-key to whoever watches that layer on this thread. It is transformers' own seam (AttentionInterface):
-nothing is recomputed and nothing else changes. The original runs on a view of its module whose config
-still names it: flash attention looks up its kernels by that name.
+key to whoever watches that layer. It is transformers' own seam (AttentionInterface): nothing is recomputed
+and nothing else changes. The original runs on a view of its module whose config still names it: flash
+attention looks up its kernels by that name.
 """
 
 import copy
@@ -24,7 +24,7 @@ from foveate.errors import UnsupportedError
 PREFIX = "foveate_"
 Watcher = Callable[[Tensor, Tensor, float | None], None]  # query, key, scaling
 
-_watchers: dict[tuple[int, int], Watcher] = {}  # (thread, attention module)
+_watchers: dict[int, tuple[Watcher, ...]] = {}  # by attention module
 _users: Counter[int] = Counter()  # config -> contexts open on it
 _stock: dict[int, Any] = {}  # config -> what it was before
 _lock = threading.Lock()
@@ -32,34 +32,53 @@ _lock = threading.Lock()
 
 @contextmanager
 def watch(config: Any, watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
-    """While open, each attention module's query and key are shown to its watcher, on this thread.
+    """While open, each attention module's query and key are shown to its watcher, on every thread.
 
     Args:
-        config: the LLM's config, which all its attention modules share.
+        config: the config that all these attention modules share.
         watchers: attention module -> called with query (B, H, N, d), key (B, Hkv, K, d), scaling.
 
     Raises:
         UnsupportedError: the attention implementation does not go through transformers' interface.
     """
-    thread = threading.get_ident()
-    keys = [(thread, id(module)) for module in watchers]
     with _lock:
-        if not _users[id(config)]:
-            name = _watched(config._attn_implementation)
-            _stock[id(config)] = copy.copy(config)
-            config._attn_implementation = name
+        _put_in(config)
         _users[id(config)] += 1
-    _watchers.update(zip(keys, watchers.values(), strict=True))
+        for module, watcher in watchers.items():
+            _watchers[id(module)] = (*_watchers.get(id(module), ()), watcher)
     try:
         yield
     finally:
-        for key in keys:
-            _watchers.pop(key, None)
         with _lock:
+            for module, watcher in watchers.items():
+                left = tuple(other for other in _watchers.pop(id(module)) if other is not watcher)
+                if left:
+                    _watchers[id(module)] = left
             _users[id(config)] -= 1
             if not _users[id(config)]:
                 del _users[id(config)]
-                config._attn_implementation = _stock.pop(id(config))._attn_implementation
+                stock = _stock.pop(id(config))
+                if config._attn_implementation.startswith(PREFIX):  # else set anew inside
+                    config._attn_implementation = stock._attn_implementation
+
+
+def keep_watching(config: Any) -> None:
+    """Watch on where another attention implementation was set since.
+
+    Raises:
+        UnsupportedError: it does not go through transformers' interface.
+    """
+    if _users[id(config)] and not config._attn_implementation.startswith(PREFIX):
+        with _lock:
+            _put_in(config)
+
+
+def _put_in(config: Any) -> None:
+    """Let a config name the watched twin of its attention implementation."""
+    if not config._attn_implementation.startswith(PREFIX):
+        name = _watched(config._attn_implementation)
+        _stock[id(config)] = copy.copy(config)
+        config._attn_implementation = name
 
 
 def _watched(kind: str) -> str:
@@ -70,8 +89,7 @@ def _watched(kind: str) -> str:
         )
 
     def attend(module: nn.Module, query: Tensor, key: Tensor, *others: Any, **options: Any) -> Any:
-        watcher = _watchers.get((threading.get_ident(), id(module)))
-        if watcher is not None:
+        for watcher in _watchers.get(id(module), ()):
             watcher(query, key, options.get("scaling"))
         own = copy.copy(module)
         own.config = _stock.get(id(module.config), module.config)

@@ -1,5 +1,6 @@
 """A forward that goes on from a reduced cache: a decoding step, or the text of another turn."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from foveate.models.masks import Sight, kind_of, layer_mask
 
 
 def enter_continuation(
-    held: Held, config: Any, padding: Any, kwargs: dict[str, Any]
+    held: Held, config: Any, padding: Any, call: Mapping[str, Any], cache: Any
 ) -> tuple[dict[str, Any], list[Any]]:
     """Positions as they are in the reduced prompt, and masks of what each layer holds.
 
@@ -18,17 +19,18 @@ def enter_continuation(
         held: state of the cache; the new tokens are accounted for in it.
         config: the LLM's.
         padding: attention mask of the whole sequence, unreduced, or none.
-        kwargs: what the LLM is given.
+        call: what the LLM is given.
+        cache: the reduced cache.
 
     Returns:
-        What it is given instead, and the attention mask of each layer.
+        What is changed in that, and the attention mask of each layer.
     """
-    embeds, cache = kwargs["inputs_embeds"], kwargs["past_key_values"]
+    embeds = call["inputs_embeds"]
     count = embeds.shape[1]
     fresh = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
     if isinstance(padding, Tensor):
         fresh = padding[:, -count:].bool()
-    positions = kwargs.get("position_ids")
+    positions = call.get("position_ids")
     if positions is None:
         positions = (held.seen + torch.arange(count, device=embeds.device))[None]
     positions = positions - held.offset[:, None]
@@ -42,4 +44,4 @@ def enter_continuation(
         if alike not in made:
             made[alike] = layer_mask(config, embeds, valid, kind, Sight(place), layer)
         masks.append(made[alike])
-    return {**kwargs, "position_ids": positions, "attention_mask": held.valid[0]}, masks
+    return {"position_ids": positions, "attention_mask": held.valid[0]}, masks

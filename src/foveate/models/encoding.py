@@ -1,8 +1,8 @@
 """Watching what the vision side made: the groups of every image's or clip's features.
 
 `get_image_features` and `get_video_features` are where every family encodes, be it inside `forward` or,
-as `generate` does, before it. For the length of a `with` they are wrapped on the one model object; the
-wrapper adds a note to what they return and changes nothing.
+as `generate` does, before it. For the length of a `with` they are wrapped on the one model object. What is
+known of the features is kept beside them, not on the object that carries them: wrappers rebuild that.
 """
 
 import functools
@@ -17,20 +17,17 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-
-from foveate.errors import UnsupportedError
+from torch.utils.weak import WeakTensorKeyDictionary
 
 MODALITIES = ("image", "video")
-NOTE = "foveate_note"
 CHARGE = "foveate_charge"  # on an encoding, the FLOPs that reading the question took
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Note on one call's features.
+    """What is known of one call's features.
 
     Attributes:
-        pooled: what was returned: one (n, D) tensor an image, or (clips, n, D) for clips of one shape.
         groups: for each image or clip the (n,) tile or frame numbers of its tokens, from 0.
         encoder: features and keys before the projector, each (images, patches, E), where asked for.
         known: for each image or clip what the encoder knows of its tokens, (n, ...), where asked for.
@@ -40,7 +37,6 @@ class Encoded:
         question_flops: what the LLM spent on the question beforehand, for a learned compressor.
     """
 
-    pooled: Tensor | Sequence[Tensor]
     groups: Sequence[Int[Tensor, " _"]]
     encoder: Mapping[str, Tensor]
     known: Mapping[str, Sequence[Tensor]]
@@ -49,45 +45,63 @@ class Encoded:
     seconds: float
     question_flops: int
 
-    def items(self, pooled: Tensor | Sequence[Tensor]) -> list[int]:
-        """Which encoded image or clip each entry of `pooled` is: `generate` repeats them for beams."""
-        if isinstance(pooled, Tensor):  # clips of one shape, copied when repeated
-            if len(pooled) == len(self.pooled):
-                return list(range(len(pooled)))
-            return [
-                next(n for n, own in enumerate(self.pooled) if torch.equal(own, clip))
-                for clip in pooled
-            ]
-        known = {id(entry): item for item, entry in enumerate(self.pooled)}
-        return [known[id(entry)] for entry in pooled]
+
+Pooled = Tensor | Sequence[Tensor]  # one (n, D) tensor an image, or (clips, n, D) for clips of one shape
 
 
-def note_of(output: Any) -> Encoded:
-    """The note on an encoding.
+class Notes:
+    """What is known of the features that were encoded inside one reduce()."""
 
-    Raises:
-        UnsupportedError: it was made outside of the reduce().
-    """
-    note = getattr(output, NOTE, None)
-    if note is None:
-        raise UnsupportedError(
-            "pictures must be encoded inside reduce(); pass pixels, not features"
-        )
-    return note
+    def __init__(self) -> None:
+        self._by_tensor = WeakTensorKeyDictionary()  # -> (note, which image or clip)
+        self._latest = threading.local()  # by modality, of this thread: (features, note)
+
+    def add(self, modality: str, pooled: Pooled, note: Encoded) -> None:
+        """Keep a note as long as its features live, and until this thread's next encoding."""
+        if isinstance(pooled, Tensor):
+            self._by_tensor[pooled] = note, None
+        else:
+            for item, entry in enumerate(pooled):
+                self._by_tensor[entry] = note, item
+        setattr(self._latest, modality, (pooled, note))
+
+    def find(self, modality: str, pooled: Pooled) -> tuple[Encoded, list[int]] | None:
+        """The note on features and which image or clip each entry is; None where nothing is known.
+
+        Entries may be repeated, as `generate` does for beams, moved to another device, or copied.
+        """
+        if isinstance(pooled, Tensor) and pooled in self._by_tensor:
+            return self._by_tensor[pooled][0], list(range(len(pooled)))
+        if not isinstance(pooled, Tensor) and all(entry in self._by_tensor for entry in pooled):
+            known = [self._by_tensor[entry] for entry in pooled]
+            if known and all(note is known[0][0] for note, _ in known):
+                return known[0][0], [item for _, item in known]
+        whole, note = getattr(self._latest, modality, ((), None))
+        items = [_same_entry(whole, entry) for entry in pooled]
+        return None if note is None or None in items else (note, [n for n in items if n is not None])
 
 
-Watcher = Callable[[str, Callable[[], Any], Mapping[str, Any]], Any]  # modality, encode, arguments
+def _same_entry(whole: Pooled, entry: Tensor) -> int | None:
+    """Which entry of `whole` this is, by its values."""
+    for item, own in enumerate(whole):
+        if own.shape == entry.shape and torch.equal(own, entry.to(own.device)):
+            return item
+    return None
 
-_watchers: dict[tuple[int, int], Watcher] = {}  # (thread, core)
+
+# modality, encode, arguments -> what encode returns
+Watcher = Callable[[str, Callable[[], Any], Mapping[str, Any]], Any]
+
+_watchers: dict[int, tuple[Watcher, ...]] = {}  # by core
 _users: Counter[int] = Counter()  # core -> contexts open on it
 _own: dict[int, dict[str, Any]] = {}  # core -> methods that its owner had set on the instance
 _lock = threading.Lock()
+_thread = threading.local()  # whether it is encoding
 
 
 @contextmanager
 def watch_encoding(core: nn.Module, watcher: Watcher) -> Iterator[None]:
-    """While open, encodings on this thread go through `watcher(modality, encode, arguments)`."""
-    key = (threading.get_ident(), id(core))
+    """While open, encodings go through `watcher(modality, encode, arguments)`, on every thread."""
     names = [f"get_{modality}_features" for modality in MODALITIES]
     names = [name for name in names if hasattr(core, name)]
     with _lock:
@@ -95,15 +109,15 @@ def watch_encoding(core: nn.Module, watcher: Watcher) -> Iterator[None]:
         if _users[id(core)] == 1:
             _own[id(core)] = {name: core.__dict__[name] for name in names if name in core.__dict__}
             core.__dict__.update({name: _watched(core, name) for name in names})
-    _watchers[key] = watcher
+        _watchers[id(core)] = (*_watchers.get(id(core), ()), watcher)
     try:
         yield
     finally:
-        del _watchers[key]
         with _lock:
+            _watchers[id(core)] = tuple(w for w in _watchers[id(core)] if w is not watcher)
             _users[id(core)] -= 1
             if not _users[id(core)]:
-                del _users[id(core)]
+                del _users[id(core)], _watchers[id(core)]
                 for name in names:
                     del core.__dict__[name]
                 core.__dict__.update(_own.pop(id(core)))
@@ -116,16 +130,18 @@ def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def encode(*args: Any, **kwargs: Any) -> Any:
-        key = (threading.get_ident(), id(core))
-        watcher = _watchers.pop(key, None)  # one method may call the other: only the outer is noted
-        if watcher is None:
-            return original(*args, **kwargs)
+        call = functools.partial(original, *args, **kwargs)
+        if getattr(_thread, "encodes", False):  # one method may call the other: the outer is noted
+            return call()
+        _thread.encodes = True
         try:
             arguments = dict(signature.bind(*args, **kwargs).arguments)
             if modality == "video" and "pixel_values" in arguments:  # as transformers 5.17 has it
                 arguments["pixel_values_videos"] = arguments.pop("pixel_values")
-            return watcher(modality, lambda: original(*args, **kwargs), arguments)
+            for watcher in _watchers.get(id(core), ()):
+                call = functools.partial(watcher, modality, call, arguments)
+            return call()
         finally:
-            _watchers[key] = watcher
+            _thread.encodes = False
 
     return encode

@@ -120,6 +120,10 @@ class ReducedCache(Cache):
             self.__class__ = type(self).__bases__[1]
             del self.held
 
+    def __reduce__(self) -> Any:
+        """Copied and pickled as the cache that it was, with what it knows."""
+        return _restored, (type(self).__bases__[1], self.__dict__)
+
     def crop(self, *args: Any, **kwargs: Any) -> None:
         """Not to be done: a length of the prompt is none of a layer.
 
@@ -137,6 +141,12 @@ def mark_reduced(cache: Any, held: Held) -> None:
     if not isinstance(cache, ReducedCache):
         cache.__class__ = _reduced(type(cache))
     cache.held = held
+
+
+def _restored(kind: type, state: dict[str, Any]) -> Any:
+    cache = _reduced(kind).__new__(_reduced(kind))
+    cache.__dict__.update(state)
+    return cache
 
 
 def held_by(cache: Any) -> Held | None:

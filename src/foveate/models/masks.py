@@ -10,10 +10,9 @@ from typing import Any
 
 from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import Cache
-from transformers.masking_utils import create_causal_mask
 
 from foveate.models.refusals import refuse_unmasked
+from foveate.models.seams import causal_mask
 
 SLIDING = "sliding_attention"
 
@@ -64,14 +63,9 @@ def layer_mask(
         UnsupportedError: there is padding, which the attention implementation would not be told.
     """
     refuse_unmasked(config, valid)
-    return create_causal_mask(
-        config=config,
-        inputs_embeds=states,
-        attention_mask=valid,
-        past_key_values=None if cache_layer is None else Cache(layers=[cache_layer]),
-        or_mask_function=None if sight.block is None else _same(sight.block),
-        and_mask_function=_near(sight.place, config.sliding_window) if kind == SLIDING else None,
-    )
+    both_ways = None if sight.block is None else _same(sight.block)
+    near = _near(sight.place, config.sliding_window) if kind == SLIDING else None
+    return causal_mask(config, states, valid, cache_layer, both_ways, near)
 
 
 def _same(block: Int[Tensor, "B K"]) -> Callable[..., Tensor]:

@@ -1,16 +1,20 @@
 """One prefill under way: which rows are left, where the others went, and what it took."""
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from foveate.errors import UnsupportedError
 from foveate.measure.cost import kv_elements_per_row, prefill_cost
 from foveate.models.family import Visual
 from foveate.models.held import Held
 from foveate.models.masks import SLIDING, Sight, kind_of, layer_mask
 from foveate.models.rows import Rows, gather_rows
+from foveate.models.seams import Signature, by_row, versions
 from foveate.models.splice import Spliced
 from foveate.reduction import Pruner, Report
 
@@ -22,7 +26,7 @@ class Prefill:
         rows: the rows that the next layer computes.
         sight: of the prompt's rows: their positions, and blocks inside which attention runs both ways.
         carried: features (B, N, D) of the prompt's rows that are added to them behind the first layers.
-        scores: (B, N) importance that the current layer gave.
+        scores: (B, N) importance that the current layer gave, None until it has.
         offset: (B,), by how much merging lowered the positions.
         cache: the KV cache that is being filled, if any.
         to_llm: visual tokens of each sample at the LLM's input.
@@ -33,7 +37,7 @@ class Prefill:
     rows: Rows
     sight: Sight
     carried: list[Float[Tensor, "B N D"]]
-    scores: Float[Tensor, "B N"]
+    scores: Float[Tensor, "B N"] | None
     offset: Int[Tensor, " B"]
     to_llm: list[int]
 
@@ -86,27 +90,36 @@ class Prefill:
         self.began = now
 
     def enter_layer(
-        self, layer: int, states: Float[Tensor, "B M D"], inputs: dict[str, Any]
+        self, layer: int, signature: Signature, call: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Another layer computes the current rows; returns what replaces its masks and positions.
+        """Another layer computes the current rows; returns what is changed among its arguments.
 
         Args:
             layer: its index.
-            states: what it is about to compute.
-            inputs: what the LLM hands to it, for the rows that entered the LLM.
+            signature: of its forward.
+            call: what the LLM hands to it, for the rows that entered the LLM.
         """
         self.rows_by_layer.append(self.rows)
+        self.scores = None
         merged = self.entered is not self.prompt
-        own: dict[str, Any] = {}
+        states, mask, changed = signature.names[0], signature.mask or "", {}
         if self.pruned is not None or (merged and self.sight.block is not None):
-            own["attention_mask"] = self._mask(kind_of(self.config, layer), states)
+            changed[mask] = self._mask(kind_of(self.config, layer), call[states])
         if self.pruned is not None:
-            whole = inputs["position_embeddings"]
-            if id(whole) not in self.made:
-                self.made[id(whole)] = tuple(gather_rows(part, self.pruned) for part in whole)
-            own["position_embeddings"] = self.made[id(whole)]
-            own["position_ids"] = None  # of use to flash attention, which takes gaps for packing
-        return own
+            others = {name: value for name, value in call.items() if name not in (states, mask)}
+            changed |= {name: self._of_rows(name, value) for name, value in others.items()}
+        return changed
+
+    def _of_rows(self, name: str, value: Any) -> Any:
+        """An argument of a layer, for the rows that are left."""
+        assert self.pruned is not None
+        if "position" in name and isinstance(value, Tensor) and not value.is_floating_point():
+            return None  # of use to flash attention alone, which takes gaps for packing
+        if id(value) not in self.made:
+            # with the value itself, so that no other gets its id
+            rows = self.entered.valid.shape[1]
+            self.made[id(value)] = value, by_row(value, self.pruned, rows)
+        return self.made[id(value)][1]
 
     def _mask(self, kind: str, states: Float[Tensor, "B M D"]) -> Any:
         if kind not in self.made:
@@ -129,10 +142,11 @@ class Prefill:
     ) -> None:
         """Let a method inside the LLM say what the rows of the current layer are worth."""
         rows, told, counted = self.rows, {}, {}
+        valid = None if rows.mask is None else rows.mask.to(query.device)
         if "visual" in pruner.needs:
-            told["visual"] = rows.visual
+            told["visual"] = rows.visual.to(query.device)
             counted["text"] = int((rows.valid & ~rows.visual).sum(1).max())
-        self.scores = pruner.score(query, key, rows.mask, scaling, **told)
+        self.scores = pruner.score(query, key, valid, scaling, **told).to(rows.visual.device)
         batch, heads, count, width = query.shape
         self.overhead += batch * pruner.flops(count, heads, width, **counted)
 
@@ -148,6 +162,28 @@ class Prefill:
         self.pruned = index if self.pruned is None else self.pruned.gather(1, index)
         self.made.clear()
         return index
+
+    def check(self, depth: int, cache: Any) -> None:
+        """See that the LLM did what the report will say.
+
+        Args:
+            depth: layers of the LLM.
+            cache: KV cache that it returned, if any.
+
+        Raises:
+            UnsupportedError: layers that were not seen, or a cache that holds something else.
+        """
+        fault = None
+        if len(self.rows_by_layer) != depth:
+            fault = f"{len(self.rows_by_layer)} layers ran of {depth}"
+        elif cache is not None and cache is not self.cache:
+            fault = f"the LLM filled a {type(cache).__name__} that was not handed to it"
+        elif self.cache is not None and self.rows is not self.prompt:
+            lengths = [layer.get_seq_length() for layer in self.cache.layers[:depth]]
+            rows = [rows.valid.shape[1] for rows in self.rows_by_layer]
+            fault = None if lengths == rows else f"the KV cache holds {lengths} rows, not {rows}"
+        if fault is not None:
+            raise UnsupportedError(f"this reduction did not work as it should: {fault}; {versions()}")
 
     def held(self) -> Held:
         """What the cache holds after this prefill."""
@@ -211,3 +247,10 @@ class Prefill:
             layers = self.pruned_after[sample][rows].tolist()
             pruned_after.append([None if layer < 0 else layer for layer in layers])
         return {"merged_into": merged_into, "pruned_after": pruned_after}
+
+
+def clock(device: torch.device | None) -> float:
+    """Seconds now, after all work queued on a device."""
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

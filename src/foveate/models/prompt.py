@@ -8,29 +8,31 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from foveate.errors import InputError, UnsupportedError
-from foveate.models.encoding import note_of
+from foveate.models.encoding import Notes
 from foveate.models.family import Visual
 
 PIXELS = ("pixel_values", "pixel_values_videos")
 
 
 def placeholder_masks(
-    placeholders: Mapping[str, int], inputs: Mapping[str, Any]
+    placeholders: Mapping[str, int], inputs: Mapping[str, Any], *, refuse_embeds: bool = True
 ) -> dict[str, Bool[Tensor, "B N"]]:
     """Mask of each modality's placeholders in a prompt; empty where it brings no picture.
 
     Args:
         placeholders: token id of each modality.
-        inputs: keyword arguments of the core's forward.
+        inputs: arguments of the model's forward.
+        refuse_embeds: whether a prompt that came as embeddings is refused; otherwise it has no masks.
 
     Raises:
         UnsupportedError: the prompt came as embeddings only.
         InputError: pictures were given, but the prompt has no place for them.
     """
-    pictures = any(inputs.get(name) is not None for name in PIXELS)
-    if not pictures and not inputs.get("mm_encoder_outputs"):
+    if not has_pictures(inputs):
         return {}
     ids = inputs.get("input_ids")
+    if ids is None and not refuse_embeds:
+        return {}
     if ids is None:
         raise UnsupportedError(
             "visual tokens are found by input_ids; inputs_embeds alone cannot be reduced"
@@ -44,22 +46,30 @@ def placeholder_masks(
     return masks
 
 
-def refuse_missing_pixels(placeholders: Mapping[str, int], inputs: Mapping[str, Any]) -> None:
+def refuse_missing_pixels(
+    placeholders: Mapping[str, int], inputs: Mapping[str, Any], cache: Any
+) -> None:
     """Refuse a new prompt with places for pictures that nobody encodes.
 
-    Tokens behind a filled cache may be any: a model can say a placeholder. Embeddings alone do not tell
-    whether they hold pictures, and pass.
+    Tokens behind a filled cache may be any: a model can say a placeholder.
 
     Args:
         placeholders: token id of each modality.
-        inputs: keyword arguments of the core's forward, without pictures.
+        inputs: arguments of the core's forward, without pictures.
+        cache: KV cache among them, if any.
 
     Raises:
         InputError: some tokens are placeholders.
+        UnsupportedError: embeddings alone, which do not tell whether they hold pictures.
     """
-    ids, cache = inputs.get("input_ids"), inputs.get("past_key_values")
-    if ids is None or (cache is not None and cache.get_seq_length()):
+    ids = inputs.get("input_ids")
+    if cache is not None and cache.get_seq_length():
         return
+    if ids is None:
+        raise UnsupportedError(
+            "a prompt of inputs_embeds alone does not tell whether pictures are in it, so it cannot be "
+            "reduced; pass input_ids and pixels, or run it outside of the reduce()"
+        )
     count = sum(int((ids == token).sum()) for token in placeholders.values())
     if count:
         raise InputError(
@@ -68,17 +78,24 @@ def refuse_missing_pixels(placeholders: Mapping[str, int], inputs: Mapping[str, 
         )
 
 
+def has_pictures(inputs: Mapping[str, Any]) -> bool:
+    """Whether a model's forward is given pictures, as pixels or as features."""
+    pixels = any(inputs.get(name) is not None for name in PIXELS)
+    return pixels or bool(inputs.get("mm_encoder_outputs"))
+
+
 def gather_encodings(
-    masks: Mapping[str, Bool[Tensor, "B N"]], encodings: Mapping[str, Any]
-) -> tuple[Visual, float]:
+    masks: Mapping[str, Bool[Tensor, "B N"]], encodings: Mapping[str, Any], notes: Notes
+) -> tuple[Visual, float] | None:
     """Visual tokens of the whole batch in reading order, modalities mixed.
 
     Args:
         masks: placeholders of each modality.
         encodings: what `get_image_features` and `get_video_features` returned.
+        notes: what is known of it.
 
     Returns:
-        Where the tokens are, and the seconds that encoding took.
+        Where the tokens are, and the seconds that encoding took; None where features are unknown.
     """
     first = next(iter(masks.values()))
     labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
@@ -87,8 +104,10 @@ def gather_encodings(
     grids: list[tuple[int, int]] = []
     known: dict[str, Tensor] = {}
     for modality, output in encodings.items():
-        note = note_of(output)
-        items = note.items(output.pooler_output)
+        noted = notes.find(modality, output.pooler_output)
+        if noted is None:
+            return None
+        note, items = noted
         parts, whole = [], []
         for item in items:
             group = note.groups[item]

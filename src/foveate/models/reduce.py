@@ -2,80 +2,51 @@
 
 Forward hooks do it all: one sees the prompt, one swaps the visual tokens at the LLM's input, one a
 layer hands it the masks and positions of the rows that it still computes, and one behind a pruning
-layer drops rows. On leaving, also by an exception, the hooks are gone and nothing else was touched.
+layer drops rows (`Forward` has what each does). On leaving, also by an exception, the hooks are gone and
+nothing else was touched.
 """
 
-import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
-from weakref import WeakKeyDictionary
+from functools import partial
+from typing import Any, Never
 
-import torch
-from torch import Tensor, nn
-from transformers import DynamicCache
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from foveate.errors import InputError, NoEffectError
+from foveate.errors import InputError, UnsupportedError
 from foveate.models.attention import watch
-from foveate.models.choice import Choose, chosen
-from foveate.models.continuation import enter_continuation
-from foveate.models.encoding import CHARGE, NOTE, Encoded, watch_encoding
-from foveate.models.family import Family, family_of
-from foveate.models.held import held_by, mark_reduced
-from foveate.models.masks import Sight
-from foveate.models.prefill import Prefill
-from foveate.models.prompt import gather_encodings, placeholder_masks, refuse_missing_pixels
-from foveate.models.refusals import (
-    refuse,
-    refuse_compiled,
-    refuse_labels,
-    refuse_prefix,
-    refuse_unmasked,
-)
-from foveate.models.rows import gather_rows, top_rows
-from foveate.models.splice import Spliced, splice
-from foveate.models.vision import EncoderWatch
-from foveate.prune.schedule import Schedule, kept_after
-from foveate.reduction import Reduction, Report
-
-
-class Run:
-    """What happens inside one `with foveate.reduce(...)`.
-
-    Attributes:
-        reports: one `Report` for every prefill that had visual tokens.
-    """
-
-    def __init__(self) -> None:
-        self.reports: list[Report] = []
-
-    @property
-    def report(self) -> Report:
-        """Report of the last prefill.
-
-        Raises:
-            NoEffectError: no prompt with visual tokens has run yet.
-        """
-        if not self.reports:
-            raise NoEffectError("no prompt with visual tokens has run inside this reduce() yet")
-        return self.reports[-1]
+from foveate.models.choice import Choose
+from foveate.models.encoding import Notes, watch_encoding
+from foveate.models.family import family_of
+from foveate.models.forward import Forward, Target
+from foveate.models.prompt import has_pictures
+from foveate.models.refusals import refuse_compiled
+from foveate.models.run import Run
+from foveate.models.scope import Scope, refuse_outside, scope_of
+from foveate.reduction import Reduction
 
 
 @contextmanager
-def reduce(model: Any, reduction: Reduction | Choose) -> Iterator[Run]:
-    """Reduce the visual tokens of every forward and `generate` of `model` on this thread.
+def reduce(
+    model: Any, reduction: Reduction | Choose, *, everywhere: bool = False
+) -> Iterator[Run]:
+    """Reduce the visual tokens of every forward and `generate` of `model` in this context.
 
     Args:
-        model: a stock transformers vision-language model of a supported family.
+        model: a stock transformers vision-language model of a supported family, or PEFT's or DDP's around
+            one.
         reduction: what to do before and inside the LLM, or what chooses it for each prompt.
+        everywhere: also in all threads and asyncio tasks that open no reduce() of their own.
 
     Yields:
         The run, whose `report` tells what the last prefill did.
 
     Raises:
-        UnsupportedError: model family, cache kind or option that cannot be reduced.
+        UnsupportedError: model family, cache kind or option that cannot be reduced, or, where a model
+            runs with pictures, a thread or task that no reduction holds for.
         InputError: not a Reduction, layers out of range for this model, or a reduce() inside another.
         NoEffectError: the reduction was asked for and changed nothing.
     """
@@ -83,296 +54,152 @@ def reduce(model: Any, reduction: Reduction | Choose) -> Iterator[Run]:
         raise InputError(
             f"reduce() takes a Reduction such as foveate.AIM(keep=0.25), got {reduction!r}"
         )
+    model = unwrapped(model)
     refuse_compiled(model)
-    reducer = Reducer(model, family_of(model), reduction)
+    target = Target.of(model, family_of(model))
+    reducer = Reducer(target, reduction, everywhere=everywhere)
     with reducer.installed():
         yield reducer.run
-    reducer.check_thread()
 
 
-_active: set[tuple[int, int]] = set()  # (thread, model) pairs inside a reduce()
+def unwrapped(model: Any) -> Any:
+    """The transformers model inside of what PEFT or DDP wrapped around it.
+
+    Raises:
+        UnsupportedError: DataParallel, which runs copies of the model.
+    """
+    if isinstance(model, DataParallel):
+        raise UnsupportedError(
+            "DataParallel runs copies of the model, which a reduce() does not hold for; works: "
+            "DistributedDataParallel, accelerate's device_map, the model itself"
+        )
+    if isinstance(model, DistributedDataParallel):
+        return unwrapped(model.module)
+    base = getattr(model, "get_base_model", None)
+    return model if base is None else unwrapped(base())
+
+
+class Hook:
+    """One hook of a reduction; it acts in the context that the reduction holds for, else `outside` does."""
+
+    def __init__(
+        self, scope: Scope, action: Callable[..., Any], outside: Callable[..., Any] | None = None
+    ) -> None:
+        self.scope, self.action, self.outside = scope, action, outside
+
+    def __call__(self, module: nn.Module, *values: Any) -> Any:
+        if self.scope.holds_here():
+            return self.action(*values)
+        return None if self.outside is None else self.outside(*values)
+
+    def __reduce_ex__(self, protocol: Any) -> Never:
+        """Not to be copied: a copy of the model would be reduced, by hooks of another.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            "a model inside a reduce() cannot be copied or pickled; do so before or after it"
+        )
 
 
 class Reducer:
-    """The hooks of one reduction on one model; they act on the thread that entered the `with`."""
+    """The hooks of one reduction on one model."""
 
-    def __init__(self, model: Any, family: Family, reduction: Reduction | Choose) -> None:
-        self.model, self.core = model, model.model
-        self.family = family
-        self.llm = family.language_model(self.core)
-        self.config = self.llm.config
-        self.choose = None if isinstance(reduction, Reduction) else reduction
-        self._take_up(reduction if isinstance(reduction, Reduction) else Reduction())
-        self.parameters = tuple(inspect.signature(self.core.forward).parameters)
-        self.thread = threading.get_ident()
-        self.strangers = 0  # forwards on other threads, inside no reduce() of their own
-        self.run = Run()
-        self.reports: WeakKeyDictionary[Any, Report] = WeakKeyDictionary()  # by cache
-        self.prefill: Prefill | None = None
-        self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
-        self.encodings: dict[str, Any] = {}  # of the prompt, by modality
-        self.masks: dict[str, Tensor] = {}  # of their placeholders
-        self.padding: Any = None  # the prompt's attention mask
-        self.block: Tensor | None = None  # inside which attention runs both ways
-        self.encoder = EncoderWatch(family, self.core, self.reduction.before)
-        self.encoding = False  # whether one is under way: the LLM may then be reading the question
-        self.started = 0.0
-
-    @property
-    def is_off(self) -> bool:
-        """Whether no prompt will be reduced."""
-        return self.choose is None and self.reduction.is_off
-
-    def _take_up(self, reduction: Reduction) -> None:
-        inside, depth = reduction.inside, len(self.llm.layers)
-        self.reduction = reduction
-        self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
+    def __init__(
+        self, target: Target, reduction: Reduction | Choose, *, everywhere: bool
+    ) -> None:
+        self.target, self.run = target, Run()
+        self.scope = Scope(target.model, everywhere=everywhere)
+        choose = None if isinstance(reduction, Reduction) else reduction
+        first = reduction if isinstance(reduction, Reduction) else Reduction()
+        self.forward = Forward(target, first, choose, self.run, Notes())
+        self.under_way: set[int] = set()  # threads with a forward
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Hooks in, then out."""
-        key = (self.thread, id(self.model))
-        if key in _active:
-            raise InputError(
-                "this model is already inside a reduce() on this thread; nest no second one"
-            )
-        layers = self.llm.layers
         with ExitStack() as stack:
-            _active.add(key)
-            stack.callback(_active.discard, key)
-
-            def hook(module: nn.Module, action: Any, *, after: bool = False) -> None:
-                place = module.register_forward_hook if after else module.register_forward_pre_hook
-                stack.callback(place(self._mine(action), with_kwargs=True).remove)
-
-            hook(self.model, self._refuse_labels)
-            hook(self.core, self._see_prompt)
-            hook(self.llm, self._enter_llm)
-            hook(self.llm, self._leave_llm, after=True)
-            stack.enter_context(watch_encoding(self.core, self._see_encoding))
-            for module, action, after in self.encoder.hooks():
-                hook(module, action, after=after)
-            stack.enter_context(self.encoder.watching())
-            for index, layer in enumerate(layers):
-                hook(layer, self._layer_entrance(index))
-                hook(layer, self._layer_exit(index), after=True)
-            scored = [index for index, share in self.schedule.items() if share]
-            if self.choose is not None:
-                scored = range(len(layers))
-            if scored:
-                watchers = {layers[index].self_attn: self._scorer(index) for index in scored}
-                stack.enter_context(watch(self.config, watchers))
+            stack.enter_context(self.scope.entered())
+            stack.enter_context(watch_encoding(self.target.core, self._encode))
+            for module, action, after in self._hooks():
+                hook = action if isinstance(action, Hook) else Hook(self.scope, action)
+                # first of all hooks: whoever else looks sees the same rows, whenever they came
+                if after:
+                    place = partial(module.register_forward_hook, prepend=True)
+                else:
+                    place = partial(module.register_forward_pre_hook, prepend=True)
+                stack.callback(place(hook, with_kwargs=True).remove)
+            forget = Hook(self.scope, lambda *_: self.under_way.discard(threading.get_ident()))
+            handle = self.target.core.register_forward_hook(
+                forget, with_kwargs=True, always_call=True
+            )
+            stack.callback(handle.remove)
+            for config, watchers in self._watchers():
+                stack.enter_context(watch(config, watchers))
+            stack.callback(self._wait)
             yield
 
-    def check_thread(self) -> None:
-        """Tell a user whose generation ran on another thread that nothing was reduced.
+    def _hooks(self) -> Iterator[tuple[nn.Module, Callable[..., Any], bool]]:
+        """Every module with what is done at it, and whether behind its forward."""
+        forward, target = self.forward, self.target
+        yield target.model, forward.enter_model, False
+        yield target.core, Hook(self.scope, self._enter_core, self._enter_core_outside), False
+        yield target.core, lambda args, kwargs, output: forward.leave_core(output), True
+        yield target.llm, forward.enter_llm, False
+        yield target.llm, forward.leave_llm, True
+        yield from forward.encoder.hooks()
+        for index, layer in enumerate(target.llm.layers):
+            yield layer, partial(forward.enter_layer, index), False
+            yield layer, self._leave_layer(index), True
 
-        Raises:
-            NoEffectError: only other threads used the model.
-        """
-        if self.strangers and not self.started and not self.is_off:
-            raise NoEffectError(
-                "the model ran on another thread only, which a reduce() does not touch; "
-                "enter reduce() on the thread that generates"
-            )
+    def _leave_layer(self, index: int) -> Callable[..., Any]:
+        return lambda args, kwargs, output: self.forward.leave_layer(index, output)
 
-    def _mine(self, action: Any) -> Any:
-        def on_own_thread(module: nn.Module, *values: Any) -> Any:
-            thread = threading.get_ident()
-            if thread != self.thread:
-                self.strangers += module is self.llm and (thread, id(self.model)) not in _active
-                return None
-            if self.encoding and module is self.llm:
-                return None
-            return action(*values)
+    def _watchers(self) -> Iterator[tuple[Any, dict[nn.Module, Any]]]:
+        """Configs whose attention is watched, with who looks at which module."""
+        forward, layers = self.forward, self.target.llm.layers
+        scored = [index for index, share in forward.schedule.items() if share]
+        if forward.choose is not None:
+            scored = range(len(layers))
+        if scored:
+            rated = {
+                layers[index].self_attn: self._here(partial(forward.score, index))
+                for index in scored
+            }
+            yield forward.config, rated
+        seen = forward.encoder.attention
+        if seen is not None:
+            yield seen.config, {seen: self._here(forward.encoder.see_attention)}
 
-        return on_own_thread
+    def _here(self, action: Callable[..., None]) -> Callable[..., None]:
+        """Acts only in the context that the reduction holds for."""
+        return lambda *values: action(*values) if self.scope.holds_here() else None
 
-    # --- the prompt -------------------------------------------------------------------------------
+    def _enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.under_way.add(threading.get_ident())
+        self.forward.enter_core(args, kwargs)
 
-    def _refuse_labels(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self.is_off:
-            refuse_labels(kwargs)
+    def _enter_core_outside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if has_pictures(self.target.seams.core.bind(args, kwargs)):
+            self._refuse_outside()
 
-    def _see_encoding(
+    def _encode(
         self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]
     ) -> Any:
-        """Encode, and note the groups of what came out."""
-        began = clock(self.llm)
-        self.encoder.begin()
-        self.encoding = True
-        try:
-            output = encode()
-        finally:
-            self.encoding = False
-        pooled = output.pooler_output
-        groups = self.family.groups(self.core, modality, arguments, pooled)
-        known = self.encoder.known(modality, arguments, groups)
-        grids = []
-        if "grid" in self.encoder.needs:
-            grids = self.family.grids(self.core, modality, arguments, groups)
-        note = Encoded(
-            pooled, groups, self.encoder.patches, known, grids, self.encoder.flops,
-            clock(self.llm) - began, getattr(output, CHARGE, 0),
-        )  # fmt: skip
-        setattr(output, NOTE, note)
-        self.encodings[modality] = output
-        return output
+        if self.scope.holds_here():
+            return self.forward.see_encoding(modality, encode, arguments)
+        self._refuse_outside()
+        return encode()
 
-    def _see_prompt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.started = clock(self.llm)
-        self.prefill = self.layer_masks = None
-        kwargs = {**dict(zip(self.parameters, args, strict=False)), **kwargs}
-        self.encodings = dict(kwargs.get("mm_encoder_outputs") or {})
-        placeholders = self.family.placeholders(self.core.config)
-        self.masks = placeholder_masks(placeholders, kwargs)
-        if not self.masks and not self.is_off:
-            refuse_missing_pixels(placeholders, kwargs)
-        if self.masks and held_by(kwargs.get("past_key_values")) is not None:
-            refuse_prefix(kwargs["past_key_values"])  # off, too: stock masks would be wrong
-        self.padding, self.block = kwargs.get("attention_mask"), self.family.blocks(kwargs)
+    def _refuse_outside(self) -> None:
+        """Refuse pictures from a context without a reduction, if this one would change something."""
+        if scope_of(self.scope.model) is None and not self.forward.is_off:
+            self.run.lapse("a prompt with pictures came from outside and was refused")
+            refuse_outside()
 
-    # --- the LLM's entrance -----------------------------------------------------------------------
-
-    def _enter_llm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        cache = kwargs.get("past_key_values")
-        if self.encodings:
-            visual, seconds = gather_encodings(self.masks, self.encodings)
-            self.prefill = Prefill(visual, self.config, seconds)
-            return args, self._enter_prefill(self.prefill, dict(kwargs))
-        held = held_by(cache)
-        if held is None:
-            return None
-        given, self.layer_masks = enter_continuation(held, self.config, self.padding, kwargs)
-        return args, given
-
-    def _enter_prefill(self, prefill: Prefill, kwargs: dict[str, Any]) -> dict[str, Any]:
-        embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
-        valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
-        if isinstance(self.padding, Tensor) and self.padding.dim() == 2:
-            # behind a cached prefix the mask is longer than what is new
-            valid = self.padding[:, -embeds.shape[1] :].bool()
-        if self.choose is not None:
-            self._take_up(chosen(self.choose, prefill.visual, valid))
-        if not self.reduction.is_off:
-            refuse(self.llm, self.padding, cache)
-        place = kwargs.get("position_ids")
-        if place is None or place.dim() != 2:
-            place = torch.arange(embeds.shape[1], device=embeds.device)[None]
-        sight = Sight(place.expand(embeds.shape[:2]), self.block)
-        prefill.begin(valid, sight, clock(self.llm))
-        before, spliced = self.reduction.before, None
-        if before is not None and not before.is_off:
-            spliced = splice(embeds, prefill.visual, before, valid, self._project)
-            self._take_out(prefill, spliced, kwargs)
-        if not self.reduction.is_off:
-            prefill.carry(self.family.deepstack(kwargs), spliced)
-        if cache is None and wants_cache(kwargs, self.config):
-            kwargs["past_key_values"] = cache = DynamicCache(config=self.config)
-        prefill.cache = cache
-        prefill.enter_llm(kwargs["inputs_embeds"], clock(self.llm))
-        return kwargs
-
-    def _take_out(self, prefill: Prefill, spliced: Spliced, kwargs: dict[str, Any]) -> None:
-        """Take merged rows out of what the LLM gets."""
-        index = prefill.compressed(spliced)
-        positions = kwargs.get("position_ids")
-        if self.family.grid_positions and positions is not None:
-            # the places on the grid alone: a fourth row only tells packed sequences apart
-            positions = positions if positions.dim() == 2 else positions[-3:]
-        else:
-            positions = prefill.sight.place
-            prefill.offset = (~spliced.stays & prefill.prompt.valid).sum(1)
-        kwargs["position_ids"] = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
-        kwargs["inputs_embeds"] = gather_rows(spliced.embeds, index)
-        kwargs["attention_mask"] = prefill.rows.mask
-        refuse_unmasked(self.config, prefill.rows.mask)
-
-    def _project(self, features: Tensor) -> Tensor:
-        return self.family.projector(self.core)(features)
-
-    # --- the layers -------------------------------------------------------------------------------
-
-    def _layer_entrance(self, index: int) -> Any:
-        def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if self.prefill is not None:
-                states = args[0] if args else kwargs["hidden_states"]
-                return args, {**kwargs, **self.prefill.enter_layer(index, states, kwargs)}
-            if self.layer_masks is not None:
-                return args, {**kwargs, "attention_mask": self.layer_masks[index]}
-            return None
-
-        return enter
-
-    def _scorer(self, index: int) -> Any:
-        def score(query: Tensor, key: Tensor, scaling: float | None) -> None:
-            prefill, pruner = self.prefill, self.reduction.inside
-            if prefill is None or pruner is None or not self.schedule.get(index):
-                return
-            began = clock(self.llm)
-            with torch.no_grad():
-                prefill.score(pruner, query, key, scaling)
-            prefill.seconds["score"] += clock(self.llm) - began
-
-        return score
-
-    def _layer_exit(self, index: int) -> Any:
-        def leave(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            prefill = self.prefill
-            if prefill is None:
-                return None
-            before = output[0] if isinstance(output, tuple) else output
-            states = prefill.leave_layer(index, before)
-            if index in self.schedule:
-                states = self._prune(prefill, index, states)
-            if states is before:
-                return None
-            return (states, *output[1:]) if isinstance(output, tuple) else states
-
-        return leave
-
-    def _prune(self, prefill: Prefill, index: int, states: Tensor) -> Tensor:
-        rows = prefill.rows
-        counts = [kept_after(self.schedule[index], n) for n in prefill.to_llm]
-        kept = torch.zeros_like(rows.visual)
-        if any(counts):
-            kept = top_rows(prefill.scores, rows.visual, counts)
-        chosen = prefill.prune(index, kept)
-        return states if chosen is None else gather_rows(states, chosen)
-
-    # --- the LLM's exit ---------------------------------------------------------------------------
-
-    def _leave_llm(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        now = clock(self.llm)
-        if self.prefill is None:
-            cache = kwargs.get("past_key_values")
-            if cache is not None and cache in self.reports:
-                self.reports[cache].seconds["decode"] += now - self.started
-            self.layer_masks = None
-            return
-        prefill, self.prefill, self.encodings = self.prefill, None, {}
-        report = prefill.report(now)
-        if not report.fired and not self.reduction.is_off:
-            raise NoEffectError(
-                f"{self.reduction} changed nothing: {sum(report.visual_tokens_in)} visual tokens came in "
-                "and every layer computed all of them"
-            )
-        self.run.reports.append(report)
-        if prefill.cache is not None:
-            self.reports[prefill.cache] = report
-            if report.fired:
-                mark_reduced(prefill.cache, prefill.held())
-
-
-def wants_cache(kwargs: dict[str, Any], config: Any) -> bool:
-    """Whether the LLM would make itself a cache."""
-    asked = kwargs.get("use_cache")
-    return bool(getattr(config, "use_cache", False) if asked is None else asked)
-
-
-def clock(module: nn.Module) -> float:
-    """Seconds now, after all work queued on the module's device."""
-    device = next(module.parameters()).device
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    def _wait(self) -> None:
+        """Let prefills of other threads end: without hooks they would go on, wrong."""
+        alive = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        while self.under_way & alive:
+            time.sleep(0.001)

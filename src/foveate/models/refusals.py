@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from foveate.errors import UnsupportedError
 from foveate.models.attention import PREFIX
+
+PACKED = ("cu_seq_lens", "cu_seqlens", "seq_idx")  # what tells flash attention where documents end
 
 
 def refuse_compiled(model: Any) -> None:
@@ -25,13 +28,13 @@ def refuse_compiled(model: Any) -> None:
         )
 
 
-def refuse_labels(inputs: Mapping[str, Any]) -> None:
+def refuse_labels(call: Mapping[str, Any]) -> None:
     """Refuse labels.
 
     Raises:
         UnsupportedError: the forward was given some.
     """
-    if inputs.get("labels") is not None:
+    if call.get("labels") is not None:
         raise UnsupportedError(
             "labels do not match reduced logits; compute the loss from logits and report.merged_into"
         )
@@ -61,28 +64,95 @@ def refuse_prefix(cache: Any) -> None:
     """
     if cache is not None and cache.get_seq_length():
         raise UnsupportedError(
-            "a picture after a cached prefix cannot be reduced; start with an empty cache"
+            "a picture after a cached prefix cannot be reduced; start with an empty cache, and leave out "
+            "prefill_chunk_size, which fills it piece by piece"
         )
 
 
-def refuse(llm: Any, mask: Any, cache: Any) -> None:
-    """Refuse what a reduced prefill cannot honour.
+def refuse_static(cache: Any) -> None:
+    """Refuse a cache of fixed length.
 
     Raises:
-        UnsupportedError: a prepared mask, a static cache, gradient checkpointing, or visual tokens behind
-            a filled cache.
+        UnsupportedError: it reserves one.
     """
     if cache is not None and getattr(cache, "is_compileable", False):
         raise UnsupportedError(
             f"{type(cache).__name__} reserves equal lengths in every layer; works: DynamicCache"
         )
+
+
+def refuse_prepared_mask(mask: Any) -> None:
+    """Refuse an attention mask that was made for layers.
+
+    Raises:
+        UnsupportedError: it is none of (B, N).
+    """
     if isinstance(mask, dict) or (mask is not None and mask.dim() != 2):
         raise UnsupportedError(
             "a reduction needs a 2D attention mask (B, N) or none; got a prepared one"
         )
-    refuse_prefix(cache)
+
+
+def refuse_checkpointing(llm: Any) -> None:
+    """Refuse gradient checkpointing.
+
+    Raises:
+        UnsupportedError: it is on.
+    """
     if llm.training and getattr(llm, "gradient_checkpointing", False):
         raise UnsupportedError(
             "gradient checkpointing runs layers twice, which a reduction does not follow; switch it off "
             "with model.gradient_checkpointing_disable()"
+        )
+
+
+def refuse_packed(call: Mapping[str, Any], padding: Tensor | None) -> None:
+    """Refuse rows that are several documents one behind the other.
+
+    Args:
+        call: arguments of the core's forward; positions (B, N), or on a grid (3 or 4, B, N).
+        padding: (B, N), 0 at padding; None for none.
+
+    Raises:
+        UnsupportedError: positions start anew within a row, or the ends of documents are given.
+    """
+    positions = call.get("position_ids")
+    packed = any(
+        value is not None for name, value in call.items() if name.lower().startswith(PACKED)
+    )
+    if isinstance(positions, Tensor):
+        grid = positions.dim() == 3 and len(positions) == 3  # on it, text alone moves on each time
+        places = positions[0] if positions.dim() == 3 else positions
+        valid = torch.ones_like(places, dtype=torch.bool)
+        if padding is not None and padding.shape[1] == places.shape[1]:
+            valid = padding.bool().to(places.device).expand(len(padding), -1)
+            places = places.expand_as(valid)
+        for row, real in zip(places, valid, strict=True):
+            packed = packed or bool((row[real].diff() < (0 if grid else 1)).any())
+    if packed:
+        raise UnsupportedError(
+            "a row that is several documents packed one behind the other (positions that start anew, "
+            "cu_seq_lens) cannot be reduced; give each document a row of its own, padded"
+        )
+
+
+def refuse_masked_pictures(
+    masks: Mapping[str, Tensor], padding: Tensor | None
+) -> None:
+    """Refuse visual tokens that the attention mask hides: merging would show them.
+
+    Args:
+        masks: (B, N), places of visual tokens, by modality.
+        padding: (B, N), 0 at what is hidden; None for none.
+
+    Raises:
+        UnsupportedError: some are hidden.
+    """
+    if padding is None:
+        return
+    hidden = sum(int((mask & ~padding.bool().to(mask.device)).sum()) for mask in masks.values())
+    if hidden:
+        raise UnsupportedError(
+            f"{hidden} visual tokens are hidden by the attention mask, and merging would show them; take "
+            "the picture out of the prompt, or prune only, as AIM(keep=1.0, prune=...) does"
         )

@@ -65,7 +65,7 @@ class Rows:
 
 def gather_rows(states: Tensor, index: Int[Tensor, "B M"]) -> Tensor:
     """Rows `index` of (..., B or 1, N, D) states: (..., B, M, D)."""
-    lead, width = states.shape[:-3], states.shape[-1]
+    lead, width, index = states.shape[:-3], states.shape[-1], index.to(states.device)
     states = states.expand(*lead, index.shape[0], *states.shape[-2:])
     return states.gather(-2, index[..., None].expand(*lead, *index.shape, width))
 

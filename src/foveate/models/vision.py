@@ -6,8 +6,8 @@ time, and the keys. The family carries both to the visual tokens, as it carries 
 shuffled or packed alike.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foveate.errors import UnsupportedError
-from foveate.models.attention import watch
 from foveate.models.family import Family
 from foveate.reduction import Compressor
 
@@ -24,8 +23,8 @@ ATTENTION = ("self_attn", "attention", "attn")  # what a layer may call it
 CLASS_TOKEN = ("clip_vision_model", "internvl_vision")  # towers whose first row is [CLS]
 
 
-class EncoderWatch:
-    """Watches one model's encoder for a method before the LLM.
+class EncoderWatch(threading.local):
+    """Watches one model's encoder for a method before the LLM; what is under way is each thread's own.
 
     Attributes:
         patches: tensors at the encoder of the encoding under way, for a method that works there.
@@ -41,23 +40,20 @@ class EncoderWatch:
         self.seen: list[tuple[Tensor, Tensor, float | None]] = []
         self.flops = 0
 
+    @property
+    def attention(self) -> Any:
+        """The attention module whose queries and keys are to be seen, None if the method needs none."""
+        if self.at_encoder or not self.needs & {"attention", "keys"}:
+            return None
+        layer = self.family.vision_layer(self.core)
+        return next(getattr(layer, name) for name in ATTENTION if hasattr(layer, name))
+
     def hooks(self) -> Iterator[tuple[nn.Module, Any, bool]]:
         """For a method at the encoder: (module, hook, whether it comes after the forward)."""
         if self.at_encoder:
             yield self.family.projector(self.core), self._see_patches, False
         if self.at_encoder and "keys" in self.needs:
             yield self.family.encoder_keys(self.core), self._see_keys, True
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """While open, queries and keys of the layer are seen, if the method needs them."""
-        if self.at_encoder or not self.needs & {"attention", "keys"}:
-            yield
-            return
-        layer = self.family.vision_layer(self.core)
-        module = next(getattr(layer, name) for name in ATTENTION if hasattr(layer, name))
-        with watch(module.config, {module: self._see_attention}):
-            yield
 
     def begin(self) -> None:
         """Another encoding starts."""
@@ -113,7 +109,8 @@ class EncoderWatch:
     def _see_keys(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         self.patches["keys"] = output
 
-    def _see_attention(self, query: Tensor, key: Tensor, scaling: float | None) -> None:
+    def see_attention(self, query: Tensor, key: Tensor, scaling: float | None) -> None:
+        """Queries and keys (I, H, P, d) of the watched layer."""
         self.seen.append((query.detach(), key.detach(), scaling))
 
 

@@ -1,0 +1,77 @@
+"""`logits_to_keep` names rows of the prompt; a reduced prompt has them at other places."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from foveate.errors import UnsupportedError
+from foveate.models.rows import Rows, gather_rows
+
+
+@dataclass
+class AskedRows:
+    """Rows whose logits are asked for.
+
+    Attributes:
+        rows: (K,), of the prompt.
+        of_head: what the model's head is told instead: all K rows that it is handed.
+        last_rows: the rows that the last layer computed, once it has.
+    """
+
+    rows: Int[Tensor, " K"]
+    of_head: Any
+    last_rows: Rows | None = None
+
+    @classmethod
+    def of(
+        cls, call: Mapping[str, Any], visual: Mapping[str, Bool[Tensor, "B N"]]
+    ) -> "AskedRows | None":
+        """What a call of the whole model asks for; None where the last rows stay the last.
+
+        Args:
+            call: its arguments.
+            visual: places of the prompt's visual tokens, by modality.
+
+        Raises:
+            UnsupportedError: rows that a reduction may take out, or that are padding or masked.
+        """
+        asked = call.get("logits_to_keep")
+        if not visual or asked is None or (isinstance(asked, int) and asked == 0):
+            return None
+        text = ~torch.stack(list(visual.values())).any(0)
+        padding = call.get("attention_mask")
+        if isinstance(padding, Tensor) and padding.shape == text.shape:
+            text = text & padding.bool().to(text.device)
+        count = text.shape[1]
+        if isinstance(asked, int):
+            rows = torch.arange(max(count - asked, 0), count, device=text.device)
+        elif isinstance(asked, Tensor) and asked.dim() == 1 and asked.dtype != torch.bool:
+            rows = asked.to(text.device) % count
+        else:
+            raise UnsupportedError(
+                f"logits_to_keep must be a count or a 1-D tensor of rows inside a reduce(), got {asked!r}"
+            )
+        missing = rows[~text[:, rows].all(0)].tolist()
+        if missing:
+            raise UnsupportedError(
+                f"logits_to_keep asks for rows {missing[:8]} of the prompt, which are visual tokens, "
+                "padding or masked in some sample and may be gone; ask for rows of text, or for none and "
+                "take them from the reduced logits"
+            )
+        if isinstance(asked, int):
+            return None
+        return cls(rows, torch.arange(len(rows), device=asked.device))
+
+    def pick(self, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B K D"]:
+        """The states of the asked rows."""
+        assert self.last_rows is not None
+        origin, valid = self.last_rows.origin, self.last_rows.valid
+        count = int(max(origin.max(), self.rows.max())) + 1
+        place = torch.zeros(len(origin), count + 1, dtype=torch.long, device=origin.device)
+        here = torch.arange(origin.shape[1], device=origin.device).expand_as(origin)
+        place.scatter_(1, origin.where(valid, count), here)
+        return gather_rows(states, place[:, self.rows])

@@ -1,0 +1,377 @@
+"""What a reduction does at each hook of a model, from the pictures' encoding to the report."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from foveate.errors import NoEffectError, UnsupportedError
+from foveate.models.asked_rows import AskedRows
+from foveate.models.attention import keep_watching
+from foveate.models.choice import Choose, chosen
+from foveate.models.continuation import enter_continuation
+from foveate.models.encoding import CHARGE, Encoded, Notes
+from foveate.models.family import Family
+from foveate.models.held import held_by, mark_reduced
+from foveate.models.masks import Sight
+from foveate.models.prefill import Prefill, clock
+from foveate.models.prompt import gather_encodings, placeholder_masks, refuse_missing_pixels
+from foveate.models.refusals import (
+    refuse_checkpointing,
+    refuse_labels,
+    refuse_masked_pictures,
+    refuse_packed,
+    refuse_prefix,
+    refuse_prepared_mask,
+    refuse_static,
+    refuse_unmasked,
+)
+from foveate.models.rows import gather_rows, top_rows
+from foveate.models.run import Run
+from foveate.models.seams import Seams, cache_in, versions
+from foveate.models.splice import Spliced, splice
+from foveate.models.vision import EncoderWatch
+from foveate.prune.schedule import Schedule, kept_after
+from foveate.reduction import Reduction, Report
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model that is reduced, and how its parts are found.
+
+    Attributes:
+        model: the whole model.
+        core: without its head.
+        llm: the LLM, whose `layers` are its decoder layers.
+        family: what is known of its family.
+        seams: the signatures of these.
+    """
+
+    model: Any
+    core: Any
+    llm: Any
+    family: Family
+    seams: Seams
+
+    @classmethod
+    def of(cls, model: Any, family: Family) -> "Target":
+        """The parts of a model.
+
+        Raises:
+            UnsupportedError: one of them is not as expected.
+        """
+        core = model.model
+        llm = family.language_model(core)
+        return cls(model, core, llm, family, Seams.of(model, core, llm))
+
+
+class Forward(threading.local):
+    """State of the forward that is under way. Every thread has its own: `threading.local` sees to that."""
+
+    def __init__(
+        self, target: Target, reduction: Reduction, choose: Choose | None, run: Run, notes: Notes
+    ) -> None:
+        self.target, self.choose, self.run, self.notes = target, choose, run, notes
+        self.model_config, self.config = target.core.config, target.llm.config
+        self._take_up(reduction)
+        self.encoder = EncoderWatch(target.family, target.core, reduction.before)
+        attention = self.encoder.attention
+        self.watched = [self.config] if attention is None else [self.config, attention.config]
+        self.encodes = False  # whether it does: the LLM may then be reading the question
+        self.asked: AskedRows | None = None  # rows of the prompt whose logits are asked for
+        self._clear()
+
+    def _clear(self) -> None:
+        self.prefill: Prefill | None = None
+        self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
+        self.encodings: dict[str, Any] = {}  # of the prompt, by modality
+        self.masks: dict[str, Tensor] = {}  # of their placeholders
+        self.padding: Any = None  # the prompt's attention mask
+        self.block: Tensor | None = None  # inside which attention runs both ways
+        self.report: Report | None = None  # whose decode seconds this forward adds to
+        self.started = 0.0
+
+    def _take_up(self, reduction: Reduction) -> None:
+        inside, depth = reduction.inside, len(self.target.llm.layers)
+        self.reduction = reduction
+        self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether no prompt will be reduced."""
+        return self.choose is None and self.reduction.is_off
+
+    # --- the prompt -------------------------------------------------------------------------------
+
+    def see_encoding(
+        self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]
+    ) -> Any:
+        """Encode, and note the groups of what came out."""
+        device = next(value.device for value in arguments.values() if isinstance(value, Tensor))
+        began = clock(device)
+        self.encoder.begin()
+        self.encodes = True
+        try:
+            output = encode()
+        finally:
+            self.encodes = False
+        pooled = getattr(output, "pooler_output", None)
+        if pooled is None:  # asked for as a bare tuple, which no forward takes
+            return output
+        family, core = self.target.family, self.target.core
+        groups = family.groups(core, modality, arguments, pooled)
+        known = self.encoder.known(modality, arguments, groups)
+        grids = []
+        if "grid" in self.encoder.needs:
+            grids = family.grids(core, modality, arguments, groups)
+        note = Encoded(
+            groups, self.encoder.patches, known, grids, self.encoder.flops,
+            clock(device) - began, getattr(output, CHARGE, 0),
+        )  # fmt: skip
+        self.notes.add(modality, pooled, note)
+        self.encodings[modality] = output
+        return output
+
+    def enter_model(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The whole model is called: see what is asked of its head."""
+        call = self.target.seams.head.bind(args, kwargs)
+        self.asked = None
+        if self.is_off:
+            return None
+        refuse_labels(call)
+        placeholders = self.target.family.placeholders(self.model_config)
+        self.asked = AskedRows.of(call, placeholder_masks(placeholders, call, refuse_embeds=not self.is_off))
+        if self.asked is None:
+            return None
+        return self.target.seams.head.rebind(args, kwargs, {"logits_to_keep": self.asked.of_head})
+
+    def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The prompt, or what goes on from it, is seen."""
+        self._clear()
+        call = self.target.seams.core.bind(args, kwargs)
+        device = next((v.device for v in call.values() if isinstance(v, Tensor)), None)
+        self.started = clock(device)
+        for config in self.watched:
+            keep_watching(config)
+        self.encodings = dict(call.get("mm_encoder_outputs") or {})
+        placeholders = self.target.family.placeholders(self.model_config)
+        self.masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+        cache = cache_in(call)
+        if self.masks and held_by(cache) is not None:
+            refuse_prefix(cache)  # off, too: stock masks would be wrong
+        self.padding, self.block = call.get("attention_mask"), self.target.family.blocks(call)
+        if not self.masks:
+            if not self.is_off:
+                refuse_missing_pixels(placeholders, call, cache)
+            if cache is None or not cache.get_seq_length():
+                self.run.lapse("the last prompt had no picture")
+            return
+        if not self.is_off:
+            self._refuse(call, cache)
+
+    def _refuse(self, call: Mapping[str, Any], cache: Any) -> None:
+        """Refuse, before anything is computed, what a reduced prefill cannot honour."""
+        refuse_prepared_mask(self.padding)
+        refuse_packed(call, self.padding)
+        refuse_static(cache)
+        refuse_prefix(cache)
+        refuse_checkpointing(self.target.llm)
+        before = self.reduction.before
+        if self.choose is not None or (before is not None and not before.is_off):
+            refuse_masked_pictures(self.masks, self.padding)
+
+    # --- the LLM's entrance -----------------------------------------------------------------------
+
+    def enter_llm(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Swap the visual tokens of a prompt, or prepare the masks of what goes on from one."""
+        if self.encodes:
+            return None
+        llm = self.target.seams.llm
+        call = llm.bind(args, kwargs)
+        cache = cache_in(call)
+        if self.encodings and self.masks:
+            found = gather_encodings(self.masks, self.encodings, self.notes)
+            if found is None:
+                return self._pass_unknown_features()
+            self.prefill = Prefill(found[0], self.config, found[1])
+            return llm.rebind(args, kwargs, self._enter_prefill(self.prefill, call, cache))
+        held = held_by(cache)
+        if held is None:
+            self.report = None if cache is None else self.run.of_cache(cache)
+            return None
+        self.report = self.run.of_cache(cache)
+        given, self.layer_masks = enter_continuation(held, self.config, self.padding, call, cache)
+        return llm.rebind(args, kwargs, given)
+
+    def _pass_unknown_features(self) -> None:
+        """Features of which nothing is known: fine where nothing is to be done.
+
+        Raises:
+            UnsupportedError: they were to be reduced.
+        """
+        if not self.is_off:
+            raise UnsupportedError(
+                "pictures must be encoded, whole, inside reduce(): pass pixels, not features, and no "
+                "prefill_chunk_size, which cuts them"
+            )
+        self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")
+
+    def _enter_prefill(
+        self, prefill: Prefill, call: dict[str, Any], cache: Any
+    ) -> dict[str, Any]:
+        """Returns what is changed among the LLM's arguments."""
+        embeds = call["inputs_embeds"]
+        valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
+        if isinstance(self.padding, Tensor) and self.padding.dim() == 2:
+            # behind a cached prefix the mask is longer than what is new
+            valid = self.padding[:, -embeds.shape[1] :].bool().to(embeds.device)
+        if self.choose is not None:
+            self._take_up(chosen(self.choose, prefill.visual, valid))
+        if not self.reduction.is_off:
+            refuse_static(cache)
+            refuse_prefix(cache)
+        place = call.get("position_ids")
+        if place is None or place.dim() != 2:
+            place = torch.arange(embeds.shape[1], device=embeds.device)[None]
+        sight = Sight(place.expand(embeds.shape[:2]), self.block)
+        prefill.begin(valid, sight, clock(embeds.device))
+        before, spliced, changed = self.reduction.before, None, {}
+        if before is not None and not before.is_off:
+            spliced = splice(embeds, prefill.visual, before, valid, self._project)
+            changed = self._take_out(prefill, spliced, call, cache)
+        if not self.reduction.is_off:
+            given = dict(call)
+            prefill.carry(self.target.family.deepstack(given), spliced)
+            changed |= {
+                name: given.get(name) for name in call if given.get(name) is not call[name]
+            }
+        if cache is None and wants_cache(call, self.config):
+            cache = DynamicCache(config=self.config)
+            changed[self.target.seams.llm.cache_name(call) or ""] = cache
+        prefill.cache = cache
+        embeds = changed.get("inputs_embeds", embeds)
+        prefill.enter_llm(embeds, clock(embeds.device))
+        return changed
+
+    def _take_out(
+        self, prefill: Prefill, spliced: Spliced, call: Mapping[str, Any], cache: Any
+    ) -> dict[str, Any]:
+        """Take merged rows out of what the LLM gets."""
+        index = prefill.compressed(spliced)
+        rows, positions = prefill.rows, call.get("position_ids")
+        if self.target.family.grid_positions and positions is not None:
+            # the places on the grid alone: a fourth row only tells packed sequences apart
+            positions = positions if positions.dim() == 2 else positions[-3:]
+        else:
+            positions = prefill.sight.place
+            prefill.offset = (~spliced.stays & prefill.prompt.valid).sum(1)
+        positions = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
+        refuse_unmasked(self.config, rows.mask)
+        mask = rows.mask
+        if cache is None and mask is None and bool((positions.diff(dim=-1) != 1).any()):
+            # without a cache and a mask transformers takes a gap for the seam of two documents
+            mask = rows.valid
+        return {
+            "position_ids": positions,
+            "inputs_embeds": gather_rows(spliced.embeds, index),
+            "attention_mask": mask,
+        }
+
+    def _project(self, features: Tensor) -> Tensor:
+        return self.target.family.projector(self.target.core)(features)
+
+    # --- the layers -------------------------------------------------------------------------------
+
+    def enter_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Hand a layer the masks and positions of the rows that it computes."""
+        if self.encodes or (self.prefill is None and self.layer_masks is None):
+            return None
+        layer = self.target.seams.layers[index]
+        if self.prefill is None:
+            masks: Any = self.layer_masks
+            return layer.rebind(args, kwargs, {layer.mask or "": masks[index]})
+        changed = self.prefill.enter_layer(index, layer, layer.bind(args, kwargs))
+        return layer.rebind(args, kwargs, changed)
+
+    def score(self, index: int, query: Tensor, key: Tensor, scaling: float | None) -> None:
+        """Let the method inside the LLM rate the rows of a layer."""
+        prefill, pruner = self.prefill, self.reduction.inside
+        if self.encodes or prefill is None or pruner is None or not self.schedule.get(index):
+            return
+        began = clock(query.device)
+        with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+            prefill.score(pruner, query, key, scaling)
+        prefill.seconds["score"] += clock(query.device) - began
+
+    def leave_layer(self, index: int, output: Any) -> Any:
+        """Add what rows carry along, and drop the rows that are pruned behind this layer."""
+        prefill = self.prefill
+        if self.encodes or prefill is None:
+            return None
+        before = output[0] if isinstance(output, tuple) else output
+        states = prefill.leave_layer(index, before)
+        if index in self.schedule:
+            states = self._prune(prefill, index, states)
+        if states is before:
+            return None
+        return (states, *output[1:]) if isinstance(output, tuple) else states
+
+    def _prune(self, prefill: Prefill, index: int, states: Tensor) -> Tensor:
+        rows = prefill.rows
+        counts = [kept_after(self.schedule[index], n) for n in prefill.to_llm]
+        kept = torch.zeros_like(rows.visual)
+        if any(counts):
+            if prefill.scores is None:
+                raise UnsupportedError(
+                    f"the attention of layer {index} does not go through transformers' "
+                    f"AttentionInterface, so its rows cannot be rated; {versions()}"
+                )
+            kept = top_rows(prefill.scores, rows.visual, counts)
+        chosen = prefill.prune(index, kept)
+        return states if chosen is None else gather_rows(states, chosen)
+
+    # --- the LLM's exit ---------------------------------------------------------------------------
+
+    def leave_llm(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Report, and make the cache know what it holds."""
+        if self.encodes:
+            return
+        prefill = self.prefill
+        if prefill is None:
+            if self.report is not None:
+                self.report.seconds["decode"] += clock(output[0].device) - self.started
+            self.layer_masks = None
+            return
+        self.prefill, self.encodings = None, {}
+        prefill.check(len(self.target.llm.layers), cache_in(output))
+        report = prefill.report(clock(output[0].device))
+        if not report.fired and not self.reduction.is_off:
+            raise NoEffectError(
+                f"{self.reduction} changed nothing: {sum(report.visual_tokens_in)} visual tokens came in "
+                "and every layer computed all of them"
+            )
+        self.run.add(report, prefill.cache)
+        if prefill.cache is not None and report.fired:
+            mark_reduced(prefill.cache, prefill.held())
+        if self.asked is not None:
+            self.asked.last_rows = prefill.rows
+
+    def leave_core(self, output: Any) -> Any:
+        """Hand the head the rows whose logits are asked for."""
+        if self.asked is None or self.asked.last_rows is None:
+            return None
+        states, self.asked = self.asked.pick(output[0]), None
+        if isinstance(output, tuple):
+            return (states, *output[1:])
+        output.last_hidden_state = states
+        return output
+
+
+def wants_cache(call: Mapping[str, Any], config: Any) -> bool:
+    """Whether the LLM would make itself a cache."""
+    asked = call.get("use_cache")
+    return bool(getattr(config, "use_cache", False) if asked is None else asked)

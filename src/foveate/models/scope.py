@@ -1,0 +1,87 @@
+"""Whose run is this? A reduction belongs to the context, thread or asyncio task, that opened it.
+
+Contexts are Python's own (`contextvars`): `asyncio.to_thread`, tasks made inside and
+`contextvars.copy_context().run` carry a reduction along; a bare thread or an executor does not. What has no
+reduction of its own and brings pictures to a model inside one is refused at once, for it would run
+unreduced without anybody being told.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+from foveate.errors import InputError, UnsupportedError
+
+OUTSIDE = (
+    "this model is inside a reduce() that another thread or asyncio task opened, so pictures given to it "
+    "here would silently not be reduced; ways out: reduce(..., everywhere=True) for all threads of the "
+    "model, contextvars.copy_context().run(...) to carry the reduction over to a thread, vlm.stream(...) "
+    "for text piece by piece, or a reduce() of its own, with foveate.Reduction() for unreduced"
+)
+
+_of_context: ContextVar[Mapping[int, "Scope"]] = ContextVar(
+    "foveate_scopes", default=MappingProxyType({})
+)
+_everywhere: dict[int, "Scope"] = {}  # by model, for whoever has no scope of its own
+
+
+class Scope:
+    """Where one reduction of one model holds.
+
+    Args:
+        model: that is reduced.
+        everywhere: whether it holds in all threads that open none of their own.
+    """
+
+    def __init__(self, model: Any, *, everywhere: bool = False) -> None:
+        self.model, self.everywhere = id(model), everywhere
+        self.is_open = False
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """From here on it holds in this context, and in those made from it.
+
+        Raises:
+            InputError: this context, or for `everywhere` any, has one for the model already.
+        """
+        scopes = _of_context.get()
+        own = scopes.get(self.model)
+        if (own is not None and own.is_open) or (self.everywhere and self.model in _everywhere):
+            raise InputError(
+                "this model is already inside a reduce() here; nest no second one: leave the first, or "
+                "open the second in a thread or asyncio task of its own"
+            )
+        # a context that is left for good, as a thread pool leaves a generator's, needs no reset
+        _of_context.set(MappingProxyType({**scopes, self.model: self}))
+        if self.everywhere:
+            _everywhere[self.model] = self
+        self.is_open = True
+        try:
+            yield
+        finally:
+            self.is_open = False
+            if self.everywhere:
+                del _everywhere[self.model]
+            left = {model: scope for model, scope in _of_context.get().items() if scope.is_open}
+            _of_context.set(MappingProxyType(left))
+
+    def holds_here(self) -> bool:
+        """Whether a run in this context is this reduction's."""
+        return scope_of(self.model) is self
+
+
+def scope_of(model: int) -> Scope | None:
+    """The scope that a run of a model (its `id`) in this context belongs to."""
+    own = _of_context.get().get(model)
+    return own if own is not None and own.is_open else _everywhere.get(model)
+
+
+def refuse_outside() -> None:
+    """Refuse a run with pictures that no reduction holds for.
+
+    Raises:
+        UnsupportedError: always.
+    """
+    raise UnsupportedError(OUTSIDE)
