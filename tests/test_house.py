@@ -134,6 +134,31 @@ def test_importing_and_listing_do_nothing():
     assert out.stdout.strip() == "False"
 
 
+LISTED = """
+import sys
+from torch import nn
+made, init = [], nn.Module.__init__
+nn.Module.__init__ = lambda self, *args, **kwargs: (made.append(type(self)), init(self))[1]
+{}
+print(made, sorted(name for name in sys.modules if name.startswith("transformers.model")))
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import foveate.testing",
+        "from foveate.models.family import support; support()",
+        "import foveate; [method.build() for method in foveate.methods().values()]",
+    ],
+)
+def test_nothing_is_built_to_list(code):
+    """No module, nor any of transformers' modelling code, whose import takes longer than all else."""
+    command = [sys.executable, "-c", LISTED.format(code)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[] []"
+
+
 def test_planning_needs_no_torch():
     names = [
         module_of(path)

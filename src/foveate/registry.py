@@ -3,7 +3,7 @@
 import ast
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -67,27 +67,37 @@ def discover(*packages: str) -> None:
             importlib.import_module(module.name)
 
 
-def decorated(decorator: str, package: str) -> Iterator[tuple[str, str]]:
-    """(class, module) of every class of a package's modules under a decorator, read off their text.
-
-    Nothing is imported but the package itself.
-    """
-    for file in files(package).iterdir():
-        if not file.name.endswith(".py"):
-            continue
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and any(
-                getattr(getattr(mark, "func", mark), "id", "") == decorator
-                for mark in node.decorator_list
-            ):
-                yield node.name, f"{package}.{file.name.removesuffix('.py')}"
-
-
 @cache
+def decorated(decorator: str, *packages: str) -> dict[str, str]:
+    """The module of every class of some packages under a decorator, by its name, sorted.
+
+    Read off the text of the packages' own modules: none of them is imported.
+    """
+    found = {}
+    for package in packages:
+        for file in files(package).iterdir():
+            if file.name.endswith(".py"):
+                module = f"{package}.{file.name.removesuffix('.py')}"
+                tree = ast.parse(file.read_text(encoding="utf-8"))
+                found |= dict.fromkeys(_classes_under(decorator, tree), module)
+    return dict(sorted(found.items()))
+
+
+def _classes_under(decorator: str, tree: ast.Module) -> list[str]:
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        and any(
+            getattr(getattr(mark, "func", mark), "id", "") == decorator
+            for mark in node.decorator_list
+        )
+    ]
+
+
 def method_classes() -> dict[str, str]:
-    """The module of each method's class, by its name, sorted; without importing torch."""
-    found = [pair for package in PACKAGES for pair in decorated(register.__name__, package)]
-    return dict(sorted(found))
+    """The module of each method's class, by its name; without importing torch."""
+    return decorated(register.__name__, *PACKAGES)
 
 
 def methods() -> dict[str, Method]:

@@ -1,5 +1,6 @@
 """`foveate.load` and `vlm.ask`: a model, its processor, and one call from picture to answer."""
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,7 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
 from foveate.measure.hardware import Machine
-from foveate.models.family import Family, families, family_named, family_of
+from foveate.models.family import Family, family_named, family_of
 from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
 from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
@@ -212,7 +213,7 @@ def load(
         UnsupportedError: a family that foveate cannot reduce; the message lists those it can.
     """
     place = ASSETS / MINI if str(name) == MINI else name
-    families()  # those of our own make themselves known to the Auto classes
+    importlib.import_module("foveate.models.compressed")  # makes itself known to the Auto classes
     where = _device(device)
     chosen = dtype or (torch.float32 if where.type == "cpu" else "auto")
     try:
