@@ -8,14 +8,19 @@ import torch
 from typer.models import OptionInfo
 
 import foveate
-from foveate import cli, cli_cost, cli_measure, cli_plan, defaults
+from foveate import cli, cli_cost, cli_measure, cli_plan, cli_train, defaults
 from foveate.harness.asking import Asker, generate_arguments
+from foveate.measure.analyze.analysis import analyze
+from foveate.measure.probe import calibrate
 from foveate.measure.request import request_cost
+from foveate.measure.run.runner import Amount
+from foveate.measure.vision.encoder import Media
 from foveate.plan.ladder import ladder
 from foveate.plan.planner import plan_batch, plan_frames, plan_reduction
 from foveate.serve.media import read
 from foveate.serve.reduce import fitting
 from foveate.serve.vlm import VLM
+from foveate.train.recipe.settings import Recipe
 from test_cli import run
 
 PICTURE, QUESTION = str(foveate.example("text")), "what is written?"
@@ -136,6 +141,26 @@ def test_defaults_of_methods_and_plans_are_the_same():
     assert default(plan_batch, "machine") == defaults.MACHINE
     # a request is unreduced unless it is told
     assert (default(request_cost, "keep"), default(request_cost, "prune")) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "names"),
+    [
+        (cli_measure.measure, Amount, ("samples", "batch", "timed", "rounds")),
+        (cli_measure.analyze, analyze, ("samples",)),
+        (cli_cost.calibrate, calibrate, ("repeats",)),
+        (
+            cli_train.train,
+            Recipe,
+            ("images", "views", "batch", "accumulate", "bf16", "save_every", "seed"),
+        ),
+        (cli_cost.cost, Media, ("images", "frames", "max_pixels")),
+        (cli_plan.plan, Media, ("images", "frames")),
+    ],
+)
+def test_a_command_has_the_defaults_of_what_it_calls(command, function, names):
+    for name in names:
+        assert default(command, name) == default(function, name), name
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from foveate.defaults import QUERY_TOKENS
 from foveate.errors import InputError, MissingExtraError
 from foveate.plan.frontier import frontier
 from foveate.plan.law import Law
+from foveate.plan.points import Number
 
 FORMATS = (".png", ".pdf", ".svg")
 
 
-def draw(law: Law, path: Path, query_tokens: float | int = QUERY_TOKENS) -> None:
+def draw(law: Law, path: Path, query_tokens: Number = QUERY_TOKENS) -> None:
     """Write the figure of a law and its points.
 
     Args:
@@ -57,7 +58,7 @@ def draw(law: Law, path: Path, query_tokens: float | int = QUERY_TOKENS) -> None
     figure.savefig(path, dpi=150)
 
 
-def _draw_frontier(axes: Any, law: Law, counts: Any, query_tokens: float) -> None:
+def _draw_frontier(axes: Any, law: Law, counts: Any, query_tokens: Number) -> None:
     sizes = law.points.params_b
     budgets = np.geomspace(
         _flops(min(sizes), counts[0], query_tokens),
@@ -77,5 +78,5 @@ def _draw_frontier(axes: Any, law: Law, counts: Any, query_tokens: float) -> Non
     )
 
 
-def _flops(size: float, counts: Any, query_tokens: float) -> Any:
+def _flops(size: float, counts: Any, query_tokens: Number) -> Any:
     return 2e9 * size * (query_tokens + counts)

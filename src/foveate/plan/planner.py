@@ -14,7 +14,7 @@ from foveate.defaults import (
     TASK,
     TEXT_TOKENS,
 )
-from foveate.errors import InputError
+from foveate.errors import BudgetError, InputError
 from foveate.measure.configs import read_config
 from foveate.measure.cost import Convention
 from foveate.measure.hardware import Machine
@@ -139,7 +139,7 @@ def plan_reduction(
         **more: `answer_tokens`, `machine`, `measured`, `analysis` and `itemsize`, as in `plan_batch`.
 
     Raises:
-        InputError: nothing fits; the message gives the cheapest plan and its cost.
+        BudgetError: nothing fits; the message gives the cheapest plan and its cost.
     """
     shown = Media() if media is None else media
     return plan_batch(model, budget, [(shown, text_tokens)], task=decide(task, pixels), **more)
@@ -173,8 +173,8 @@ def plan_batch(
         itemsize: bytes of a number in the KV cache.
 
     Raises:
-        InputError: nothing fits; the message gives the cheapest plan and its cost. An analysis of
-            another depth.
+        BudgetError: nothing fits; the message gives the cheapest plan and its cost.
+        InputError: an analysis of another depth.
     """
     config, asked = config_of(model), Budget.of(budget)
     on = machine_named(machine) if isinstance(machine, str) else machine
@@ -312,8 +312,8 @@ def _most_accurate(
     return best.keep, best.prune, best.accuracy, why
 
 
-def _infeasible(asked: Budget, keep: float, prune: Prune | None, cost: float) -> InputError:
-    return InputError(
+def _infeasible(asked: Budget, keep: float, prune: Prune | None, cost: float) -> BudgetError:
+    return BudgetError(
         f"no plan fits {asked.text(asked.value)}; the cheapest is keep={keep:.4g}, prune={prune} "
         f"at {asked.text(cost)}"
     )
