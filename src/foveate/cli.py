@@ -55,7 +55,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("foveate-demo.png"),
     as_json: Json = False,
 ) -> None:
-    """Ask the built-in model fixed questions, unreduced and under AIM at several budgets."""
+    """Ask the built-in model fixed questions, unreduced and under AIM at several settings."""
     from foveate.serve import demo as demonstration
 
     check_out("--out", out, ".png", ".jpg", ".webp")
@@ -165,7 +165,7 @@ def methods(as_json: Json = False) -> None:
 
 def _demo_table(rows: list[Any]) -> Table:
     table = Table(
-        "question", "budget", "to LLM", "by layer", "FLOPs", "KV", "ms", "answer", "right"
+        "question", "setting", "to LLM", "by layer", "FLOPs", "KV", "ms", "answer", "right"
     )
     last = None
     for row in rows:

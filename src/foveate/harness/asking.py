@@ -111,6 +111,8 @@ class Asker:
         if not isinstance(reduction, str) and (share is not None or knobs):
             raise InputError(f"knobs need a method: reduction=NAME; got {share=} and {knobs}")
         check_of_budget(budget, task, machine)
+        if reduction is not None and not isinstance(reduction, str):
+            reduction = as_reduction(reduction)
         if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise InputError(f"dtype must be one of torch's (bfloat16, float32), got {dtype!r}")
         vlm = load(pretrained, device, None if dtype is None else getattr(torch, dtype))
@@ -155,9 +157,11 @@ class Asker:
         return text, len(written)
 
 
-def _reduction(vlm: VLM, name: Any, share: float | int | None, knobs: dict[str, Any]) -> Reduction:
+def _reduction(
+    vlm: VLM, name: str | Reduction | None, share: float | int | None, knobs: dict[str, Any]
+) -> Reduction:
     if not isinstance(name, str):
-        return Reduction() if name is None else as_reduction(name)
+        return name or Reduction()
     if share is None:
         return create(name, **{key: _knob(value) for key, value in knobs.items()})
     if knobs:
