@@ -28,13 +28,14 @@ ALLOWED = {
     "prune.schedule": {"errors", "keep"},
     "measure.cost": {"errors", "measure"},
     "measure.records": {"errors"},
+    "pictures": {"errors"},
     "measure": NO_TORCH | {"measure.cost", "measure.records"},
     "measure.tasks": {"errors", "registry", "serve", "train", "measure.tasks"},
     "measure.run": LEAVES | {"measure", "measure.tasks", "models", "reduction", "serve"},
     "measure.analyze": LEAVES
     | {"combine", "compress", "measure", "measure.run", "measure.tasks", "models", "prune"}
     | {"prune.schedule", "reduction", "serve"},
-    "plan": NO_TORCH | {"measure.cost", "measure.records"},
+    "plan": NO_TORCH | {"measure.cost", "measure.records", "pictures"},
     "shell": {"errors"},
     "cli_cost": {"defaults", "errors", "shell", "measure", "plan"},
     "cli_plan": {"defaults", "errors", "shell", "measure", "plan", "serve"},
@@ -43,10 +44,10 @@ ALLOWED = {
     "reduction": LEAVES | {"prune", "prune.schedule"},
     "combine": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
     "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
-    "serve": LEAVES | {"combine", "measure", "plan", "reduction", "models", "serve"},
+    "serve": LEAVES | {"combine", "measure", "pictures", "plan", "reduction", "models", "serve"},
     "harness": {"combine", "defaults", "errors", "registry", "reduction", "models", "serve"}
     | {"measure.tasks"},
-    "train": LEAVES | {"reduction", "models", "serve", "train"},
+    "train": LEAVES | {"pictures", "reduction", "models", "serve", "train"},
     "train.rivals": LEAVES | {"models", "train", "measure"},
     "testing": LEAVES | {"reduction", "models"},
     "cli_measure": {"errors", "shell", "serve", "measure", "measure.records"}

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import foveate
 from foveate.combine.aim import AIM
@@ -8,7 +10,7 @@ from foveate.errors import InputError
 from foveate.harness import asking
 from foveate.harness.asking import Asker, generate_arguments
 from foveate.measure.tasks import task
-from foveate.serve.media import Clip
+from foveate.serve.media import Clip, read
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,21 @@ def test_answers_are_those_of_generate():
     assert "of the prefill FLOPs" in str(asker.spent)
     only_text, _ = asker.answer([{"role": "user", "content": ["hello"]}], max_new_tokens=2)
     assert isinstance(only_text, str)
+
+
+def test_what_harnesses_hand_over_is_read():
+    asker, path = Asker.of("foveate-mini"), foveate.example("picture")
+    want = np.asarray(read(path))
+    for given in (
+        str(path),
+        {"path": str(path)},
+        {"bytes": path.read_bytes(), "path": None},
+        want,
+        Image.open(path),
+    ):
+        assert (np.asarray(asker.shown(given)) == want).all()
+    frames = [Image.new("RGBA", (4, 4)), str(path)]
+    assert asker.shown(frames[:1] * 2).array().min() == 255
 
 
 def test_generation_arguments():

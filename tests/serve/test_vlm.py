@@ -1,11 +1,13 @@
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import foveate
 from foveate.errors import InputError, NoEffectError, UnsupportedError
+from foveate.pictures import ORIENTATION
 from foveate.serve.media import Clip, read
 from foveate.serve.vlm import ASSETS, MINI
 
@@ -67,6 +69,42 @@ def test_a_batch_is_each_sample_alone(vlm):
     )
     assert [text.strip() for text in texts] == alone
     assert len(set(run.report.visual_tokens_to_llm)) == 2
+
+
+def test_what_a_person_sees_is_what_the_model_sees(vlm, tmp_path):
+    path, question = foveate.example("text"), "what is written?"
+    shown = Image.open(path).convert("RGB")
+    pixels = np.asarray(shown)
+    tag = Image.Exif()
+    tag[ORIENTATION] = 6
+    shown.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.png", exif=tag)
+    shown.save(tmp_path / "more.mpo", save_all=True, append_images=[shown], quality=100)
+    want = vlm.inputs(shown, question)["pixel_values"]
+    words = Image.fromarray(pixels[..., 0] * np.uint16(257))
+    for given in (
+        path.read_bytes(),
+        pixels,
+        torch.from_numpy(pixels.copy()).permute(2, 0, 1),
+        tmp_path / "phone.png",
+        Image.open(tmp_path / "phone.png"),
+        [Image.open(tmp_path / "phone.png")],
+        shown.convert("RGBA"),
+    ):
+        assert torch.equal(vlm.inputs(given, question)["pixel_values"], want)
+    grey = vlm.inputs(Image.fromarray(pixels[..., 0]), question)["pixel_values"]
+    assert torch.equal(vlm.inputs(words, question)["pixel_values"], grey)
+    camera = vlm.inputs(tmp_path / "more.mpo", question)
+    assert "pixel_values_videos" not in camera
+    with Image.open(tmp_path / "phone.png") as opened:  # past the reader, too
+        assert torch.equal(vlm.batch([([opened], question)])["pixel_values"], want)
+    clips = [vlm.inputs(given, question) for given in (np.stack([pixels] * 2), Clip([shown] * 2))]
+    assert torch.equal(*(clip["pixel_values_videos"] for clip in clips))
+
+
+def test_what_is_no_media_is_one_clear_error(vlm, untyped):
+    for nothing in (None, 5, {}):
+        with pytest.raises(InputError, match=r"a picture is a path|no picture in the prompt"):
+            vlm.pictures(nothing)
 
 
 def test_bad_input_is_one_clear_error(vlm, tmp_path):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 from foveate.reduction import Compressor, Pruner, Reduction, as_reduction, at_share, create
 from foveate.registry import method
-from foveate.serve.media import Clip, Sampling, looked_at, read
+from foveate.serve.media import Clip, Sampling, looked_at, read, read_picture
 from foveate.serve.reduce import check_of_budget, reduce
 from foveate.serve.vlm import VLM, load
 
@@ -120,12 +119,12 @@ class Asker:
         return cls(vlm, chosen, budget, task, machine, Sampling(frames, fps))
 
     def shown(self, source: Any) -> Image.Image | Clip:
-        """A picture or clip from what a harness hands over: path, image, frames, dict with a path."""
+        """A picture or clip: what `media.read` takes, a list of frames, a dict with bytes or a path."""
         if isinstance(source, (list, tuple)):
-            return Clip([read(frame) for frame in source])  # pyright: ignore[reportArgumentType]
+            return Clip([read_picture(frame) for frame in source])
         if isinstance(source, Mapping):
-            source = source.get("path") or source.get("url")
-        return read(Path(source) if isinstance(source, str) else source, self.sampling)
+            source = source.get("bytes") or source.get("path") or source.get("url")
+        return read(source, self.sampling)
 
     def answer(self, chat: Sequence[dict[str, Any]], **generation: Any) -> tuple[str, int]:
         """Answer one conversation.

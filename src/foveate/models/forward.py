@@ -28,6 +28,7 @@ from foveate.models.refusals import (
     refuse_prefix,
     refuse_prepared_mask,
     refuse_static,
+    refuse_unknown_features,
     refuse_unmasked,
 )
 from foveate.models.rows import gather_rows, top_rows
@@ -90,6 +91,7 @@ class Forward(threading.local):
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
         self.masks: dict[str, Tensor] = {}  # of their placeholders
+        self.call: Mapping[str, Any] = {}  # the core's arguments
         self.padding: Any = None  # the prompt's attention mask
         self.block: Tensor | None = None  # inside which attention runs both ways
         self.report: Report | None = None  # whose decode seconds this forward adds to
@@ -143,6 +145,9 @@ class Forward(threading.local):
         if self.is_off:
             return None
         refuse_labels(call)
+        for modality, output in (call.get("mm_encoder_outputs") or {}).items():
+            if self.notes.find(modality, output.pooler_output) is None:
+                refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
         self.asked = AskedRows.of(call, placeholder_masks(placeholders, call, refuse_embeds=not self.is_off))
         if self.asked is None:
@@ -152,6 +157,8 @@ class Forward(threading.local):
     def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The prompt, or what goes on from it, is seen."""
         self._clear()
+        if self.choose is not None:
+            self._take_up(Reduction())  # until this prompt's is chosen
         call = self.target.seams.core.bind(args, kwargs)
         device = next((v.device for v in call.values() if isinstance(v, Tensor)), None)
         self.started = clock(device)
@@ -168,20 +175,21 @@ class Forward(threading.local):
             if not self.is_off:
                 refuse_missing_pixels(placeholders, call, cache)
             if cache is None or not cache.get_seq_length():
-                self.run.lapse("the last prompt had no picture")
+                self.run.lapse("the last run was no prompt with visual tokens")
             return
-        if not self.is_off:
-            self._refuse(call, cache)
+        self.call = call
+        self._refuse(cache)
 
-    def _refuse(self, call: Mapping[str, Any], cache: Any) -> None:
+    def _refuse(self, cache: Any) -> None:
         """Refuse, before anything is computed, what a reduced prefill cannot honour."""
-        refuse_prepared_mask(self.padding)
-        refuse_packed(call, self.padding)
+        if self.reduction.is_off:
+            return
         refuse_static(cache)
+        refuse_prepared_mask(self.padding)
+        refuse_packed(self.call, self.padding)
         refuse_prefix(cache)
         refuse_checkpointing(self.target.llm)
-        before = self.reduction.before
-        if self.choose is not None or (before is not None and not before.is_off):
+        if self.reduction.before is not None and not self.reduction.before.is_off:
             refuse_masked_pictures(self.masks, self.padding)
 
     # --- the LLM's entrance -----------------------------------------------------------------------
@@ -208,16 +216,9 @@ class Forward(threading.local):
         return llm.rebind(args, kwargs, given)
 
     def _pass_unknown_features(self) -> None:
-        """Features of which nothing is known: fine where nothing is to be done.
-
-        Raises:
-            UnsupportedError: they were to be reduced.
-        """
+        """Features of which nothing is known: fine where nothing is to be done."""
         if not self.is_off:
-            raise UnsupportedError(
-                "pictures must be encoded, whole, inside reduce(): pass pixels, not features, and no "
-                "prefill_chunk_size, which cuts them"
-            )
+            refuse_unknown_features()
         self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")
 
     def _enter_prefill(
@@ -231,9 +232,7 @@ class Forward(threading.local):
             valid = self.padding[:, -embeds.shape[1] :].bool().to(embeds.device)
         if self.choose is not None:
             self._take_up(chosen(self.choose, prefill.visual, valid))
-        if not self.reduction.is_off:
-            refuse_static(cache)
-            refuse_prefix(cache)
+            self._refuse(cache)
         place = call.get("position_ids")
         if place is None or place.dim() != 2:
             place = torch.arange(embeds.shape[1], device=embeds.device)[None]

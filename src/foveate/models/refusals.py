@@ -69,6 +69,18 @@ def refuse_prefix(cache: Any) -> None:
         )
 
 
+def refuse_unknown_features() -> None:
+    """Refuse features that were encoded elsewhere, or cut since.
+
+    Raises:
+        UnsupportedError: always.
+    """
+    raise UnsupportedError(
+        "pictures must be encoded, whole, inside reduce(): pass pixels, not features, and no "
+        "prefill_chunk_size, which cuts them"
+    )
+
+
 def refuse_static(cache: Any) -> None:
     """Refuse a cache of fixed length.
 
@@ -99,7 +111,8 @@ def refuse_checkpointing(llm: Any) -> None:
     Raises:
         UnsupportedError: it is on.
     """
-    if llm.training and getattr(llm, "gradient_checkpointing", False):
+    modules = (llm, *llm.layers)
+    if llm.training and any(getattr(m, "gradient_checkpointing", False) for m in modules):
         raise UnsupportedError(
             "gradient checkpointing runs layers twice, which a reduction does not follow; switch it off "
             "with model.gradient_checkpointing_disable()"

@@ -24,23 +24,30 @@ def reduce(
     reduction: Reduction | Compressor | Pruner | Choose | None = None,
     *,
     budget: Budget | float | int | str | None = None,
+    everywhere: bool = False,
     **more: Any,
 ) -> Iterator[models.Run]:
-    """Reduce the visual tokens of every forward and `generate` of `model` on this thread.
+    """Reduce the visual tokens of every forward and `generate` of `model` in this context.
+
+    A context is Python's: this thread or asyncio task, what it starts by `asyncio.to_thread` or as a task,
+    and what runs in a copy of it. Pictures given to the model from elsewhere meanwhile are refused.
 
     Args:
-        model: a stock transformers vision-language model of a supported family.
+        model: a stock transformers vision-language model of a supported family, or PEFT's or DDP's around
+            one.
         reduction: what to do before and inside the LLM: a `Reduction`, a method alone, or a function that
             chooses one when a prompt is seen.
         budget: instead, the most that an answer may cost: 0.25 or "25%" of the LLM's prefill FLOPs,
             "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; each prompt is planned for as it comes.
+        everywhere: also in all threads and tasks that open no reduce() of their own.
         **more: knobs of `fitting`, with a budget only.
 
     Yields:
         The run, whose `report` tells what the last prefill did.
 
     Raises:
-        UnsupportedError: model family, cache kind or option that cannot be reduced.
+        UnsupportedError: model family, cache kind or option that cannot be reduced; where the model runs
+            with pictures, a thread or task that no reduction holds for.
         InputError: neither a reduction nor a budget, or both; no reduction but a class or a name; layers
             out of range for this model; a reduce() inside another; while running, a budget that nothing
             fits.
@@ -52,7 +59,7 @@ def reduce(
             f'budget="25%", not both; got {reduction!r}, budget={budget!r}, {more}'
         )
     wanted = fitting(model, budget, **more) if budget is not None else _wanted(reduction)
-    with models.reduce(model, wanted) as run:
+    with models.reduce(model, wanted, everywhere=everywhere) as run:
         yield run
 
 

@@ -3,10 +3,13 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import IOBase
 from itertools import product
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -16,16 +19,30 @@ from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
 from foveate.measure.hardware import Machine
 from foveate.models.family import Family, family_named, family_of
+from foveate.pictures import to_rgb
 from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
 from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
-from foveate.serve.media import Clip, Sampling, looked_at, read
+from foveate.serve.media import Clip, Sampling, is_one, looked_at, read
 from foveate.serve.reduce import check_of_budget, reduce
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package
 
-Source = str | Path | Image.Image | Clip
+Source = (
+    str
+    | PathLike
+    | bytes
+    | bytearray
+    | memoryview
+    | IOBase
+    | Image.Image
+    | Clip
+    | np.ndarray
+    | torch.Tensor
+    | Image.Image
+    | Clip
+)  # as of `media.read`
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,8 @@ class VLM:
         """Answer a question about a picture, several pictures, or a clip, greedily.
 
         Args:
-            media: path, PIL image or `Clip`, or several.
+            media: a path, a file's bytes, a PIL image, an array or tensor (H, W, 3) or (F, H, W, 3), or a
+                `Clip`, or a list of several; what is shown is what a person sees, see `media.read`.
             question: in words.
             reduction: what to do with the visual tokens, a `Reduction` or a method alone; None for none.
             budget: instead of a reduction, what the answer may cost: 0.25 or "25%" of the prefill FLOPs,
@@ -124,8 +142,8 @@ class VLM:
         fps: int | float | None = None,
     ) -> list[Image.Image | Clip]:
         """What is shown, read; arguments and errors as of `ask`."""
-        alone = isinstance(media, (str, Path, Image.Image, Clip))
-        given: list[Any] = [media] if alone else list(media)
+        several: Any = [media] if is_one(media) else media
+        given = list(several)
         if not given:
             raise InputError("no picture in the prompt: media is empty, at least 1 is needed")
         return [read(source, Sampling(frames, fps)) for source in given]
@@ -160,7 +178,7 @@ class VLM:
         prompts, images, clips = [], [], []
         for turns in chats:
             parts = [part for turn in turns for part in turn["content"]]
-            images.append([part for part in parts if isinstance(part, Image.Image)])
+            images.append([to_rgb(part) for part in parts if isinstance(part, Image.Image)])
             clips += [part.array() for part in parts if isinstance(part, Clip)]
             texts = [part for part in parts if isinstance(part, str)]
             for token, text in product(written, texts):
