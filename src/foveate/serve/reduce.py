@@ -29,8 +29,8 @@ def reduce(
 ) -> Iterator[models.Run]:
     """Reduce the visual tokens of every forward and `generate` of `model` in this context.
 
-    A context is Python's: this thread or asyncio task, what it starts by `asyncio.to_thread` or as a task,
-    and what runs in a copy of it. Pictures given to the model from elsewhere meanwhile are refused.
+    A context is Python's: this thread or asyncio task, what it starts by `asyncio.to_thread` or as a
+    task, and what runs in a copy of it. Pictures given to the model from elsewhere meanwhile are refused.
 
     Args:
         model: a stock transformers vision-language model of a supported family, or PEFT's or DDP's around
