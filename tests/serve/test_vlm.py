@@ -195,6 +195,19 @@ def test_not_the_whole_model_is_refused(vlm):
             foveate.reduce(other, foveate.AIM()).__enter__()
 
 
+def test_a_method_alone_is_taken_and_a_class_refused_before_a_picture_is_read(vlm, untyped):
+    picture = foveate.example("picture")
+    alone, around = (
+        vlm.ask(picture, "how many digits are there?", given, max_new_tokens=1).report
+        for given in (foveate.FastV(), foveate.Reduction(inside=foveate.FastV()))
+    )
+    assert alone.fired
+    assert alone.visual_tokens_by_layer == around.visual_tokens_by_layer
+    for given, message in ((foveate.FastV, r"write FastV\(\)"), ("fastv", "write foveate.create")):
+        with pytest.raises(InputError, match=message):
+            vlm.ask("no such picture.png", "what?", given)
+
+
 def test_no_effect_is_told(vlm):
     with pytest.raises(NoEffectError, match="changed nothing"):
         vlm.ask(foveate.example("picture"), "what?", foveate.AIM(0.9999, None))
@@ -214,9 +227,10 @@ def test_text_keeps_its_tokens_longer(vlm):
         answer = vlm.ask(foveate.example(name), "what is written?", budget=0.4, **knobs)
         return answer.report.visual_tokens_to_llm[0]
 
-    assert kept("text") == kept("text", task="ocr") > kept("text", task="reasoning")
-    assert kept("picture") == kept("picture", task="reasoning") < kept("picture", task="ocr")
-    assert kept("clip") == kept("clip", task="reasoning")
+    assert kept("text", task="auto") == kept("text", task="ocr") > kept("text", task="reasoning")
+    assert kept("text") == kept("text", task="reasoning")
+    assert kept("picture", task="auto") == kept("picture") < kept("picture", task="ocr")
+    assert kept("clip", task="auto") == kept("clip")
 
 
 def test_a_budget_is_checked(vlm):
@@ -225,6 +239,9 @@ def test_a_budget_is_checked(vlm):
         vlm.ask(picture, "what?", foveate.AIM(0.5, None), budget=0.5)
     with pytest.raises(InputError, match="the cheapest is keep="):
         vlm.ask(picture, "what?", budget=0.0001)
+    for knobs in ({"task": "ocr"}, {"machine": "a100"}):
+        with pytest.raises(InputError, match="of a budget=, which is not given"):
+            vlm.ask("no such picture.png", "what?", foveate.AIM(), **knobs)
     with pytest.raises(InputError, match="a budget in time needs machine"):
         vlm.ask(picture, "what?", budget="60 ms")
     with pytest.raises(InputError, match="got 'much'"):
