@@ -125,7 +125,7 @@ def accuracy() -> str:
 
 
 def zoo() -> str:
-    """Every method on foveate-mini, the best on average first; "-" where a budget is out of its reach."""
+    """Every method on foveate-mini, the best on average first; "-" where a share is out of its reach."""
     record = json.loads((ROOT / "results" / "zoo.json").read_text())
     cells = {(row["method"], row["budget"], row["task"]): row for row in record["rows"]}
     names = dict.fromkeys(row["method"] for row in record["rows"] if row["method"] != "unreduced")
@@ -172,12 +172,16 @@ def front() -> str:
         best = max(others, key=lambda row: (row["accuracy"], -row["llm_share"]))
         rival = f"`{best['method']}` at {best['budget']:.4g}: "
         rows.append([f"{budget:.4g}", *map(told, ours), told(best, rival)])
-    header = ["budget", *(f"`{name}`" for name in OURS), "best of the others for no more"]
+    header = [
+        "share of the tokens",
+        *(f"`{name}`" for name in OURS),
+        "best of the others for no more",
+    ]
     count = min(row["n"] for row in means)
     return (
         markdown(header, rows)
         + f"\n\nRight answers of {count} (reasoning, ocr and video alike) for that share of the "
-        "unreduced LLM's FLOPs, the method's own included. The front is that of all methods and budgets."
+        "unreduced LLM's FLOPs, the method's own included. The front is that of all methods and shares."
     )
 
 

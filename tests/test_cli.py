@@ -115,17 +115,23 @@ def test_an_error_of_several_lines_is_one_line(monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["aim", "fovea"])
-def test_prune_alone_merges_nothing(method):
+def test_what_is_not_given_is_the_methods_own(method):
     def report(*knobs):
         told = run("ask", CLIP, "which digit appears first?", "--method", method, *knobs, "--json")
         return json.loads(told.stdout)["report"]
 
-    pruned = report("--prune", "0.5,0.786")
-    assert pruned["fired"]
-    assert pruned["visual_tokens_to_llm"] == pruned["visual_tokens_in"] == [289]
+    whole = report()
+    assert whole["visual_tokens_in"] == [289]
+    assert whole["visual_tokens_to_llm"] == [73]
+    assert whole["visual_tokens_by_layer"][0][-1] == 0
+    for given in (("--keep", "0.25"), ("--prune", "0.5,0.786")):
+        assert report(*given)["visual_tokens_by_layer"] == whole["visual_tokens_by_layer"]
+    pruned = report("--keep", "1")
+    assert pruned["visual_tokens_to_llm"] == [289]
     assert pruned["visual_tokens_by_layer"][0][-1] == 0
-    assert not report("--prune", "none")["fired"]
+    assert report("--prune", "none")["visual_tokens_by_layer"] == [[73] * 8]
     assert report("--prune", "none", "--keep", "0.5")["visual_tokens_to_llm"] == [8 * 18 + 1]
+    assert not report("--prune", "none", "--keep", "1")["fired"]
 
 
 def test_the_packaged_clip_has_a_frame_rate():
@@ -135,7 +141,7 @@ def test_the_packaged_clip_has_a_frame_rate():
 
 
 def test_measure_prints_one_document(tmp_path):
-    asked = ["--methods", "pool", "--budgets", ".25", "--tasks", "ocr", "--samples", "1"]
+    asked = ["--methods", "pool", "--shares", ".25", "--tasks", "ocr", "--samples", "1"]
     out = run(
         "measure", "foveate-mini", *asked, "--timed", "1", "--rounds", "1",
         "--out", str(tmp_path / "x.jsonl"), "--json",

@@ -13,7 +13,8 @@ PICTURE, TEXT = str(DEMO / "reasoning-0.png"), str(DEMO / "ocr-0.png")
 
 def test_cost_prints_the_published_figures():
     document = json.loads(
-        run("cost", "llava-onevision-7b", "--visual-tokens", "1568", "--prune", "14,22",
+        run("cost", "llava-onevision-7b", "--visual-tokens", "1568", "--keep", "1",
+            "--prune", "14,22",
             "--convention", "llm-viewer", "--json").stdout
     )  # fmt: skip
     assert round(document["flops"] / 1e12, 2) == 14.76
@@ -33,7 +34,7 @@ def test_cost_of_a_clip_by_part():
     ("arguments", "message"),
     [
         (["cost", "nope"], "no folder with a config.json"),
-        (["cost", "llava-1.5-7b", "--hardware", "tpu"], "unknown hardware 'tpu'"),
+        (["cost", "llava-1.5-7b", "--machine", "tpu"], "unknown machine 'tpu'"),
         (["cost", "llava-1.5-7b", "--size", "3"], "--size takes HEIGHTxWIDTH"),
         (["cost", "llava-1.5-7b", "--convention", "mine"], "convention must be one of"),
         (["fit", "nope.csv"], "cannot read the points of nope.csv"),

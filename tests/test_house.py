@@ -16,34 +16,38 @@ SRC = ROOT / "src" / "foveate"
 FILES = sorted(SRC.rglob("*.py"))
 
 # what each part may import of foveate; a part is a folder or a file of the top level
-LEAVES = {"errors", "keep", "tokens", "registry", "measure.cost", "measure.records"}
-NO_TORCH = {"errors", "keep", "registry", "prune.schedule", "measure"}  # with their subfolders
+LEAVES = {"defaults", "errors", "keep", "tokens", "registry", "measure.cost", "measure.records"}
+# with their subfolders
+NO_TORCH = {"defaults", "errors", "keep", "registry", "prune.schedule", "measure"}
 ALLOWED = {
+    "defaults": set(),
     "errors": set(),
-    "keep": {"errors"},
+    "keep": {"defaults", "errors"},
     "tokens": {"errors"},
     "registry": {"errors"},
     "prune.schedule": {"errors", "keep"},
     "measure.cost": {"errors", "measure"},
     "measure.records": {"errors"},
+    "pictures": {"errors"},
     "measure": NO_TORCH | {"measure.cost", "measure.records"},
     "measure.tasks": {"errors", "registry", "serve", "train", "measure.tasks"},
     "measure.run": LEAVES | {"measure", "measure.tasks", "models", "reduction", "serve"},
     "measure.analyze": LEAVES
     | {"combine", "compress", "measure", "measure.run", "measure.tasks", "models", "prune"}
     | {"prune.schedule", "reduction", "serve"},
-    "plan": NO_TORCH | {"measure.cost", "measure.records"},
+    "plan": NO_TORCH | {"measure.cost", "measure.records", "pictures"},
     "shell": {"errors"},
-    "cli_cost": {"errors", "shell", "measure", "plan"},
-    "cli_plan": {"errors", "shell", "measure", "plan", "serve"},
+    "cli_cost": {"defaults", "errors", "shell", "measure", "plan"},
+    "cli_plan": {"defaults", "errors", "shell", "measure", "plan", "serve"},
     "compress": LEAVES,
     "prune": LEAVES | {"prune", "prune.schedule"},
     "reduction": LEAVES | {"prune", "prune.schedule"},
     "combine": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
     "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
-    "serve": LEAVES | {"combine", "measure", "plan", "reduction", "models", "serve"},
-    "harness": {"combine", "errors", "registry", "reduction", "models", "serve", "measure.tasks"},
-    "train": LEAVES | {"reduction", "models", "serve", "train"},
+    "serve": LEAVES | {"combine", "measure", "pictures", "plan", "reduction", "models", "serve"},
+    "harness": {"combine", "defaults", "errors", "registry", "reduction", "models", "serve"}
+    | {"measure.tasks"},
+    "train": LEAVES | {"pictures", "reduction", "models", "serve", "train"},
     "train.rivals": LEAVES | {"models", "train", "measure"},
     "testing": LEAVES | {"reduction", "models"},
     "cli_measure": {"errors", "shell", "serve", "measure", "measure.records"}
@@ -117,10 +121,43 @@ def test_public_surface():
         _ = foveate.nope
 
 
-def test_importing_does_nothing():
-    code = "import foveate, sys; print(any(m in sys.modules for m in ('torch', 'transformers')))"
+def test_every_method_is_a_name_of_the_package():
+    classes = {method.build.__name__: method.build for method in foveate.methods().values()}
+    assert set(dir(foveate)) == {*classes, *foveate.__all__}
+    for name, method in classes.items():
+        assert getattr(foveate, name) is method
+
+
+def test_importing_and_listing_do_nothing():
+    code = "import foveate, sys; assert 'FastV' in dir(foveate)\n"
+    code += "print(any(m in sys.modules for m in ('torch', 'transformers')))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+LISTED = """
+import sys
+from torch import nn
+made, init = [], nn.Module.__init__
+nn.Module.__init__ = lambda self, *args, **kwargs: (made.append(type(self)), init(self))[1]
+{}
+print(made, sorted(name for name in sys.modules if name.startswith("transformers.model")))
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import foveate.testing",
+        "from foveate.models.family import support; support()",
+        "import foveate; [method.build() for method in foveate.methods().values()]",
+    ],
+)
+def test_nothing_is_built_to_list(code):
+    """No module, nor any of transformers' modelling code, whose import takes longer than all else."""
+    command = [sys.executable, "-c", LISTED.format(code)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[] []"
 
 
 def test_planning_needs_no_torch():

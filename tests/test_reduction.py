@@ -5,9 +5,12 @@ import pytest
 import foveate
 from foveate.combine.aim import AIM, PAPER
 from foveate.compress.aim import AIMMerge
+from foveate.compress.divprune import DivPrune
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.prune.aim import AIMPrune
+from foveate.prune.fastv import FastV
 from foveate.prune.schedule import mean_share
+from foveate.reduction import as_reduction
 from foveate.registry import register
 
 
@@ -26,6 +29,61 @@ def test_bad_names_and_knobs_teach():
         foveate.create("aim", keep=1.5)
     with pytest.raises(InputError, match="published: llava-onevision-7b"):
         AIM.paper("gpt")
+
+
+class Half:
+    """A method before the LLM that is not finished."""
+
+    needs, at, is_off = (), "llm", False
+
+    def __call__(self, *features, **needed):
+        return None
+
+
+BOTH = type("Both", (Half,), dict.fromkeys(["flops", "schedule", "score"], print))
+
+
+def test_a_method_alone_is_a_reduction():
+    assert as_reduction(DivPrune(0.1)) == foveate.Reduction(before=DivPrune(0.1))
+    assert as_reduction(FastV()) == foveate.Reduction(inside=FastV())
+    aim = AIM(0.5)
+    assert as_reduction(aim) is aim
+    for method in foveate.methods().values():
+        assert as_reduction(method.build()) == foveate.create(method.name)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (AIM, r"got the class AIM: write AIM\(\)"),
+        (FastV, r"got the class FastV: write FastV\(\)"),
+        ("aim", r'got the name .aim.: write foveate.create\("aim"\)'),
+        ("fastvv", "unknown method 'fastvv'; known methods: aim, .*fastv, "),
+        ({"keep": 0.5}, r'write foveate.create\("aim", keep=0.5\)'),
+        (Half(), "which lacks flops$"),
+        (BOTH(), r"write Reduction\(before=.* or Reduction\(inside="),
+        (0.25, "a reduction is foveate.AIM"),
+    ],
+)
+def test_what_is_no_reduction_is_refused_by_what_to_write(given, message, untyped):
+    with pytest.raises(InputError, match=message):
+        as_reduction(given)
+
+
+@pytest.mark.parametrize(
+    ("place", "given", "message"),
+    [
+        ("before", DivPrune, r"before the LLM; got the class DivPrune: write DivPrune\(\)"),
+        ("inside", FastV, r"inside the LLM; got the class FastV: write FastV\(\)"),
+        ("before", FastV(), r"before the LLM; got FastV.*: write Reduction\(inside=FastV"),
+        ("inside", DivPrune(), r"inside the LLM; got DivPrune.*: write Reduction\(before=DivPrune"),
+        ("before", AIM(), "got AIM.*, which is a whole reduction"),
+        ("before", "divprune", r'write foveate.create\("divprune"\)'),
+    ],
+)
+def test_a_part_is_a_method_of_its_place(place, given, message, untyped):
+    with pytest.raises(InputError, match=message):
+        foveate.Reduction(**{place: given})
 
 
 def test_off_is_known():

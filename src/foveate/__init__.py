@@ -1,6 +1,7 @@
 """foveate: fewer visual tokens for vision-language models, really removed.
 
-Nothing happens on import; each name is loaded when it is first used.
+Nothing happens on import; each name is loaded when it is first used. Methods are names too:
+`foveate.FastV(keep=0.5)`; what they need is loaded with them, and `dir(foveate)` loads none.
 """
 
 import importlib
@@ -40,12 +41,20 @@ __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    homes = _HOMES if name in _HOMES else _homes()
+    if name not in homes:
         raise AttributeError(
-            f"module 'foveate' has no attribute {name!r}; it has {', '.join(_HOMES)}"
+            f"module 'foveate' has no attribute {name!r}; it has {', '.join(sorted(homes))}"
         )
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(homes[name]), name)
 
 
 def __dir__() -> list[str]:
-    return list(_HOMES)
+    return sorted(_homes())
+
+
+def _homes() -> dict[str, str]:
+    """Where each name lives: those above, and the classes of all methods."""
+    from foveate.registry import method_classes
+
+    return {**method_classes(), **_HOMES}

@@ -14,8 +14,17 @@ from foveate.cli_cost import register as add_cost_commands
 from foveate.cli_measure import register as add_measure_commands
 from foveate.cli_plan import plan
 from foveate.cli_train import train
+from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
-from foveate.shell import Json, check_out, parse_prune, print_json, print_table
+from foveate.shell import (
+    Json,
+    OldMachine,
+    check_out,
+    method_knobs,
+    print_json,
+    print_table,
+    renamed,
+)
 
 app = typer.Typer(
     help="Fewer visual tokens for vision-language models: really removed, measured.",
@@ -46,7 +55,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("foveate-demo.png"),
     as_json: Json = False,
 ) -> None:
-    """Ask the built-in model fixed questions, unreduced and under AIM at several budgets."""
+    """Ask the built-in model fixed questions, unreduced and under AIM at several settings."""
     from foveate.serve import demo as demonstration
 
     check_out("--out", out, ".png", ".jpg", ".webp")
@@ -74,42 +83,45 @@ def ask(
     model: Annotated[
         str, typer.Option(help="foveate-mini, a folder, or a hub id.")
     ] = "foveate-mini",
-    method: Annotated[str, typer.Option(help="A name of `foveate methods`.")] = "aim",
-    keep: Annotated[float | None, typer.Option(help="Share of visual tokens kept, (0, 1].")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="A name of `foveate methods`; --keep or --prune alone: aim.")
+    ] = None,
+    keep: Annotated[
+        float | None, typer.Option(help="Share of visual tokens kept, (0, 1]; aim: 1 merges none.")
+    ] = None,
     prune: Annotated[
-        str | None,
-        typer.Option(help="START,STOP as layers or shares of depth, or none; alone it keeps 1.0."),
+        str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help='Instead of --keep: "25%", "15 TFLOP", "120 MB", "60 ms".')
+        str | None, typer.Option(help='Instead: "25%", "15 TFLOP", "120 MB", "60 ms".')
     ] = None,
     task: Annotated[
         str, typer.Option(help="Of a budget: reasoning, ocr, or auto: the pictures are looked at.")
-    ] = "auto",
-    hardware: Annotated[
+    ] = TASK,
+    machine: Annotated[
         str | None, typer.Option(help="Of a budget in time: a calibration.json, or a name.")
     ] = None,
+    hardware: OldMachine = None,
     frames: Annotated[
         int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames taken a second of a clip.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = MAX_NEW_TOKENS,
     as_json: Json = False,
 ) -> None:
-    """Answer a question about pictures or a clip; without --keep, --prune or --budget unreduced."""
+    """Answer a question about pictures or a clip; with no --method, --keep, --prune, --budget unreduced.
+
+    What is not given is as the method has it in Python: --keep .25 is AIM(keep=.25), which prunes.
+    """
     from foveate.reduction import create
     from foveate.serve.vlm import load
 
     if len(media) < 2:
         raise InputError(f"ask takes at least one picture and a question, got {media}")
-    knobs: dict[str, Any] = {} if keep is None else {"keep": keep}
-    if prune is not None:
-        knobs = {"keep": 1.0, **knobs, "prune": parse_prune(prune)}
-    elif method == "aim":
-        knobs["prune"] = None
-    asked = keep is not None or prune is not None or method != "aim"
-    reduction = create(method, **knobs) if asked else None
-    knobs = {"frames": frames, "fps": fps, "task": task, "machine": hardware}
+    told = method_knobs(keep, prune)
+    reduction = create(method or "aim", **told) if told or method else None
+    knobs: dict[str, Any] = {"frames": frames, "fps": fps, "task": task}
+    knobs["machine"] = renamed("--machine", machine, "--hardware", hardware)
     answer = load(model).ask(media[:-1], media[-1], reduction, budget, max_new_tokens, **knobs)
     if as_json:
         print_json({"text": answer.text, "report": answer.report.to_dict()})
@@ -153,7 +165,7 @@ def methods(as_json: Json = False) -> None:
 
 def _demo_table(rows: list[Any]) -> Table:
     table = Table(
-        "question", "budget", "to LLM", "by layer", "FLOPs", "KV", "ms", "answer", "right"
+        "question", "setting", "to LLM", "by layer", "FLOPs", "KV", "ms", "answer", "right"
     )
     last = None
     for row in rows:

@@ -8,8 +8,19 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
+from foveate.defaults import ANSWER_TOKENS, KEEP, MACHINE, PRUNE, QUERY_TOKENS, TEXT_TOKENS
 from foveate.errors import InputError
-from foveate.shell import Json, amount, check_out, parse_prune, parse_size, print_json, print_table
+from foveate.shell import (
+    Json,
+    OldMachine,
+    amount,
+    check_out,
+    method_knobs,
+    parse_size,
+    print_json,
+    print_table,
+    renamed,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,34 +37,53 @@ def cost(
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of a picture or frame.")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="The processor's limit a picture.")] = None,
     visual_tokens: Annotated[int | None, typer.Option(help="A count, instead of media.")] = None,
-    text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = 100,
-    answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = 1,
-    keep: Annotated[float, typer.Option(help="Share of visual tokens kept, (0, 1].")] = 1.0,
-    prune: Annotated[str, typer.Option(help="START,STOP as layers or shares of depth.")] = "none",
-    hardware: Annotated[
-        str, typer.Option(help="A known machine, cpu, or a calibration.json.")
-    ] = "a100",
+    text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = TEXT_TOKENS,
+    answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = ANSWER_TOKENS,
+    keep: Annotated[
+        float | None, typer.Option(help="Share of visual tokens kept, (0, 1]; 1 merges none.")
+    ] = None,
+    prune: Annotated[
+        str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
+    ] = None,
+    machine: Annotated[
+        str | None, typer.Option(help=f"A name, cpu, or a calibration.json; default {MACHINE}.")
+    ] = None,
+    hardware: OldMachine = None,
     convention: Annotated[str, typer.Option(help="exact, or llm-viewer: AIM's tables.")] = "exact",
     as_json: Json = False,
 ) -> None:
-    """What a request costs: FLOPs, KV cache, and time (a roofline, unless calibrated); no model runs."""
+    """What a request costs: FLOPs, KV cache, and time (a roofline, unless calibrated); no model runs.
+
+    Without --keep and --prune unreduced; with one of them the other is as in foveate.AIM.
+    """
     from foveate.measure.configs import read_config
     from foveate.measure.hardware import hardware as machine_named
     from foveate.measure.request import request_cost
     from foveate.measure.vision.encoder import Media
 
-    machine = machine_named(hardware)
+    on = machine_named(renamed("--machine", machine, "--hardware", hardware) or MACHINE)
     media: Any = visual_tokens
     if visual_tokens is None:
         media = Media(images, frames, *parse_size(size), max_pixels)
     config = read_config(model)
     knobs: dict[str, Any] = {"answer_tokens": answer, "convention": convention}
     full = request_cost(config, media, text, **knobs)
-    cut = request_cost(config, media, text, keep=keep, prune=parse_prune(prune), **knobs)
+    told = method_knobs(keep, prune)
+    aim: dict[str, Any] = {"keep": KEEP, "prune": PRUNE, **told} if told else {}
+    cut = request_cost(config, media, text, **aim, **knobs)
     if as_json:
-        more = {"model": model, "convention": convention, "hardware": asdict(cast(Any, machine))}
-        print_json({**more, **cost_document(cut, full, machine)})
+        more = {"model": model, "convention": convention, "hardware": asdict(cast(Any, on))}
+        print_json({**more, **cost_document(cut, full, on)})
         return
+    print_table(_cost_table(cut, full, on))
+    sys.stdout.write(
+        f"{cut.visual_tokens_in} visual tokens, {cut.visual_tokens_to_llm} to the LLM; KV cache "
+        f"{cut.kv_bytes() / 2**20:.1f} of {full.kv_bytes() / 2**20:.1f} MiB; first token "
+        f"{cut.first_token_ms(on):.2f} of {full.first_token_ms(on):.2f} ms\n"
+    )
+
+
+def _cost_table(cut: Any, full: Any, machine: Any) -> Table:
     table = Table("part", "FLOPs", "unreduced", f"ms on {machine.name}")
     for name in dict.fromkeys([*cut.parts, *full.parts]):
         now, before = (costs.parts.get(name) for costs in (cut, full))
@@ -65,12 +95,7 @@ def cost(
         )
     table.add_section()
     table.add_row("all", amount(cut.flops), amount(full.flops), "")
-    print_table(table)
-    sys.stdout.write(
-        f"{cut.visual_tokens_in} visual tokens, {cut.visual_tokens_to_llm} to the LLM; KV cache "
-        f"{cut.kv_bytes() / 2**20:.1f} of {full.kv_bytes() / 2**20:.1f} MiB; first token "
-        f"{cut.first_token_ms(machine):.2f} of {full.first_token_ms(machine):.2f} ms\n"
-    )
+    return table
 
 
 def cost_document(cut: Any, full: Any, machine: Any) -> dict[str, Any]:
@@ -100,7 +125,9 @@ def fit(
     form: Annotated[str, typer.Option(help="product, additive, or both.")] = "both",
     text: Annotated[float, typer.Option(help="Text tokens that count into T.")] = 0.0,
     figure: Annotated[Path | None, typer.Option(help="Draw error over FLOPs there.")] = None,
-    query: Annotated[float, typer.Option(help="Uncached text tokens of the figure's axis.")] = 50.0,
+    query: Annotated[
+        float, typer.Option(help="Uncached text tokens of the figure's axis.")
+    ] = QUERY_TOKENS,
     as_json: Json = False,
 ) -> None:
     """Fit the scaling law to scores: parameters with intervals, and what they cannot tell."""
@@ -169,7 +196,7 @@ def calibrate(
     repeats: Annotated[int, typer.Option(help="Runs a shape, after a warm-up.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """Measure this machine's prefill (a minute or two); then `--hardware calibration.json`."""
+    """Measure this machine's prefill (a minute or two); then `--machine calibration.json`."""
     from foveate.measure import probe
 
     check_out("--out", out, ".json")

@@ -11,7 +11,9 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 from rich.table import Table
 
 from foveate.errors import InputError
-from foveate.shell import Json, check_out, print_json, print_table
+from foveate.shell import Json, check_out, print_json, print_table, renamed
+
+SHARES = ".5,.25,.125,.0625"  # that are measured if none are named
 
 
 def register(app: typer.Typer) -> None:
@@ -26,9 +28,11 @@ def measure(
     methods: Annotated[
         str, typer.Option(help="Names of `foveate methods` with commas between, resize, or all.")
     ] = "all",
-    budgets: Annotated[
-        str, typer.Option(help="Shares of visual tokens, mean over the LLM's layers.")
-    ] = ".5,.25,.125,.0625",
+    shares: Annotated[
+        str | None,
+        typer.Option(help=f"Of visual tokens, mean over the LLM's layers; default {SHARES}."),
+    ] = None,
+    budgets: Annotated[str | None, typer.Option(hidden=True)] = None,  # its name before
     tasks: Annotated[
         str, typer.Option(help="reasoning, ocr, video, or .jsonl files in LLaVA's format.")
     ] = "reasoning,ocr,video",
@@ -49,7 +53,7 @@ def measure(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a model every question under every method and budget; goes on where a killed run was."""
+    """Ask a model every question under every method and share; goes on where a killed run was."""
     from foveate.measure.run.engines import engine as engine_named
     from foveate.measure.run.runner import Amount, Runner
     from foveate.measure.run.settings import settings
@@ -58,8 +62,9 @@ def measure(
 
     amount = Amount(samples, batch, timed, rounds, Sampling(frames, fps))
     asked = [task(name) for name in _names(tasks)]
+    meant = _shares(renamed("--shares", shares, "--budgets", budgets) or SHARES)
     with engine_named(engine).start(model, device, threads, actors) as answering:
-        chosen = settings(_names(methods), _shares(budgets), answering.identity()["layers"])
+        chosen = settings(_names(methods), meant, answering.identity()["layers"])
         runner = Runner(answering, chosen, asked, out, amount)
         _watch(runner)
     sys.stderr.write(f"Wrote {out}; foveate report {out} reads it.\n")
@@ -98,7 +103,7 @@ def report(
     if as_json:
         print_json(found.to_dict())
         return
-    table = Table("method", "budget", "n", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
+    table = Table("method", "share", "n", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
     for row in found.overall:
         table.add_row(*row.cells())
     print_table(table)
@@ -170,5 +175,5 @@ def _shares(text: str) -> list[float]:
         return [float(part) for part in _names(text)]
     except ValueError:
         raise InputError(
-            f"--budgets takes shares with commas between (.5,.25), got {text!r}"
+            f"--shares takes shares with commas between (.5,.25), got {text!r}"
         ) from None

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from foveate.defaults import ANSWER_TOKENS, MACHINE, QUERY_TOKENS, TASK, TEXT_TOKENS
 from foveate.errors import InputError
-from foveate.shell import Json, parse_size, print_json, print_table
+from foveate.shell import Json, OldMachine, parse_size, print_json, print_table, renamed
 
 
 def plan(
@@ -25,12 +26,16 @@ def plan(
     picture: Annotated[
         str | None, typer.Option(help="A picture or clip that is shown, instead of counts.")
     ] = None,
-    text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = 100,
-    answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = 1,
+    text: Annotated[
+        int | None,
+        typer.Option(help=f"Text tokens of the prompt: {TEXT_TOKENS}; --law: {QUERY_TOKENS}."),
+    ] = None,
+    answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = ANSWER_TOKENS,
     task: Annotated[
         str, typer.Option(help="reasoning; ocr: text is read; auto: look at the --picture.")
-    ] = "reasoning",
-    hardware: Annotated[str, typer.Option(help="As in cost; a time is of it.")] = "a100",
+    ] = TASK,
+    machine: Annotated[str | None, typer.Option(help="As in cost; a time is of it.")] = None,
+    hardware: OldMachine = None,
     measured: Annotated[
         Path | None, typer.Option(help="Accuracies that benchmarks/accuracy.py wrote.")
     ] = None,
@@ -54,14 +59,16 @@ def plan(
     if law is not None:
         if model is not None:
             raise InputError(f"--law chooses a model, so it takes none, got {model!r}")
-        _print_optimum(law, budget, text, sizes, as_json=as_json)
+        _print_optimum(law, budget, QUERY_TOKENS if text is None else text, sizes, as_json=as_json)
     elif model is None:
         raise InputError("plan takes a model, or --law to choose one")
     elif budget is None:
-        _print_frames(model, frames, text, size, as_json=as_json)
+        _print_frames(model, frames, TEXT_TOKENS if text is None else text, size, as_json=as_json)
     else:
         shown = _shown(images, frames, size, picture)
-        knobs = {"text_tokens": text, "answer_tokens": answer, "machine": hardware}
+        on = renamed("--machine", machine, "--hardware", hardware) or MACHINE
+        knobs = {"text_tokens": TEXT_TOKENS if text is None else text, "answer_tokens": answer}
+        knobs |= {"machine": on}
         knobs |= {"measured": read_measured(measured) if measured else [], "analysis": analysis}
         _print_reduction(model, budget, shown, task, knobs, as_json=as_json)
 

@@ -2,6 +2,7 @@
 
 FoveateError
 ├── InputError          a value, a file or a shape that cannot be used (also a ValueError)
+│   └── BudgetError     a budget that nothing fits
 ├── UnsupportedError    a model, a cache or an option that a reduction cannot serve
 ├── NoEffectError       a reduction was asked for and changed nothing
 └── MissingExtraError   an optional dependency is absent (also an ImportError)
@@ -16,6 +17,10 @@ class FoveateError(Exception):
 
 class InputError(FoveateError, ValueError):
     """A value, a file or a shape that cannot be used."""
+
+
+class BudgetError(InputError):
+    """A budget that nothing fits; the message gives the cheapest choice and its cost."""
 
 
 class UnsupportedError(FoveateError):

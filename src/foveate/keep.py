@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TypeVar
 
+from foveate.defaults import KEEP
 from foveate.errors import InputError
 
 T = TypeVar("T", bound="KeepShare")
@@ -39,7 +40,7 @@ class KeepShare:
         keep: share of each group's tokens that is kept, in (0, 1].
     """
 
-    keep: float = 0.25
+    keep: float = KEEP
 
     def __post_init__(self) -> None:
         check_keep(self.keep)

@@ -62,15 +62,68 @@ class Reduction:
     inside: Pruner | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.before, Compressor | None):
-            raise InputError(f"before must be a method before the LLM, got {self.before!r}")
-        if not isinstance(self.inside, Pruner | None):
-            raise InputError(f"inside must be a method inside the LLM, got {self.inside!r}")
+        for place, given in (("before", self.before), ("inside", self.inside)):
+            if given is not None and place not in _places(given):
+                raise InputError(f"{place}= takes a method {place} the LLM; {_instead(given)}")
 
     @property
     def is_off(self) -> bool:
         """Whether nothing is reduced: logits are then bit-identical to the model's own."""
         return all(part is None or part.is_off for part in (self.before, self.inside))
+
+
+def as_reduction(given: Any) -> Reduction:
+    """What every door makes of the `reduction` that it is given: a method alone becomes a `Reduction`.
+
+    Args:
+        given: a `Reduction`, or a method before or inside the LLM.
+
+    Raises:
+        InputError: a class, a name, knobs without a method, or anything else; the message says what to
+            write.
+    """
+    if isinstance(given, Reduction):
+        return given
+    places = _places(given)
+    if len(places) != 1:
+        raise InputError(
+            "a reduction is foveate.AIM(keep=0.25), another method, or a Reduction of two; "
+            f"{_instead(given)}"
+        )
+    return Reduction(**{places[0]: given})
+
+
+def _places(given: Any) -> list[str]:
+    """Where a method works: "before" or "inside"; nowhere for a class, which has the attributes too."""
+    if isinstance(given, type):
+        return []
+    kinds = {"before": Compressor, "inside": Pruner}
+    return [place for place, kind in kinds.items() if isinstance(given, kind)]
+
+
+def _instead(given: Any) -> str:
+    """What was given in a method's place, and what to write."""
+    if isinstance(given, type):
+        return f"got the class {given.__name__}: write {given.__name__}(), with its knobs"
+    if isinstance(given, Reduction):
+        return f"got {given!r}, which is a whole reduction: give it alone, or its parts"
+    if isinstance(given, str):
+        return f'got the name {given!r}: write foveate.create("{method(given).name}")'
+    if isinstance(given, Mapping):
+        knobs = "".join(f", {name}={value!r}" for name, value in given.items())
+        return f'got the dictionary {given!r}: write foveate.create("aim"{knobs})'
+    if places := _places(given):
+        written = " or ".join(f"Reduction({place}={given!r})" for place in places)
+        return f"got {given!r}: write {written}"
+    return f"got {given!r}, which lacks {', '.join(_lacking(given))}"
+
+
+def _lacking(given: Any) -> list[str]:
+    """Of the attributes of the kind of method that it is nearest to, those that it has not."""
+    kinds = ({"at", "__call__"}, {"schedule", "score"})
+    common = {"needs", "is_off", "flops"}
+    missing = ({name for name in kind | common if not hasattr(given, name)} for kind in kinds)
+    return sorted(min(missing, key=len))
 
 
 def create(name: str, **knobs: Any) -> Reduction:
@@ -89,9 +142,7 @@ def create(name: str, **knobs: Any) -> Reduction:
     except TypeError as error:
         allowed = ", ".join(found.build.__dataclass_fields__)  # type: ignore[attr-defined]
         raise InputError(f"{name} cannot take {knobs}: {error}; its knobs: {allowed}") from None
-    if found.stage == "both":
-        return built
-    return Reduction(before=built) if found.stage == "before" else Reduction(inside=built)
+    return _staged(found, built)
 
 
 def at_share(found: Method, share: float | int, layers: int) -> Reduction:
@@ -112,9 +163,11 @@ def at_share(found: Method, share: float | int, layers: int) -> Reduction:
         built = found.build(keep=share)
     else:
         raise InputError(f"{found.name} has neither `for_share` nor `keep`, so no share sets it")
-    if found.stage == "both":
-        return built
-    return Reduction(before=built) if found.stage == "before" else Reduction(inside=built)
+    return _staged(found, built)
+
+
+def _staged(found: Method, built: Any) -> Reduction:
+    return built if found.stage == "both" else Reduction(**{found.stage: built})
 
 
 @dataclass

@@ -1,13 +1,17 @@
 """One table of methods: name -> class, stage, paper. A module registers its own method."""
 
+import ast
 import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any, TypeVar
 
 from foveate.errors import InputError
 
+PACKAGES = ("foveate.compress", "foveate.prune", "foveate.combine")  # where methods are
 STAGES = ("before", "inside", "both")
 T = TypeVar("T")
 
@@ -63,9 +67,42 @@ def discover(*packages: str) -> None:
             importlib.import_module(module.name)
 
 
+@cache
+def decorated(decorator: str, *packages: str) -> dict[str, str]:
+    """The module of every class of some packages under a decorator, by its name, sorted.
+
+    Read off the text of the packages' own modules: none of them is imported.
+    """
+    found = {}
+    for package in packages:
+        for file in files(package).iterdir():
+            if file.name.endswith(".py"):
+                module = f"{package}.{file.name.removesuffix('.py')}"
+                tree = ast.parse(file.read_text(encoding="utf-8"))
+                found |= dict.fromkeys(_classes_under(decorator, tree), module)
+    return dict(sorted(found.items()))
+
+
+def _classes_under(decorator: str, tree: ast.Module) -> list[str]:
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        and any(
+            getattr(getattr(mark, "func", mark), "id", "") == decorator
+            for mark in node.decorator_list
+        )
+    ]
+
+
+def method_classes() -> dict[str, str]:
+    """The module of each method's class, by its name; without importing torch."""
+    return decorated(register.__name__, *PACKAGES)
+
+
 def methods() -> dict[str, Method]:
     """All methods by name, sorted."""
-    discover("foveate.compress", "foveate.prune", "foveate.combine")
+    discover(*PACKAGES)
     return dict(sorted(_TABLE.items()))
 
 

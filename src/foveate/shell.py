@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -11,6 +11,8 @@ from rich.table import Table
 
 from foveate.errors import InputError
 
+T = TypeVar("T")
+OldMachine = Annotated[str | None, typer.Option("--hardware", hidden=True)]  # its name before
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
 
 
@@ -44,6 +46,36 @@ def parse_prune(text: str) -> tuple[int | float, int | float] | None:
             f"--prune takes START,STOP (14,22 or 0.5,0.786) or none, got {text!r}"
         ) from None
     return start, stop
+
+
+def method_knobs(keep: float | None, prune: str | None) -> dict[str, Any]:
+    """The knobs that were given; the others are the method's to choose.
+
+    Raises:
+        InputError: no pair of layers.
+    """
+    knobs: dict[str, Any] = {} if keep is None else {"keep": keep}
+    return knobs if prune is None else {**knobs, "prune": parse_prune(prune)}
+
+
+def renamed(new: str, value: T | None, old: str, given: T | None) -> T | None:
+    """What an option is, also where it is written by the name that it had before, which is told.
+
+    Args:
+        new: name of the option.
+        value: given by it, None if none.
+        old: the name before.
+        given: by that one, None if none.
+
+    Raises:
+        InputError: both were given.
+    """
+    if given is None:
+        return value
+    if value is not None:
+        raise InputError(f"{old} is the old name of {new}: give one of them")
+    sys.stderr.write(f"foveate: {old} is now called {new}; the old name will go\n")
+    return given
 
 
 def check_out(option: str, path: Path, *suffixes: str) -> None:

@@ -10,25 +10,22 @@ Every check takes a `tiny` model and inputs, and raises AssertionError where the
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from foveate.models.encoding import watch_encoding
-from foveate.models.family import families, family_of
-from foveate.models.reduce import reduce
-from foveate.models.seams import cache_in, on_cache
-from foveate.reduction import Compressor, Reduction, Report
+from foveate.errors import UnsupportedError
+from foveate.models.family import Family, families, family_of
+from foveate.models.run import Run
+from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
 from foveate.tokens import VisionTokens
 
+Given = Reduction | Compressor | Pruner  # what `foveate.reduce` takes
 GREEDY = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
-CASES = tuple(
-    (name, modality)
-    for name, family in families().items()
-    for modality in family.placeholders(family.tiny().config)
-)
+CASES = tuple((name, kind) for name, family in families().items() for kind in family.modalities)
 
 
 def tiny(model_type: str, modality: str = "image") -> tuple[Any, dict[str, Tensor]]:
@@ -38,6 +35,25 @@ def tiny(model_type: str, modality: str = "image") -> tuple[Any, dict[str, Tenso
     model = family.tiny()
     model.generation_config.pad_token_id = 0
     return model, family.tiny_inputs(model.config, [[(modality, 0)]])
+
+
+def reduce(model: Any, reduction: Given) -> AbstractContextManager[Run]:
+    """`foveate.reduce`, imported on the first call: transformers' modelling code takes seconds."""
+    from foveate.models.reduce import reduce as enter
+
+    return enter(model, as_reduction(reduction))
+
+
+def check_family_is_as_stated(family: Family) -> None:
+    """Class, modalities and places of merging are those of the tiny model."""
+    model, places = family.tiny(), ["llm"]
+    for place, find in (("encoder", family.projector), ("encoder keys", family.encoder_keys)):
+        with suppress(UnsupportedError):
+            find(model.model)
+            places.append(place)
+    found = type(model).__name__, tuple(family.placeholders(model.config)), tuple(places)
+    stated = family.model_class, family.modalities, family.merge_at
+    assert found == stated, f"{family.model_type} states {stated}, its model says {found}"
 
 
 # --- off ------------------------------------------------------------------------------------------
@@ -73,7 +89,7 @@ def fingerprint(model: nn.Module) -> list[tuple[Any, ...]]:
     ]
 
 
-def check_no_trace(model: Any, inputs: dict[str, Tensor], reduction: Reduction) -> None:
+def check_no_trace(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
     """The model is the same before and after, also after an exception."""
     with torch.no_grad():
         model(**inputs)  # transformers installs hooks of its own on the first call
@@ -94,8 +110,10 @@ def check_no_trace(model: Any, inputs: dict[str, Tensor], reduction: Reduction) 
 # --- gone means gone ------------------------------------------------------------------------------
 
 
-def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Reduction) -> None:
+def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
     """Dropped tokens are out of the hidden states and of the cache, and the report counts the bytes."""
+    from foveate.models.seams import cache_in
+
     family = family_of(model)
     widths: list[int] = []
     hooks = [
@@ -114,10 +132,11 @@ def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Redu
     assert widths == expected, f"layers computed {widths} rows, the report says {expected}"
     lengths = [layer.get_seq_length() for layer in cache.layers]
     assert lengths == expected, f"the cache holds {lengths} rows, the report says {expected}"
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-    assert held == report.kv_bytes, (
-        f"the cache holds {held} bytes, the report says {report.kv_bytes}"
-    )
+    assert (held := _bytes(cache)) == report.kv_bytes, f"{held} bytes held, {report.kv_bytes} told"
+
+
+def _bytes(cache: Any) -> int:
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
 
 
 # --- batches --------------------------------------------------------------------------------------
@@ -126,7 +145,7 @@ def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Redu
 def check_batch_is_samples_alone(
     model: Any,
     samples: Sequence[Sequence[tuple[str, int]]],
-    reduction: Reduction,
+    reduction: Given,
     padding: Literal["left", "right"] = "left",
 ) -> None:
     """Each sample of a ragged batch has the logits and the greedy text that it has alone.
@@ -149,9 +168,11 @@ def check_batch_is_samples_alone(
 
 @torch.no_grad()
 def _answers(
-    model: Any, inputs: dict[str, Tensor], reduction: Reduction, padding: str
+    model: Any, inputs: dict[str, Tensor], reduction: Given, padding: str
 ) -> tuple[Tensor, list[list[int]]]:
     """Logits (B, V) after each sample's last token, and greedy tokens."""
+    from foveate.models.seams import cache_in, on_cache
+
     steps, mask = GREEDY["max_new_tokens"], inputs["attention_mask"]
     with reduce(model, reduction) as run:
         if padding == "left":
@@ -162,10 +183,8 @@ def _answers(
         out = model(**inputs, use_cache=True)
         ends = mask.sum(1) - 1
         if run.reports:
-            held = sum(
-                layer.keys.nbytes + layer.values.nbytes for layer in cache_in(out).layers
-            )
-            assert held == run.report.kv_bytes, f"{held} bytes held, {run.report.kv_bytes} reported"
+            told = run.report.kv_bytes
+            assert (held := _bytes(cache_in(out))) == told, f"{held} bytes held, {told} told"
             kept = [layers[-1] for layers in run.report.visual_tokens_by_layer]
             ends = torch.tensor(kept) + torch.tensor(run.report.text_tokens) - 1
         first = logits = out.logits[torch.arange(len(ends)), ends]
@@ -188,12 +207,12 @@ def _answers(
 
 
 @torch.no_grad()
-def check_dropping_is_masking(model: Any, inputs: dict[str, Tensor], reduction: Reduction) -> None:
+def check_dropping_is_masking(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
     """Logits and text are those of the whole sequence recomputed, with dropped tokens only masked."""
     with reduce(model, reduction) as run:
         out = model.generate(**inputs, **GREEDY, output_logits=True, return_dict_in_generate=True)
     dropped = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    masked, logits = masked_generation(model, inputs, reduction, run.report)
+    masked, logits = masked_generation(model, inputs, as_reduction(reduction), run.report)
     torch.testing.assert_close(torch.cat(out.logits), logits, rtol=0, atol=1e-4)
     assert dropped == masked, f"dropped {dropped}, masked {masked}"
 
@@ -305,6 +324,8 @@ def _handed(
 
 def _groups(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     """The group of every visual token of a prompt with one picture."""
+    from foveate.models.encoding import watch_encoding
+
     family, core = family_of(model), model.model
     found: dict[str, Any] = {}
 

@@ -1,12 +1,16 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import foveate
 from foveate.combine.aim import AIM
+from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
+from foveate.harness import asking
 from foveate.harness.asking import Asker, generate_arguments
 from foveate.measure.tasks import task
-from foveate.serve.media import Clip
+from foveate.serve.media import Clip, read
 
 
 @pytest.mark.parametrize(
@@ -45,11 +49,30 @@ def test_share_and_budget():
         ({"reduction": "aim", "share": 0.5, "keep": 0.5}, "share= sets all of aim"),
         ({"reduction": "aim", "dtype": "float99"}, "got 'float99'"),
         ({"reduction": "aim", "speed": 9}, "its knobs: .*keep"),
+        ({"task": "ocr"}, "of a budget=, which is not given; got task='ocr'"),
+        ({"reduction": "aim", "machine": "h100"}, "of a budget=, which is not given"),
+        ({"reduction": AIM}, r"write AIM\(\)"),
+        ({"reduction": AIM(), "keep": 0.5}, "knobs need a method"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments(arguments, message, untyped):
     with pytest.raises(InputError, match=message):
         Asker.of("foveate-mini", **arguments)
+
+
+def test_what_is_planned_for_is_what_is_generated(monkeypatch):
+    asker = Asker.of("foveate-mini", budget="0.5 MB")
+    seen, generate, fit = {}, asker.vlm.model.generate, asking.reduce
+    monkeypatch.setattr(
+        asker.vlm.model, "generate", lambda **given: seen.update(given) or generate(**given)
+    )
+    monkeypatch.setattr(
+        asking, "reduce", lambda *model, **knobs: seen.update(knobs) or fit(*model, **knobs)
+    )
+    item = task("reasoning").item(0)
+    asker.answer([{"role": "user", "content": [*item.media, item.question]}])
+    assert seen["max_new_tokens"] == seen["answer_tokens"] == MAX_NEW_TOKENS
+    assert seen["task"] == TASK
 
 
 def test_answers_are_those_of_generate():
@@ -71,6 +94,21 @@ def test_answers_are_those_of_generate():
     assert "of the prefill FLOPs" in str(asker.spent)
     only_text, _ = asker.answer([{"role": "user", "content": ["hello"]}], max_new_tokens=2)
     assert isinstance(only_text, str)
+
+
+def test_what_harnesses_hand_over_is_read():
+    asker, path = Asker.of("foveate-mini"), foveate.example("picture")
+    want = np.asarray(read(path))
+    for given in (
+        str(path),
+        {"path": str(path)},
+        {"bytes": path.read_bytes(), "path": None},
+        want,
+        Image.open(path),
+    ):
+        assert (np.asarray(asker.shown(given)) == want).all()
+    frames = [Image.new("RGBA", (4, 4)), str(path)]
+    assert asker.shown(frames[:1] * 2).array().min() == 255
 
 
 def test_generation_arguments():

@@ -20,5 +20,5 @@ def test_this_machine_is_measured():
 
 
 def test_unknown_machines_are_refused():
-    with pytest.raises(InputError, match=r"unknown hardware 'tpu'; known: a100, .*cpu"):
+    with pytest.raises(InputError, match=r"unknown machine 'tpu'; known: a100, .*cpu"):
         hardware("tpu")

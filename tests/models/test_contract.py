@@ -4,13 +4,33 @@ import pytest
 
 from foveate import testing
 from foveate.combine.aim import AIM
+from foveate.compress.divprune import DivPrune
 from foveate.models.family import families
+from foveate.prune.fastv import FastV
 
 REDUCTIONS = [AIM(0.5, (1, 4)), AIM(1.0, (0, 3)), AIM(0.25, None), AIM(0.3, (2, 6))]
 SHORT = [
     f"{reduction.before.keep} {getattr(reduction.inside, 'prune', None)}"
     for reduction in REDUCTIONS
 ]
+
+
+@pytest.mark.parametrize("name", families())
+def test_what_a_family_states_is_so(name):
+    testing.check_family_is_as_stated(families()[name])
+
+
+def test_a_family_that_states_what_is_not_so_breaks_the_contract():
+    for stated in ({"model_class": ""}, {"modalities": ("image", "video")}, {"merge_at": ("llm",)}):
+        family = type("Wrong", (type(families()["llava"]),), stated)()
+        with pytest.raises(AssertionError, match=r"llava states .*, its model says"):
+            testing.check_family_is_as_stated(family)
+
+
+def test_a_method_alone_keeps_the_contract():
+    model, inputs = testing.tiny("llava")
+    testing.check_dropping_is_masking(model, inputs, DivPrune(0.5))
+    testing.check_tokens_are_gone(model, inputs, FastV())
 
 
 @pytest.mark.sampled

@@ -242,41 +242,6 @@ def test_two_models_do_not_see_each_other(tiny):
             assert torch.equal(other(**inputs).logits, stock)
 
 
-def test_another_thread_is_not_reduced_and_is_told(tiny):
-    model, inputs = tiny
-    with torch.no_grad():
-        stock = model(**inputs).logits
-    seen = {}
-
-    def work():
-        with torch.no_grad():
-            seen["logits"] = model(**inputs).logits
-
-    def reduced():
-        with foveate.reduce(model, AIM(0.25)):
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
-
-    with pytest.raises(NoEffectError, match="another thread"):
-        reduced()
-    assert torch.equal(seen["logits"], stock)
-
-
-def test_a_thread_with_a_reduce_of_its_own_is_no_stranger():
-    model, inputs = make_tiny("llava")
-
-    def works():
-        with torch.no_grad(), foveate.reduce(model, AIM(0.5)):
-            model(**inputs)
-
-    with foveate.reduce(model, AIM(0.25)) as run:
-        thread = threading.Thread(target=works)
-        thread.start()
-        thread.join()
-    assert run.reports == []
-
-
 def test_two_threads_with_two_reductions_do_not_disturb_each_other(tiny):
     model, inputs = tiny
     wanted = [AIM(0.25, (2, 4)), AIM(0.5, None), foveate.Reduction()]

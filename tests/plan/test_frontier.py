@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from foveate.errors import InputError, MissingExtraError
+from foveate.errors import BudgetError, InputError, MissingExtraError
 from foveate.plan.figure import draw
 from foveate.plan.frontier import Mixture, frontier, optimum
 from foveate.plan.law import FORMS, fit_points
@@ -74,6 +74,14 @@ def test_the_frontier_falls_and_leaves_out_what_does_not_fit():
     errors = [at.best.error for _, at in found]
     assert errors == sorted(errors, reverse=True)
     assert [at.best.extrapolated for _, at in found] == [False, False, True]  # 7.9B
+
+
+def test_only_a_budget_that_nothing_fits_is_left_out():
+    law = LAWS["reasoning"]
+    with pytest.raises(BudgetError, match="the cheapest choice is"):
+        optimum(law, 1e6, 50)
+    with pytest.raises(InputError, match="models need sizes"):  # whatever its text says
+        frontier(law, [4e11], 50, models={"the cheapest": -1.0})
 
 
 def test_bad_input_is_refused():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foveate.combine.aim import AIM
-from foveate.errors import InputError
+from foveate.errors import BudgetError, InputError
 from foveate.measure.configs import published, read_config
 from foveate.measure.hardware import TABLE
 from foveate.measure.request import request_cost
@@ -100,7 +100,7 @@ def test_a_plan_becomes_a_reduction():
 
 def test_an_infeasible_budget_gives_the_cheapest_plan():
     message = r"no plan fits 10 ms; the cheapest is keep=0.0153.*, prune=\(0, 8\) at \d\d\.\d+ ms"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(BudgetError, match=message):
         plan_reduction(ONEVISION, "10 ms", CLIP)
     with pytest.raises(InputError, match=r"no plan fits 0.1% of the prefill FLOPs; the cheapest"):
         plan_reduction(ONEVISION, 0.001, CLIP, task="ocr")

@@ -44,6 +44,23 @@ def test_large_and_grey_pictures_are_looked_at():
     assert characters(image.convert("L")) > 30
 
 
+def test_the_guard_sees_what_a_person_sees():
+    words = page("to foveate is to look sharply")
+    found = characters(words)
+    tag = Image.Exif()
+    tag[0x0112] = 8
+    turned = words.transpose(Image.Transpose.ROTATE_270)
+    turned.info["exif"] = tag.tobytes()
+    assert characters(turned) == found
+    alpha = Image.eval(words.convert("L"), lambda shade: 255 - shade)
+    hidden = Image.new("RGB", words.size, "black")  # black on transparent black
+    hidden.putalpha(alpha)
+    assert characters(hidden) > 0.8 * found
+    pixels = np.asarray(words)
+    assert characters(pixels / np.float32(255)) == found
+    assert characters(pixels * np.uint16(257)) == found
+
+
 def test_noise_and_flat_pictures_hold_no_text():
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3))
     assert task_of([noise, np.zeros((50, 50, 3)), np.full((1, 1, 3), 9)]) == "reasoning"

@@ -10,6 +10,7 @@ from foveate.measure.cost import prefill_cost
 from foveate.models.family import families
 from foveate.plan.measured import Measured
 from foveate.plan.planner import plan_reduction
+from foveate.reduction import as_reduction
 from foveate.testing import fingerprint
 
 GREEDY = {"max_new_tokens": 3, "do_sample": False}
@@ -128,6 +129,41 @@ def test_the_whole_budget_is_exactly_off_and_leaves_no_trace(tiny):
     assert torch.equal(plain, whole)
     assert not run.report.fired
     assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize("method", [foveate.DivPrune(0.25), foveate.FastV()])
+def test_a_method_alone_reduces_as_the_reduction_around_it(llava, method):
+    family, model = llava
+    inputs, around = family.tiny_inputs(model.config, ONE), as_reduction(method)
+    reports = []
+    for given in (method, around):
+        with torch.no_grad(), foveate.reduce(model, given) as run:
+            model(**inputs)
+        reports.append(run.report)
+    assert reports[0].fired
+    assert reports[0].visual_tokens_by_layer == reports[1].visual_tokens_by_layer
+    assert reports[0].merged_into == reports[1].merged_into
+
+
+class Policy:
+    """Chooses by the prompt; a function would do."""
+
+    def __call__(self, samples):
+        return foveate.AIM(0.5, None)
+
+
+def test_an_object_may_choose_and_a_class_may_not(llava, untyped):
+    family, model = llava
+    with torch.no_grad(), foveate.reduce(model, Policy()) as run:
+        model(**family.tiny_inputs(model.config, ONE))
+    assert run.report.visual_tokens_to_llm == [32]
+    for given, message in (
+        (foveate.AIM, r"the class AIM: write AIM\(\)"),
+        (Policy, "the class Policy"),
+        ("aim", r'write foveate.create\("aim"\)'),
+    ):
+        with pytest.raises(InputError, match=message):
+            foveate.reduce(model, given).__enter__()
 
 
 def test_what_does_not_fit_or_cannot_be_asked_is_refused(llava):

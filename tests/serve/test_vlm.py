@@ -1,11 +1,13 @@
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import foveate
 from foveate.errors import InputError, NoEffectError, UnsupportedError
+from foveate.pictures import ORIENTATION
 from foveate.serve.media import Clip, read
 from foveate.serve.vlm import ASSETS, MINI
 
@@ -67,6 +69,42 @@ def test_a_batch_is_each_sample_alone(vlm):
     )
     assert [text.strip() for text in texts] == alone
     assert len(set(run.report.visual_tokens_to_llm)) == 2
+
+
+def test_what_a_person_sees_is_what_the_model_sees(vlm, tmp_path):
+    path, question = foveate.example("text"), "what is written?"
+    shown = Image.open(path).convert("RGB")
+    pixels = np.asarray(shown)
+    tag = Image.Exif()
+    tag[ORIENTATION] = 6
+    shown.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.png", exif=tag)
+    shown.save(tmp_path / "more.mpo", save_all=True, append_images=[shown], quality=100)
+    want = vlm.inputs(shown, question)["pixel_values"]
+    words = Image.fromarray(pixels[..., 0] * np.uint16(257))
+    for given in (
+        path.read_bytes(),
+        pixels,
+        torch.from_numpy(pixels.copy()).permute(2, 0, 1),
+        tmp_path / "phone.png",
+        Image.open(tmp_path / "phone.png"),
+        [Image.open(tmp_path / "phone.png")],
+        shown.convert("RGBA"),
+    ):
+        assert torch.equal(vlm.inputs(given, question)["pixel_values"], want)
+    grey = vlm.inputs(Image.fromarray(pixels[..., 0]), question)["pixel_values"]
+    assert torch.equal(vlm.inputs(words, question)["pixel_values"], grey)
+    camera = vlm.inputs(tmp_path / "more.mpo", question)
+    assert "pixel_values_videos" not in camera
+    with Image.open(tmp_path / "phone.png") as opened:  # past the reader, too
+        assert torch.equal(vlm.batch([([opened], question)])["pixel_values"], want)
+    clips = [vlm.inputs(given, question) for given in (np.stack([pixels] * 2), Clip([shown] * 2))]
+    assert torch.equal(*(clip["pixel_values_videos"] for clip in clips))
+
+
+def test_what_is_no_media_is_one_clear_error(vlm, untyped):
+    for nothing in (None, 5, {}):
+        with pytest.raises(InputError, match=r"a picture is a path|no picture in the prompt"):
+            vlm.pictures(nothing)
 
 
 def test_bad_input_is_one_clear_error(vlm, tmp_path):
@@ -157,6 +195,19 @@ def test_not_the_whole_model_is_refused(vlm):
             foveate.reduce(other, foveate.AIM()).__enter__()
 
 
+def test_a_method_alone_is_taken_and_a_class_refused_before_a_picture_is_read(vlm, untyped):
+    picture = foveate.example("picture")
+    alone, around = (
+        vlm.ask(picture, "how many digits are there?", given, max_new_tokens=1).report
+        for given in (foveate.FastV(), foveate.Reduction(inside=foveate.FastV()))
+    )
+    assert alone.fired
+    assert alone.visual_tokens_by_layer == around.visual_tokens_by_layer
+    for given, message in ((foveate.FastV, r"write FastV\(\)"), ("fastv", "write foveate.create")):
+        with pytest.raises(InputError, match=message):
+            vlm.ask("no such picture.png", "what?", given)
+
+
 def test_no_effect_is_told(vlm):
     with pytest.raises(NoEffectError, match="changed nothing"):
         vlm.ask(foveate.example("picture"), "what?", foveate.AIM(0.9999, None))
@@ -176,9 +227,10 @@ def test_text_keeps_its_tokens_longer(vlm):
         answer = vlm.ask(foveate.example(name), "what is written?", budget=0.4, **knobs)
         return answer.report.visual_tokens_to_llm[0]
 
-    assert kept("text") == kept("text", task="ocr") > kept("text", task="reasoning")
-    assert kept("picture") == kept("picture", task="reasoning") < kept("picture", task="ocr")
-    assert kept("clip") == kept("clip", task="reasoning")
+    assert kept("text", task="auto") == kept("text", task="ocr") > kept("text", task="reasoning")
+    assert kept("text") == kept("text", task="reasoning")
+    assert kept("picture", task="auto") == kept("picture") < kept("picture", task="ocr")
+    assert kept("clip", task="auto") == kept("clip")
 
 
 def test_a_budget_is_checked(vlm):
@@ -187,6 +239,9 @@ def test_a_budget_is_checked(vlm):
         vlm.ask(picture, "what?", foveate.AIM(0.5, None), budget=0.5)
     with pytest.raises(InputError, match="the cheapest is keep="):
         vlm.ask(picture, "what?", budget=0.0001)
+    for knobs in ({"task": "ocr"}, {"machine": "a100"}):
+        with pytest.raises(InputError, match="of a budget=, which is not given"):
+            vlm.ask("no such picture.png", "what?", foveate.AIM(), **knobs)
     with pytest.raises(InputError, match="a budget in time needs machine"):
         vlm.ask(picture, "what?", budget="60 ms")
     with pytest.raises(InputError, match="got 'much'"):

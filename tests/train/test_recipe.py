@@ -117,6 +117,8 @@ def test_the_second_stage_trains_the_llm_but_not_the_tower(stock, tmp_path):
 def llava(folder: Path, rows: object, name: str = "data.json") -> Path:
     Image.new("RGB", (144, 144)).save(folder / "a.png")
     (folder / "broken.png").write_text("no picture")
+    page = Image.new("L", (9, 9))
+    page.save(folder / "pages.tiff", save_all=True, append_images=[page])
     path = folder / name
     path.write_text(rows if isinstance(rows, str) else json.dumps(rows))
     return path
@@ -132,6 +134,10 @@ def row(value="<image>\nwhat?", answer="red", **more):
     [
         (row(image="gone.png"), r"row 1: image .*gone.png does not exist"),
         (row(image="broken.png"), r"row 1: image .*broken.png cannot be read"),
+        (
+            row(image="pages.tiff"),
+            r"row 1: image .*pages.tiff holds 2 frames or pages; one is needed",
+        ),
         (row(value="what?"), r"row 1: 0 <image> tokens for 1 images"),
         (row(value="<image><image>what?"), r"row 1: 2 <image> tokens for 1 images"),
         (row(value="<image>"), r"row 1: turn 0 asks nothing beside <image>"),
@@ -200,6 +206,15 @@ def test_every_turn_asks_its_own_question(tmp_path):
     assert data.hash != read_llava(llava(tmp_path, [row()])).hash
 
 
+def test_pictures_are_trained_on_as_they_are_seen(tmp_path):
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.new("RGBA", (8, 4)).save(tmp_path / "b.png", exif=tag)
+    (example,) = read_llava(llava(tmp_path, [row(image="b.png")])).examples
+    shown = example.pictures[0]()
+    assert (shown.size, shown.mode, shown.getpixel((0, 0))) == ((4, 8), "RGB", (255, 255, 255))
+
+
 def test_a_dataset_of_hugging_face(tmp_path):
     datasets = pytest.importorskip("datasets")
     pictures = [Image.new("RGB", (144, 144), colour) for colour in ("red", "blue")]
@@ -215,6 +230,10 @@ def test_a_dataset_of_hugging_face(tmp_path):
     data = read(f"hf:{tmp_path / 'set'}")
     assert [example.answer for example in data.examples] == ["red", "blue"]
     assert data.examples[1].pictures[0]().getpixel((0, 0)) == (0, 0, 255)
+    clear = made.map(lambda one: {**one, "image": Image.new("RGBA", (9, 9))})
+    clear.save_to_disk(tmp_path / "clear")
+    shown = read(f"hf:{tmp_path / 'clear'}").examples[0].pictures[0]()
+    assert shown.getpixel((0, 0)) == (255, 255, 255)
     bad = made.map(lambda one: {**one, "answer": ""}, load_from_cache_file=False)
     bad.save_to_disk(tmp_path / "bad")
     with pytest.raises(InputError, match=r"hf:.*bad row 0: turn 1 must be"):

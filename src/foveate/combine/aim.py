@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from foveate.compress.aim import AIMMerge, Order
+from foveate.defaults import KEEP, PRUNE
 from foveate.errors import InputError
 from foveate.prune.aim import AIMPrune
 from foveate.prune.schedule import Bound
@@ -26,8 +27,8 @@ class AIM(Reduction):
 
     before: Compressor | None = field(init=False, repr=False, default=None)
     inside: Pruner | None = field(init=False, repr=False, default=None)
-    keep: float = 0.25
-    prune: tuple[Bound, Bound] | None = (0.5, 0.786)
+    keep: float = KEEP
+    prune: tuple[Bound, Bound] | None = PRUNE
     order: Order = "raster"
     weighted: bool = False
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from foveate.compress.fovea import FoveaMerge
+from foveate.defaults import KEEP, PRUNE
 from foveate.prune.aim import AIMPrune
 from foveate.prune.schedule import Bound
 from foveate.reduction import Compressor, Pruner, Reduction
@@ -23,8 +24,8 @@ class Fovea(Reduction):
 
     before: Compressor | None = field(init=False, repr=False, default=None)
     inside: Pruner | None = field(init=False, repr=False, default=None)
-    keep: int | float = 0.25
-    prune: tuple[Bound, Bound] | None = (0.5, 0.786)
+    keep: int | float = KEEP
+    prune: tuple[Bound, Bound] | None = PRUNE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "before", FoveaMerge(self.keep))

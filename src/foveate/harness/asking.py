@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
 from foveate.combine.aim import AIM
+from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
-from foveate.reduction import Reduction, at_share, create
+from foveate.reduction import Compressor, Pruner, Reduction, as_reduction, at_share, create
 from foveate.registry import method
-from foveate.serve.media import Clip, Sampling, looked_at, read
-from foveate.serve.reduce import reduce
+from foveate.serve.media import Clip, Sampling, looked_at, read, read_picture
+from foveate.serve.reduce import check_of_budget, reduce
 from foveate.serve.vlm import VLM, load
 
 GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample")
@@ -52,6 +52,8 @@ class Asker:
         vlm: the model.
         reduction: what is done to its visual tokens, unless a budget chooses.
         budget: what a prompt may cost, as of `vlm.ask`; None for the reduction.
+        task: of the budget, as of `vlm.ask`.
+        machine: of a budget in time, as of `vlm.ask`.
         sampling: which frames of a clip are taken.
         spent: what all answers so far took.
     """
@@ -59,6 +61,8 @@ class Asker:
     vlm: VLM
     reduction: Reduction
     budget: Any = None
+    task: Any = TASK
+    machine: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     spent: Spent = field(default_factory=Spent)
 
@@ -66,9 +70,11 @@ class Asker:
     def of(
         cls,
         pretrained: str,
-        reduction: str | None = None,
+        reduction: str | Reduction | Compressor | Pruner | None = None,
         preset: str | None = None,
         budget: Any = None,
+        task: str = TASK,
+        machine: str | None = None,
         share: float | int | None = None,
         frames: int | None = None,
         fps: float | int | None = None,
@@ -80,9 +86,12 @@ class Asker:
 
         Args:
             pretrained: foveate-mini, a folder, or a hub id.
-            reduction: a method's name; None leaves the tokens alone.
+            reduction: a method's name, or in Python what `foveate.reduce` takes; None leaves the tokens
+                alone.
             preset: instead of a reduction, a published setting, as of `AIM.paper`.
             budget: instead of a reduction, what each prompt may cost (0.15, "25%", "15 TFLOP").
+            task: of a budget: "reasoning", "ocr", or "auto", which looks at the pictures.
+            machine: of a budget in time: a name such as h100, or a .json of foveate calibrate.
             share: instead of knobs, the mean share of visual tokens over the LLM's layers.
             frames: most frames taken of a clip.
             fps: frames taken a second of it.
@@ -91,44 +100,49 @@ class Asker:
             **knobs: the method's own; a pair is written START:STOP (prune=14:22).
 
         Raises:
-            InputError: both a reduction and a budget, knobs of no method, or an unknown dtype.
+            InputError: both a reduction and a budget, knobs of no method, a task or machine of no budget,
+                or an unknown dtype.
         """
         ways = {"reduction": reduction, "preset": preset, "budget": budget}
         given = [name for name, value in ways.items() if value is not None]
         if len(given) > 1:
             raise InputError(f"give one of {', '.join(ways)}; got {' and '.join(given)}")
-        if reduction is None and (share is not None or knobs):
+        if not isinstance(reduction, str) and (share is not None or knobs):
             raise InputError(f"knobs need a method: reduction=NAME; got {share=} and {knobs}")
+        check_of_budget(budget, task, machine)
+        if reduction is not None and not isinstance(reduction, str):
+            reduction = as_reduction(reduction)
         if dtype is not None and not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise InputError(f"dtype must be one of torch's (bfloat16, float32), got {dtype!r}")
         vlm = load(pretrained, device, None if dtype is None else getattr(torch, dtype))
         chosen = AIM.paper(preset) if preset else _reduction(vlm, reduction, share, knobs)
-        return cls(vlm, chosen, budget, Sampling(frames, fps))
+        return cls(vlm, chosen, budget, task, machine, Sampling(frames, fps))
 
     def shown(self, source: Any) -> Image.Image | Clip:
-        """A picture or clip from what a harness hands over: path, image, frames, dict with a path."""
+        """A picture or clip: what `media.read` takes, a list of frames, a dict with bytes or a path."""
         if isinstance(source, (list, tuple)):
-            return Clip([read(frame) for frame in source])  # pyright: ignore[reportArgumentType]
+            return Clip([read_picture(frame) for frame in source])
         if isinstance(source, Mapping):
-            source = source.get("path") or source.get("url")
-        return read(Path(source) if isinstance(source, str) else source, self.sampling)
+            source = source.get("bytes") or source.get("path") or source.get("url")
+        return read(source, self.sampling)
 
     def answer(self, chat: Sequence[dict[str, Any]], **generation: Any) -> tuple[str, int]:
         """Answer one conversation.
 
         Args:
             chat: as of `VLM.chats`.
-            **generation: what `generate` takes.
+            **generation: what `generate` takes; at most `MAX_NEW_TOKENS` tokens unless it says otherwise.
 
         Returns:
             The text and how many tokens it has.
         """
+        generation.setdefault("max_new_tokens", MAX_NEW_TOKENS)
         inputs = self.vlm.chats([chat])
         pictures = [part for turn in chat for part in turn["content"] if not isinstance(part, str)]
         knobs: dict[str, Any] = {}
         if self.budget is not None and pictures:
-            knobs = {"budget": self.budget, "pixels": looked_at(pictures), "task": "auto"}
-            knobs["answer_tokens"] = generation.get("max_new_tokens", 32)
+            knobs = {"budget": self.budget, "task": self.task, "pixels": looked_at(pictures)}
+            knobs |= {"machine": self.machine, "answer_tokens": generation["max_new_tokens"]}
         reduction = None if knobs else self.reduction if pictures else Reduction()
         with torch.no_grad(), reduce(self.vlm.model, reduction, **knobs) as run:
             output = self.vlm.model.generate(**inputs, **generation)
@@ -143,10 +157,10 @@ class Asker:
 
 
 def _reduction(
-    vlm: VLM, name: str | None, share: float | int | None, knobs: dict[str, Any]
+    vlm: VLM, name: str | Reduction | None, share: float | int | None, knobs: dict[str, Any]
 ) -> Reduction:
-    if name is None:
-        return Reduction()
+    if not isinstance(name, str):
+        return name or Reduction()
     if share is None:
         return create(name, **{key: _knob(value) for key, value in knobs.items()})
     if knobs:
@@ -171,7 +185,7 @@ def _knob(value: Any) -> Any:
 def generate_arguments(asked: dict[str, Any]) -> dict[str, Any]:
     """A task's `generation_kwargs` as `generate` takes them: greedy unless it asks otherwise."""
     given = {name: asked[name] for name in GENERATION if asked.get(name) is not None}
-    given.setdefault("max_new_tokens", 32)
+    given.setdefault("max_new_tokens", MAX_NEW_TOKENS)
     given["do_sample"] = bool(given.get("do_sample", given.get("temperature", 0)))
     if not given["do_sample"]:
         given.pop("temperature", None)

@@ -26,7 +26,7 @@ class Hardware:
     """A machine's peaks.
 
     Attributes:
-        name: as `foveate cost --hardware` takes it.
+        name: as `foveate cost --machine` takes it.
         flops: per second, dense fp16 or bf16 with fp32 sums, without sparsity.
         bandwidth: of its memory, in bytes per second.
         memory_bytes: of the device, None where it is not fixed.
@@ -76,7 +76,7 @@ def hardware(name: str) -> Machine:
         return measure_cpu()
     if name not in TABLE:
         raise InputError(
-            f"unknown hardware {name!r}; known: {', '.join(TABLE)}, cpu (measured), or a .json of "
+            f"unknown machine {name!r}; known: {', '.join(TABLE)}, cpu (measured), or a .json of "
             "foveate calibrate"
         )
     return TABLE[name]

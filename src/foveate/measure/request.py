@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from foveate.defaults import ANSWER_TOKENS
 from foveate.errors import InputError
 from foveate.keep import check_keep, kept_count
 from foveate.measure.cost import Convention, Cost, Operation, decode_cost, prefill_cost
@@ -72,7 +73,7 @@ def request_cost(
     media: Visual,
     text_tokens: int,
     *,
-    answer_tokens: int = 1,
+    answer_tokens: int = ANSWER_TOKENS,
     keep: float = 1.0,
     prune: Prune | None = None,
     convention: Convention = "exact",

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
 
 from foveate.models.tiny import Picture, noise, stacked
 
@@ -63,6 +62,8 @@ def _grids_of_tiles(config: Any, sizes: Any, tiled: list[bool]) -> list[tuple[in
 
 def grid_of(config: Any, size: Any) -> tuple[int, int]:
     """Rows and columns of an image's tiles."""
+    from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+
     return get_anyres_image_grid_shape(
         size, config.image_grid_pinpoints, config.vision_config.image_size
     )

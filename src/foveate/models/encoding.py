@@ -126,7 +126,7 @@ def watch_encoding(core: nn.Module, watcher: Watcher) -> Iterator[None]:
 def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
     original = getattr(core, name)
     modality = name.split("_")[1]
-    signature = inspect.signature(original)
+    signature = inspect.signature(getattr(type(core), name))  # whatever is wrapped around it
 
     @functools.wraps(original)
     def encode(*args: Any, **kwargs: Any) -> Any:
@@ -135,7 +135,8 @@ def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
             return call()
         _thread.encodes = True
         try:
-            arguments = dict(signature.bind(*args, **kwargs).arguments)
+            arguments = signature.bind(core, *args, **kwargs).arguments
+            arguments = dict(list(arguments.items())[1:])
             if modality == "video" and "pixel_values" in arguments:  # as transformers 5.17 has it
                 arguments["pixel_values_videos"] = arguments.pop("pixel_values")
             for watcher in _watchers.get(id(core), ()):

@@ -4,6 +4,7 @@ A family is one module of this package that registers one `Family`; nothing else
 are `Any` here: their attributes are transformers' and known to no type checker.
 """
 
+import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from foveate.errors import UnsupportedError
 from foveate.models.tiny import Picture, prompt, stacked
-from foveate.registry import discover
+from foveate.registry import decorated
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,24 @@ class Visual:
 class Family(ABC):
     """One model family, as `model.config.model_type` names it.
 
+    What it says of itself is known without a model; `foveate.testing.check_family_is_as_stated` sees that
+    it is so. Transformers' modelling code is imported where it is used, for listing families needs none.
+
     Attributes:
         model_type: transformers' name of it.
+        model_class: name of the transformers class.
+        modalities: of `placeholders`.
+        merge_at: where methods before the LLM can work: "llm"; "encoder" where there is a `projector`;
+            "encoder keys" where there are `encoder_keys`.
         grid_positions: whether visual tokens have positions of their own on a grid (M-RoPE). They keep
             them when others are merged away; elsewhere merging renumbers the sequence.
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
     """
 
     model_type: ClassVar[str]
+    model_class: ClassVar[str] = ""
+    modalities: ClassVar[tuple[str, ...]] = ("image",)
+    merge_at: ClassVar[tuple[str, ...]] = ("llm",)
     grid_positions: ClassVar[bool] = False
     token_types: ClassVar[str | None] = None
 
@@ -244,7 +255,8 @@ def register_family(family: type[Family]) -> type[Family]:
 
 def families() -> dict[str, Family]:
     """All families by model type, sorted."""
-    discover("foveate.models")
+    for module in decorated(register_family.__name__, "foveate.models").values():
+        importlib.import_module(module)
     return dict(sorted(_FAMILIES.items()))
 
 
@@ -305,24 +317,14 @@ class Support:
 
 
 def support() -> list[Support]:
-    """The support matrix, read off the families themselves. Pruning inside the LLM works on all."""
-    rows = []
-    for name, family in families().items():
-        model = family.tiny()
-        places = ["llm"]
-        for place, method in (("encoder", "projector"), ("encoder keys", "encoder_keys")):
-            try:
-                getattr(family, method)(model.model)
-            except UnsupportedError:
-                continue
-            places.append(place)
-        rows.append(
-            Support(
-                family=name,
-                model=type(model).__name__,
-                takes=", ".join(family.placeholders(model.config)),
-                merge_at=", ".join(places),
-                positions="kept on the grid" if family.grid_positions else "renumbered",
-            )
+    """The support matrix, as the families state it. Pruning inside the LLM works on all."""
+    return [
+        Support(
+            family=name,
+            model=family.model_class,
+            takes=", ".join(family.modalities),
+            merge_at=", ".join(family.merge_at),
+            positions="kept on the grid" if family.grid_positions else "renumbered",
         )
-    return rows
+        for name, family in families().items()
+    ]

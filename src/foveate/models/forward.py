@@ -91,6 +91,7 @@ class Forward(threading.local):
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
         self.masks: dict[str, Tensor] = {}  # of their placeholders
+        self.call: Mapping[str, Any] = {}  # the core's arguments
         self.padding: Any = None  # the prompt's attention mask
         self.block: Tensor | None = None  # inside which attention runs both ways
         self.report: Report | None = None  # whose decode seconds this forward adds to
@@ -106,13 +107,18 @@ class Forward(threading.local):
         """Whether no prompt will be reduced."""
         return self.choose is None and self.reduction.is_off
 
+    def _keep_watching(self) -> None:
+        for config in self.watched:
+            keep_watching(config)
+
     # --- the prompt -------------------------------------------------------------------------------
 
     def see_encoding(
         self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]
     ) -> Any:
         """Encode, and note the groups of what came out."""
-        device = next(value.device for value in arguments.values() if isinstance(value, Tensor))
+        self._keep_watching()
+        device = next((v.device for v in arguments.values() if isinstance(v, Tensor)), None)
         began = clock(device)
         self.encoder.begin()
         self.encodes = True
@@ -156,11 +162,12 @@ class Forward(threading.local):
     def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The prompt, or what goes on from it, is seen."""
         self._clear()
+        if self.choose is not None:
+            self._take_up(Reduction())  # until this prompt's is chosen
         call = self.target.seams.core.bind(args, kwargs)
         device = next((v.device for v in call.values() if isinstance(v, Tensor)), None)
         self.started = clock(device)
-        for config in self.watched:
-            keep_watching(config)
+        self._keep_watching()
         self.encodings = dict(call.get("mm_encoder_outputs") or {})
         placeholders = self.target.family.placeholders(self.model_config)
         self.masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
@@ -172,20 +179,21 @@ class Forward(threading.local):
             if not self.is_off:
                 refuse_missing_pixels(placeholders, call, cache)
             if cache is None or not cache.get_seq_length():
-                self.run.lapse("the last prompt had no picture")
+                self.run.lapse("the last run was no prompt with visual tokens")
             return
-        if not self.is_off:
-            self._refuse(call, cache)
+        self.call = call
+        self._refuse(cache)
 
-    def _refuse(self, call: Mapping[str, Any], cache: Any) -> None:
+    def _refuse(self, cache: Any) -> None:
         """Refuse, before anything is computed, what a reduced prefill cannot honour."""
-        refuse_prepared_mask(self.padding)
-        refuse_packed(call, self.padding)
+        if self.reduction.is_off:
+            return
         refuse_static(cache)
+        refuse_prepared_mask(self.padding)
+        refuse_packed(self.call, self.padding)
         refuse_prefix(cache)
         refuse_checkpointing(self.target.llm)
-        before = self.reduction.before
-        if self.choose is not None or (before is not None and not before.is_off):
+        if self.reduction.before is not None and not self.reduction.before.is_off:
             refuse_masked_pictures(self.masks, self.padding)
 
     # --- the LLM's entrance -----------------------------------------------------------------------
@@ -228,9 +236,7 @@ class Forward(threading.local):
             valid = self.padding[:, -embeds.shape[1] :].bool().to(embeds.device)
         if self.choose is not None:
             self._take_up(chosen(self.choose, prefill.visual, valid))
-        if not self.reduction.is_off:
-            refuse_static(cache)
-            refuse_prefix(cache)
+            self._refuse(cache)
         place = call.get("position_ids")
         if place is None or place.dim() != 2:
             place = torch.arange(embeds.shape[1], device=embeds.device)[None]
@@ -290,7 +296,7 @@ class Forward(threading.local):
         layer = self.target.seams.layers[index]
         if self.prefill is None:
             masks: Any = self.layer_masks
-            return layer.rebind(args, kwargs, {layer.mask or "": masks[index]})
+            return layer.rebind(args, kwargs, {layer.mask: masks[index]})
         changed = self.prefill.enter_layer(index, layer, layer.bind(args, kwargs))
         return layer.rebind(args, kwargs, changed)
 

@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Int
-from torch import Tensor
-from transformers import (
-    Gemma3Config,
-    Gemma3ForConditionalGeneration,
-    Gemma3TextConfig,
-    SiglipVisionConfig,
-)
-from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
+from torch import Tensor, nn
 
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import (
@@ -31,6 +24,7 @@ class Gemma3(Family):
     """`Gemma3ForConditionalGeneration`."""
 
     model_type = "gemma3"
+    model_class = "Gemma3ForConditionalGeneration"
     token_types = "token_type_ids"
 
     def placeholders(self, config: Any) -> dict[str, int]:
@@ -39,6 +33,8 @@ class Gemma3(Family):
 
     def blocks(self, inputs: Mapping[str, Any]) -> Int[Tensor, "B N"] | None:
         """Each run of image tokens is a block, where the model is told the token types."""
+        from transformers.models.gemma3.modeling_gemma3 import get_block_sequence_ids_for_mask
+
         kinds = inputs.get("token_type_ids")
         return None if kinds is None else get_block_sequence_ids_for_mask(kinds).long()
 
@@ -48,8 +44,15 @@ class Gemma3(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64, every third sees everything, the others 24 tokens; 16 tokens an image."""
+        from transformers import (
+            Gemma3Config,
+            Gemma3ForConditionalGeneration,
+            Gemma3TextConfig,
+            SiglipVisionConfig,
+        )
+
         kinds = (["sliding_attention"] * 2 + ["full_attention"]) * 2
-        return Gemma3ForConditionalGeneration(
+        model = Gemma3ForConditionalGeneration(
             Gemma3Config(
                 vision_config=SiglipVisionConfig(
                     **TINY_VISION, image_size=112, vision_use_head=False
@@ -60,7 +63,10 @@ class Gemma3(Family):
                 image_token_index=TINY_IMAGE,
                 mm_tokens_per_image=16,
             )
-        ).eval()
+        )
+        # transformers starts it at zero, so that every picture would look the same
+        nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.3)
+        return model.eval()
 
     def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
         """112 x 112 pixels, whatever the size."""

@@ -6,12 +6,6 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import (
-    Idefics3Config,
-    Idefics3ForConditionalGeneration,
-    Idefics3VisionConfig,
-    LlamaConfig,
-)
 
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import (
@@ -31,6 +25,7 @@ class Idefics3(Family):
     """`Idefics3ForConditionalGeneration`."""
 
     model_type = "idefics3"
+    model_class = "Idefics3ForConditionalGeneration"
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images; SmolVLM's processor lays clips out as images too."""
@@ -56,6 +51,13 @@ class Idefics3(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a tile."""
+        from transformers import (
+            Idefics3Config,
+            Idefics3ForConditionalGeneration,
+            Idefics3VisionConfig,
+            LlamaConfig,
+        )
+
         return Idefics3ForConditionalGeneration(
             Idefics3Config(
                 vision_config=Idefics3VisionConfig(**TINY_VISION, image_size=112),

@@ -2,13 +2,6 @@
 
 from typing import Any
 
-from transformers import (
-    InternVLConfig,
-    InternVLForConditionalGeneration,
-    InternVLVisionConfig,
-    Qwen2Config,
-)
-
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import (
     TINY_END,
@@ -27,6 +20,8 @@ class InternVL(Family):
     """`InternVLForConditionalGeneration`; its processor lays clips out as images."""
 
     model_type = "internvl"
+    model_class = "InternVLForConditionalGeneration"
+    merge_at = ("llm", "encoder")
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images and frames alike."""
@@ -42,6 +37,13 @@ class InternVL(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a tile."""
+        from transformers import (
+            InternVLConfig,
+            InternVLForConditionalGeneration,
+            InternVLVisionConfig,
+            Qwen2Config,
+        )
+
         vision: dict[str, Any] = {**TINY_VISION, "patch_size": [14, 14], "image_size": [112, 112]}
         return InternVLForConditionalGeneration(
             InternVLConfig(

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VISION, Picture, noise
@@ -15,6 +13,8 @@ class Llava(Family):
     """`LlavaForConditionalGeneration` with a CLIP or SigLIP tower."""
 
     model_type = "llava"
+    model_class = "LlavaForConditionalGeneration"
+    merge_at = ("llm", "encoder", "encoder keys")
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images only."""
@@ -40,6 +40,13 @@ class Llava(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64; 64 visual tokens an image."""
+        from transformers import (
+            CLIPVisionConfig,
+            LlamaConfig,
+            LlavaConfig,
+            LlavaForConditionalGeneration,
+        )
+
         return LlavaForConditionalGeneration(
             LlavaConfig(
                 vision_config=CLIPVisionConfig(**TINY_VISION, image_size=112, projection_dim=32),

@@ -5,12 +5,6 @@ from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-)
 
 from foveate.models.anyres import (
     PINPOINTS,
@@ -31,6 +25,7 @@ class LlavaNext(Family):
     """`LlavaNextForConditionalGeneration`."""
 
     model_type = "llava_next"
+    model_class = "LlavaNextForConditionalGeneration"
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images only."""
@@ -80,6 +75,13 @@ class LlavaNext(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a view."""
+        from transformers import (
+            CLIPVisionConfig,
+            LlamaConfig,
+            LlavaNextConfig,
+            LlavaNextForConditionalGeneration,
+        )
+
         return LlavaNextForConditionalGeneration(
             LlavaNextConfig(
                 vision_config=CLIPVisionConfig(**TINY_VISION, image_size=56, projection_dim=32),

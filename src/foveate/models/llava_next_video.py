@@ -6,12 +6,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaNextVideoConfig,
-    LlavaNextVideoForConditionalGeneration,
-)
 
 from foveate.models.anyres import PINPOINTS, anyres_picture
 from foveate.models.family import Family, register_family
@@ -24,6 +18,8 @@ class LlavaNextVideo(LlavaNext):
     """`LlavaNextVideoForConditionalGeneration`: images, clips, and mixes."""
 
     model_type = "llava_next_video"
+    model_class = "LlavaNextVideoForConditionalGeneration"
+    modalities = ("image", "video")
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images and videos."""
@@ -70,6 +66,13 @@ class LlavaNextVideo(LlavaNext):
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a view, 4 a frame."""
+        from transformers import (
+            CLIPVisionConfig,
+            LlamaConfig,
+            LlavaNextVideoConfig,
+            LlavaNextVideoForConditionalGeneration,
+        )
+
         return LlavaNextVideoForConditionalGeneration(
             LlavaNextVideoConfig(
                 vision_config=CLIPVisionConfig(**TINY_VISION, image_size=56, projection_dim=32),

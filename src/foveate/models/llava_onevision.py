@@ -8,12 +8,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import (
-    LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
-    Qwen2Config,
-    SiglipVisionConfig,
-)
 
 from foveate.models.anyres import (
     PINPOINTS,
@@ -34,6 +28,8 @@ class LlavaOnevision(Family):
     """`LlavaOnevisionForConditionalGeneration`: images, several images, videos, and mixes."""
 
     model_type = "llava_onevision"
+    model_class = "LlavaOnevisionForConditionalGeneration"
+    modalities = ("image", "video")
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images and videos."""
@@ -102,6 +98,13 @@ class LlavaOnevision(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64; 16 visual tokens a view, 4 a frame."""
+        from transformers import (
+            LlavaOnevisionConfig,
+            LlavaOnevisionForConditionalGeneration,
+            Qwen2Config,
+            SiglipVisionConfig,
+        )
+
         return LlavaOnevisionForConditionalGeneration(
             LlavaOnevisionConfig(
                 vision_config=SiglipVisionConfig(

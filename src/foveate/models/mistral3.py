@@ -7,12 +7,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import (
-    Mistral3Config,
-    Mistral3ForConditionalGeneration,
-    MistralConfig,
-    PixtralVisionConfig,
-)
 
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_END, TINY_IMAGE, TINY_LLM, TINY_VISION, Picture, noise, stacked
@@ -26,6 +20,7 @@ class Mistral3(Family):
     """`Mistral3ForConditionalGeneration`; row breaks are text tokens and stay."""
 
     model_type = "mistral3"
+    model_class = "Mistral3ForConditionalGeneration"
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images only."""
@@ -72,6 +67,13 @@ class Mistral3(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64; a visual token for 28 x 28 pixels."""
+        from transformers import (
+            Mistral3Config,
+            Mistral3ForConditionalGeneration,
+            MistralConfig,
+            PixtralVisionConfig,
+        )
+
         return Mistral3ForConditionalGeneration(
             Mistral3Config(
                 vision_config=PixtralVisionConfig(**TINY_VISION, image_size=224),

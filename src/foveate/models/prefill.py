@@ -14,7 +14,7 @@ from foveate.models.family import Visual
 from foveate.models.held import Held
 from foveate.models.masks import SLIDING, Sight, kind_of, layer_mask
 from foveate.models.rows import Rows, gather_rows
-from foveate.models.seams import Signature, by_row, versions
+from foveate.models.seams import Signature, by_row, cache_in, versions
 from foveate.models.splice import Spliced
 from foveate.reduction import Pruner, Report
 
@@ -102,7 +102,12 @@ class Prefill:
         self.rows_by_layer.append(self.rows)
         self.scores = None
         merged = self.entered is not self.prompt
-        states, mask, changed = signature.names[0], signature.mask or "", {}
+        states, mask, changed = signature.names[0], signature.mask, {}
+        if mask not in call or cache_in(call) is not self.cache:
+            raise UnsupportedError(
+                f"layer {layer} is handed no {mask}, or another KV cache than the LLM: "
+                f"{signature.owner}({', '.join(call)}); {versions()}"
+            )
         if self.pruned is not None or (merged and self.sight.block is not None):
             changed[mask] = self._mask(kind_of(self.config, layer), call[states])
         if self.pruned is not None:

@@ -5,8 +5,6 @@ from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-from transformers.vision_utils import get_vision_window_index
 
 from foveate.models.family import register_family
 from foveate.models.qwen2_vl import TINY_IDS, TINY_TEXT, Qwen2VL, patch_grids
@@ -17,6 +15,7 @@ class Qwen25VL(Qwen2VL):
     """`Qwen2_5_VLForConditionalGeneration`: images, clips, and mixes."""
 
     model_type = "qwen2_5_vl"
+    model_class = "Qwen2_5_VLForConditionalGeneration"
 
     def carry(
         self,
@@ -27,6 +26,8 @@ class Qwen25VL(Qwen2VL):
         groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """As in Qwen2-VL, but the encoder computes window by window."""
+        from transformers.vision_utils import get_vision_window_index
+
         visual = core.visual
         order, _ = get_vision_window_index(
             patch_grids(modality, arguments),
@@ -39,6 +40,8 @@ class Qwen25VL(Qwen2VL):
 
     def tiny(self) -> Any:
         """6 layers of width 64; a visual token for 28 x 28 pixels of two frames."""
+        from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
         vision = {
             "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48,
             "num_heads": 2, "fullatt_block_indexes": [1],

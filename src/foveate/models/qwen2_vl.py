@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import (
@@ -36,6 +35,8 @@ class Qwen2VL(Family):
     """`Qwen2VLForConditionalGeneration`: images, clips, and mixes."""
 
     model_type = "qwen2_vl"
+    model_class = "Qwen2VLForConditionalGeneration"
+    modalities = ("image", "video")
     grid_positions = True
     token_types = "mm_token_type_ids"
 
@@ -93,6 +94,8 @@ class Qwen2VL(Family):
 
     def tiny(self) -> Any:
         """6 layers of width 64; a visual token for 28 x 28 pixels of two frames."""
+        from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
         return Qwen2VLForConditionalGeneration(
             Qwen2VLConfig(
                 vision_config={"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 2},

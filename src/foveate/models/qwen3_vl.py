@@ -4,7 +4,6 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
-from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from foveate.models.family import register_family
 from foveate.models.qwen2_vl import TINY_IDS, TINY_TEXT, Qwen2VL
@@ -18,6 +17,7 @@ class Qwen3VL(Qwen2VL):
     """`Qwen3VLForConditionalGeneration`: images, clips, and mixes."""
 
     model_type = "qwen3_vl"
+    model_class = "Qwen3VLForConditionalGeneration"
 
     def deepstack(self, arguments: dict[str, Any]) -> list[Float[Tensor, "V D"]]:
         """`deepstack_visual_embeds`, with the mask that places them."""
@@ -26,6 +26,8 @@ class Qwen3VL(Qwen2VL):
 
     def tiny(self) -> Any:
         """6 layers of width 64; a visual token for 32 x 32 pixels of two frames, two DeepStack layers."""
+        from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
         vision = {
             "depth": 3, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48,
             "num_heads": 2, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1],

@@ -54,13 +54,13 @@ class Signature:
     @classmethod
     def of(cls, module_class: type) -> "Signature":
         """Of a module class, whatever wraps an instance's forward."""
-        return _signature(module_class)
+        return _signature(module_class.__name__, module_class.forward)
 
     @property
-    def mask(self) -> str | None:
-        """The one parameter that takes an attention mask."""
+    def mask(self) -> str:
+        """The one parameter that takes an attention mask; "" where there is none or several."""
         masks = [name for name in self.names if name.endswith("mask")]
-        return masks[0] if len(masks) == 1 else None
+        return masks[0] if len(masks) == 1 else ""
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of a call by name."""
@@ -85,13 +85,13 @@ class Signature:
 
 
 @cache
-def _signature(module_class: type) -> Signature:
-    parameters = inspect.signature(module_class.forward).parameters.values()
+def _signature(owner: str, forward: Callable[..., Any]) -> Signature:
+    parameters = inspect.signature(forward).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     named = [part for part in parameters if part.name != "self" and part.kind not in kinds]
     caches = [part.name for part in named if _takes_cache(part.annotation)]
     names = tuple(part.name for part in named)
-    return Signature(module_class.__name__, names, caches[0] if len(caches) == 1 else None)
+    return Signature(owner, names, caches[0] if len(caches) == 1 else None)
 
 
 def _takes_cache(annotation: Any) -> bool:
@@ -170,7 +170,7 @@ def _faults(seams: Seams) -> Iterator[str]:
         if signature.cache is None:
             yield f"{signature.owner}.forward has no single parameter of type Cache"
     for signature in set(seams.layers):
-        if signature.mask is None:
+        if not signature.mask:
             yield f"{signature.owner}.forward has no single parameter named ...mask"
 
 

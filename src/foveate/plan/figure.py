@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from foveate.defaults import QUERY_TOKENS
 from foveate.errors import InputError, MissingExtraError
 from foveate.plan.frontier import frontier
 from foveate.plan.law import Law
+from foveate.plan.points import Number
 
 FORMATS = (".png", ".pdf", ".svg")
 
 
-def draw(law: Law, path: Path, query_tokens: float = 50.0) -> None:
+def draw(law: Law, path: Path, query_tokens: Number = QUERY_TOKENS) -> None:
     """Write the figure of a law and its points.
 
     Args:
@@ -56,7 +58,7 @@ def draw(law: Law, path: Path, query_tokens: float = 50.0) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _draw_frontier(axes: Any, law: Law, counts: Any, query_tokens: float) -> None:
+def _draw_frontier(axes: Any, law: Law, counts: Any, query_tokens: Number) -> None:
     sizes = law.points.params_b
     budgets = np.geomspace(
         _flops(min(sizes), counts[0], query_tokens),
@@ -76,5 +78,5 @@ def _draw_frontier(axes: Any, law: Law, counts: Any, query_tokens: float) -> Non
     )
 
 
-def _flops(size: float, counts: Any, query_tokens: float) -> Any:
+def _flops(size: float, counts: Any, query_tokens: Number) -> Any:
     return 2e9 * size * (query_tokens + counts)

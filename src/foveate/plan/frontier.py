@@ -7,11 +7,12 @@ decoding are left out of it; `foveate.plan` counts them for a given model.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from foveate.errors import InputError
+from foveate.errors import BudgetError, InputError
 from foveate.plan import fitting
 from foveate.plan.fitting import Array
 from foveate.plan.law import DRAWS, Interval, Law
@@ -147,7 +148,8 @@ def optimum(
         draws: of the bootstrap.
 
     Raises:
-        InputError: nothing fits the budget; the message gives the cheapest choice.
+        BudgetError: nothing fits the budget; the message gives the cheapest choice.
+        InputError: no budget, sizes or counts.
     """
     mixture = Mixture.of(laws)
     sizes = sizes or mixture.sizes
@@ -186,14 +188,15 @@ def frontier(
     text_tokens: Number,
     **options: object,
 ) -> list[tuple[float, Optimum]]:
-    """The optimum at each budget that anything fits."""
+    """The optimum at each budget that anything fits.
+
+    Raises:
+        InputError: as of `optimum`, but for a budget that nothing fits.
+    """
     found = []
     for budget in budgets_flops:
-        try:
+        with suppress(BudgetError):
             found.append((budget, optimum(laws, budget, text_tokens, **options)))  # type: ignore[arg-type]
-        except InputError as error:
-            if "cheapest" not in str(error):
-                raise
     return found
 
 
@@ -226,7 +229,9 @@ def _choices(
         names = [name for name, fit in zip(models, fits, strict=True) if fit]
         params, counts = wanted[fits], affordable[fits]
     if not len(params):
-        raise InputError(f"{budget:.3g} FLOPs fit nothing; the cheapest choice is {cheapest} FLOPs")
+        raise BudgetError(
+            f"{budget:.3g} FLOPs fit nothing; the cheapest choice is {cheapest} FLOPs"
+        )
     return names, params, counts
 
 

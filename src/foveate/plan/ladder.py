@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from foveate.defaults import PRUNE, TASK
 from foveate.errors import InputError
 from foveate.keep import kept_count
 
 Task = Literal["reasoning", "ocr"]
-START, STOP = 0.5, 0.786  # of the depth: AIM's (14, 22) of 28
+START, STOP = PRUNE  # of the depth
 EARLY = 0.25  # of the depth: VTW's layer 8 of 32
 FEWEST = 1 / 64  # of a group: AIM's lowest merging, 1.6 %
 
@@ -47,7 +48,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 }
 
 
-def ladder(layers: int, group: int, task: Task = "reasoning", top: Rung = WHOLE) -> Iterator[Rung]:
+def ladder(layers: int, group: int, task: Task = TASK, top: Rung = WHOLE) -> Iterator[Rung]:
     """Every rung for an LLM of so many layers and groups of so many tokens, dearest first.
 
     Args:

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from foveate.errors import InputError
+from foveate.defaults import (
+    ANSWER_TOKENS,
+    KEEP,
+    MACHINE,
+    PRUNE,
+    QUERY_TOKENS,
+    TASK,
+    TEXT_TOKENS,
+)
+from foveate.errors import BudgetError, InputError
 from foveate.measure.configs import read_config
 from foveate.measure.cost import Convention
 from foveate.measure.hardware import Machine
@@ -100,7 +109,7 @@ def plan(
         asked = Budget.of(budget if isinstance(budget, (str, Budget)) else Budget("flops", budget))
         if asked.kind != "flops":
             raise InputError(f"a law's budget is FLOPs, got {asked.text(asked.value)}")
-        return optimum(law, asked.value, **{"text_tokens": 50, **more})
+        return optimum(law, asked.value, **{"text_tokens": QUERY_TOKENS, **more})
     if law is None and model is not None and (frames is None) != (budget is None):
         if frames is not None:
             return plan_frames(model, frames, **more)
@@ -112,9 +121,9 @@ def plan_reduction(
     model: Any,
     budget: Budget | float | int | str,
     media: Visual | None = None,
-    text_tokens: int = 100,
+    text_tokens: int = TEXT_TOKENS,
     *,
-    task: Task | Literal["auto"] = "reasoning",
+    task: Task | Literal["auto"] = TASK,
     pixels: Sequence[Any] = (),
     **more: Any,
 ) -> Plan:
@@ -130,7 +139,7 @@ def plan_reduction(
         **more: `answer_tokens`, `machine`, `measured`, `analysis` and `itemsize`, as in `plan_batch`.
 
     Raises:
-        InputError: nothing fits; the message gives the cheapest plan and its cost.
+        BudgetError: nothing fits; the message gives the cheapest plan and its cost.
     """
     shown = Media() if media is None else media
     return plan_batch(model, budget, [(shown, text_tokens)], task=decide(task, pixels), **more)
@@ -141,9 +150,9 @@ def plan_batch(
     budget: Budget | float | int | str,
     samples: Sequence[tuple[Visual, int]],
     *,
-    answer_tokens: int = 1,
-    task: Task = "reasoning",
-    machine: Machine | str = "a100",
+    answer_tokens: int = ANSWER_TOKENS,
+    task: Task = TASK,
+    machine: Machine | str = MACHINE,
     measured: Sequence[Measured] = (),
     analysis: Suggests | Path | None = None,
     itemsize: int = ITEMSIZE,
@@ -164,8 +173,8 @@ def plan_batch(
         itemsize: bytes of a number in the KV cache.
 
     Raises:
-        InputError: nothing fits; the message gives the cheapest plan and its cost. An analysis of
-            another depth.
+        BudgetError: nothing fits; the message gives the cheapest plan and its cost.
+        InputError: an analysis of another depth.
     """
     config, asked = config_of(model), Budget.of(budget)
     on = machine_named(machine) if isinstance(machine, str) else machine
@@ -224,10 +233,10 @@ def decide(task: Task | Literal["auto"], pixels: Sequence[Any]) -> Task:
 def plan_frames(
     model: Any,
     frames: int,
-    text_tokens: int = 100,
+    text_tokens: int = TEXT_TOKENS,
     *,
-    keep: float = 0.25,
-    prune: Prune | None = (0.5, 0.786),
+    keep: float = KEEP,
+    prune: Prune | None = PRUNE,
     size: tuple[int, int] | None = None,
     encoder: bool = False,
     convention: Convention = "exact",
@@ -303,8 +312,8 @@ def _most_accurate(
     return best.keep, best.prune, best.accuracy, why
 
 
-def _infeasible(asked: Budget, keep: float, prune: Prune | None, cost: float) -> InputError:
-    return InputError(
+def _infeasible(asked: Budget, keep: float, prune: Prune | None, cost: float) -> BudgetError:
+    return BudgetError(
         f"no plan fits {asked.text(asked.value)}; the cheapest is keep={keep:.4g}, prune={prune} "
         f"at {asked.text(cost)}"
     )

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 
-from foveate.errors import InputError
+from foveate.pictures import to_rgb
 from foveate.plan.ladder import Task
 
 CONTRAST = 64  # of 255, to the surroundings
@@ -29,10 +29,10 @@ def characters(image: Any) -> int:
     """How many characters stand in lines of at least 3.
 
     Args:
-        image: (H, W, 3) or (H, W) pixels of 0 to 255, as an array or anything that becomes one.
+        image: a PIL image or an array, as of `pictures.to_rgb`.
 
     Raises:
-        InputError: not a picture.
+        InputError: no picture, or as of `to_rgb`.
     """
     marks = _marks(_pixels(image))
     if len(marks) < LEAST:
@@ -64,12 +64,7 @@ def _follows(marks: np.ndarray) -> np.ndarray:
 
 
 def _pixels(image: Any) -> np.ndarray:
-    pixels = np.asarray(image, dtype=np.float32)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or min(pixels.shape) < 1 or pixels.shape[2] not in (1, 3, 4):
-        raise InputError(f"a picture is (H, W) or (H, W, 3) pixels, got {np.shape(image)}")
-    pixels = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
+    pixels = np.asarray(to_rgb(image), dtype=np.float32)
     by = -(-max(pixels.shape[:2]) // LARGEST_SIDE)
     tall, wide = (length // by * by for length in pixels.shape[:2])
     if by == 1 or not (tall and wide):

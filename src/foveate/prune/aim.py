@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from foveate.defaults import PRUNE
 from foveate.errors import InputError
 from foveate.prune.schedule import (
     Bound,
@@ -42,7 +43,7 @@ class AIMPrune(ScheduledPruner):
         damping: share of the mass that restarts uniformly in each step; the paper uses none.
     """
 
-    prune: tuple[Bound, Bound] = (0.5, 0.786)
+    prune: tuple[Bound, Bound] = PRUNE
     temperature: float = 0.1
     steps: int = 5
     damping: float = 0.0

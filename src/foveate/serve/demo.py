@@ -1,4 +1,4 @@
-"""The demo: foveate-mini asked fixed questions, unreduced and under AIM at several budgets."""
+"""The demo: foveate-mini asked fixed questions, unreduced and under AIM at several settings."""
 
 import json
 import statistics
@@ -17,25 +17,25 @@ from foveate.serve.vlm import VLM, load
 
 REPEATS = 5
 TIMED = f"median of {REPEATS} after a warm-up"
-BUDGETS: dict[str, Reduction] = {
+SETTINGS: dict[str, Reduction] = {
     "unreduced": Reduction(),
     "keep 50 %": AIM(keep=0.5, prune=None),
     "keep 25 %": AIM(keep=0.25, prune=None),
-    "keep 25 %, prune": AIM(keep=0.25, prune=(0.5, 0.786)),
-    "keep 12.5 %, prune": AIM(keep=0.125, prune=(0.5, 0.786)),
+    "keep 25 %, prune": AIM(keep=0.25),
+    "keep 12.5 %, prune": AIM(keep=0.125),
 }
 DRAWN = "keep 25 %, prune"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One question under one budget.
+    """One question under one setting.
 
     Attributes:
         file: the picture or clip.
         question: what was asked.
         expected: the right answer.
-        budget: a key of `BUDGETS`.
+        budget: a key of `SETTINGS`.
         answer: what the model said.
         first_token_ms: encoding, merging and prefill, median of `REPEATS` runs after a warm-up.
         report: of the prefill.
@@ -56,7 +56,7 @@ class Row:
 
 
 def run(advance: Callable[[int, int], None], model: str | Path = "foveate-mini") -> list[Row]:
-    """Ask every question under every budget.
+    """Ask every question under every setting.
 
     Args:
         advance: called with (cells done, cells in all) after each.
@@ -66,14 +66,14 @@ def run(advance: Callable[[int, int], None], model: str | Path = "foveate-mini")
     asked = json.loads((FOLDER / "questions.json").read_text())
     rows: list[Row] = []
     for item in asked:
-        for budget in BUDGETS:
+        for budget in SETTINGS:
             rows.append(_cell(vlm, item, budget))
-            advance(len(rows), len(asked) * len(BUDGETS))
+            advance(len(rows), len(asked) * len(SETTINGS))
     return rows
 
 
 def _cell(vlm: VLM, item: dict[str, str], budget: str) -> Row:
-    asked = FOLDER / item["file"], item["question"], BUDGETS[budget]
+    asked = FOLDER / item["file"], item["question"], SETTINGS[budget]
     answer = vlm.ask(*asked)  # the warm-up too
     reports = [vlm.ask(*asked, max_new_tokens=1).report for _ in range(REPEATS)]
     seconds = [

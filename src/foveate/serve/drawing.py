@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from foveate.pictures import to_rgb
+
 VIEW = 288  # pixels of one view
 MARGIN = 12
 EARLY, LATE = np.array([230.0, 60, 40]), np.array([60.0, 120, 230])
@@ -27,7 +29,7 @@ def draw_fates(
         pruned_after: for each token the layer after which it left.
         side: patches in a row.
     """
-    whole = picture.convert("RGB").resize((VIEW, VIEW), Image.Resampling.NEAREST)
+    whole = to_rgb(picture).resize((VIEW, VIEW), Image.Resampling.NEAREST)
     token = np.array([-1 if into is None else into for into in merged_into]).reshape(side, side)
     pixels = np.asarray(whole, dtype=float)
     where = np.kron(token, np.ones((VIEW // side, VIEW // side), dtype=int))

@@ -1,26 +1,38 @@
-"""Pictures and clips from files: what cannot be read is one clear error."""
+"""Pictures and clips, from whatever a user has them in, as a person sees them; or one clear error."""
 
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image
 
-from foveate.errors import InputError, MissingExtraError
+from foveate.errors import InputError
 from foveate.measure.vision.encoder import Media
+from foveate.pictures import (
+    ANIMATED,
+    check_size,
+    decoding,
+    frames_to_rgb,
+    from_array,
+    parts,
+    standing_at,
+    to_image,
+    to_rgb,
+)
+from foveate.serve.video import SUFFIXES, frames, is_video
 
-MAX_PIXELS = 100_000_000
 FRAMES = 8  # taken from a clip where nothing else is said
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames of a video, RGB and of one size.
+    """Frames of a video, of one size; what is shown of them is as of `pictures.to_rgb`.
 
     Raises:
         InputError: no frames, frames of different sizes, or no PIL images.
@@ -45,7 +57,8 @@ class Clip:
 
     def array(self) -> np.ndarray:
         """(frames, height, width, 3) bytes."""
-        return np.stack([np.asarray(frame.convert("RGB")) for frame in self.frames])
+        shown = _clip(self.frames, range(len(self.frames)), "a Clip").frames
+        return np.stack([np.asarray(frame) for frame in shown])
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -94,34 +107,56 @@ class Sampling:
         return [timed[place] for place in spread(len(timed), self.frames or len(timed))]
 
 
-def read(
-    source: str | Path | Image.Image | Clip, sampling: Sampling = Sampling()
-) -> Image.Image | Clip:
-    """A picture, or some frames of a clip.
+def read(source: Any, sampling: Sampling = Sampling()) -> Image.Image | Clip:
+    """A picture, or some frames of a clip, as a person sees them: RGB, as of `pictures.to_rgb`.
+
+    What it is its contents say, not its name. GIF, WebP, PNG and AVIF of several pictures are clips; a
+    camera's JPEG with a preview or a second view is one picture; pages, as of a TIFF, are neither.
 
     Args:
-        source: a picture or clip, or the path of one; animated pictures (GIF, WebP) are clips.
+        source: a path, a file's contents as bytes or as a file opened for reading bytes, a PIL image, an
+            array or tensor (H, W, 3) or (F, H, W, 3) as of `pictures.from_array`, or a `Clip`.
         sampling: which frames to take from a clip.
 
     Raises:
-        InputError: the file is missing, empty, unreadable or gigantic, or holds no frames.
+        InputError: missing, empty, unreadable or gigantic; no frames; pages; or an opened animation that
+            stands at a later frame, so that all or that one may be meant.
         MissingExtraError: a video file, and PyAV is not installed.
     """
     if isinstance(source, Clip):
         wanted = sampling.indices(len(source.frames), None, "a Clip")
-        return Clip([_rgb(source.frames[index], f"frame {index} of a Clip") for index in wanted])
+        return _clip([source.frames[index] for index in wanted], wanted, "a Clip")
     if isinstance(source, Image.Image):
-        return _rgb(source, "the picture")
-    if not isinstance(source, (str, Path)):
-        raise InputError(f"a picture is a path, a PIL image or a Clip, got {type(source).__name__}")
-    path = Path(source)
-    if not path.is_file():
-        raise InputError(f"no such picture or video file: {path}")
-    if not path.stat().st_size:
-        raise InputError(f"{path} is empty (0 bytes)")
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return Clip(_video_frames(path, sampling))
-    return _picture(path, sampling)
+        return _image(source, "the picture", sampling)
+    if hasattr(source, "__array__"):
+        return _array(source, sampling)
+    contents, name = _contents(source)
+    with decoding(name):
+        head = _head(contents)
+    named_so = Path(name).suffix.lower() in SUFFIXES
+    if is_video(head) or (named_so and not _is_picture(contents)):
+        return Clip(frames(contents, name, partial(sampling.indices, name=name)))
+    with decoding(name), Image.open(contents) as opened:
+        return _image(opened, name, sampling)
+
+
+def is_one(media: Any) -> bool:
+    """Whether it is a source as `read` takes it, and not several."""
+    kinds = (str, PathLike, bytes, bytearray, memoryview)
+    files_and_arrays = hasattr(media, "read") or hasattr(media, "__array__")
+    return isinstance(media, kinds) or files_and_arrays or not isinstance(media, Iterable)
+
+
+def read_picture(source: Any) -> Image.Image:
+    """A picture as of `read`.
+
+    Raises:
+        InputError: as of `read`; a clip.
+    """
+    found = read(source, Sampling(1))
+    if isinstance(found, Clip):
+        raise InputError(f"{_named(source)} is a clip; a picture is needed here")
+    return found
 
 
 def looked_at(pictures: Sequence[Image.Image | Clip]) -> list[Image.Image]:
@@ -144,69 +179,102 @@ def media_of(picture: Image.Image | Clip) -> Media:
     return Media(height=height, width=width)
 
 
-def _picture(path: Path, sampling: Sampling) -> Image.Image | Clip:
-    with _decoding(str(path)), Image.open(path) as opened:
-        _checked(opened, str(path))
-        count = getattr(opened, "n_frames", 1)
-        if count == 1:
-            return opened.convert("RGB")
-        opened.load()  # only then a WebP knows how long its frames last
-        lasts = opened.info.get("duration")  # of a frame, in ms
-        rate = 1000 / lasts if lasts else None
-        wanted = set(sampling.indices(count, rate, str(path)))
-        every = enumerate(ImageSequence.Iterator(opened))
-        return Clip([frame.convert("RGB") for index, frame in every if index in wanted])
+def _image(picture: Image.Image, name: str, sampling: Sampling) -> Image.Image | Clip:
+    """An opened file: its one picture, or frames of its animation."""
+    with decoding(name):
+        check_size(picture, name)
+        numbers = parts(picture)
+        if len(numbers) == 1:
+            return to_rgb(picture, name)
+        if picture.format not in ANIMATED:
+            raise InputError(
+                f"{name} is a {picture.format} of {len(numbers)} pages, which are neither a picture nor "
+                "a clip; give the page that is meant, or several: [page.copy() for page in "
+                "PIL.ImageSequence.Iterator(PIL.Image.open(...))]"
+            )
+        if picture.tell():
+            raise InputError(
+                f"{name} is an animation that stands at frame {picture.tell()}; copy() it for this frame "
+                "alone, seek(0) for the clip"
+            )
+        return _animation(picture, numbers, name, sampling)
 
 
-def _rgb(picture: Image.Image, name: str) -> Image.Image:
-    """Decoded, for an image that was only opened may be of a broken file."""
-    with _decoding(name):
-        return _checked(picture, name).convert("RGB")
+def _animation(picture: Image.Image, numbers: list[int], name: str, sampling: Sampling) -> Clip:
+    taken = []
+    with standing_at(picture, numbers[0]):
+        picture.load()  # only then a WebP knows how long its frames last
+        lasts = picture.info.get("duration")  # of a frame, in ms
+        wanted = sampling.indices(len(numbers), 1000 / lasts if lasts else None, name)
+        for index in wanted:
+            picture.seek(numbers[index])
+            taken.append(picture.copy())
+    return _clip(taken, wanted, name)
 
 
-@contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Whatever a decoder stumbles over is one clear error."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name} is too large: {error}; allowed: {MAX_PIXELS:,} pixels") from None
-    except Exception as error:  # of any kind: each format has a parser of its own
-        raise InputError(f"cannot read {name} as a picture: {error}") from None
+def _clip(taken: Sequence[Image.Image], numbers: Sequence[int], name: str) -> Clip:
+    return Clip(frames_to_rgb(taken, [f"frame {number} of {name}" for number in numbers]))
 
 
-def _checked(picture: Image.Image, name: str) -> Image.Image:
-    width, height = picture.size
-    if not 0 < width * height <= MAX_PIXELS:
+def _array(values: Any, sampling: Sampling) -> Image.Image | Clip:
+    pixels = from_array(values)
+    if pixels.ndim == 3:
+        return to_rgb(to_image(pixels), "the array")
+    wanted = sampling.indices(len(pixels), None, "the array")
+    return _clip([to_image(pixels[index]) for index in wanted], wanted, "the array")
+
+
+def _named(source: Any) -> str:
+    """What errors call it."""
+    if isinstance(source, (str, PathLike)):
+        return str(source)
+    called = getattr(source, "name", None)
+    return called if isinstance(called, str) else "the file"
+
+
+def _contents(source: Any) -> tuple[Path | BytesIO, str]:
+    """A file that is there, or its contents, not empty.
+
+    Raises:
+        InputError: neither.
+    """
+    name = _named(source)
+    if isinstance(source, (str, PathLike)):
+        path = Path(source)
+        try:
+            there, size = path.is_file(), path.stat().st_size
+        except (OSError, ValueError):  # such as a name that is too long to be one
+            there, size = False, 0
+        if not there:
+            raise InputError(f"no such picture or video file: {name[:200]}")
+        if not size:
+            raise InputError(f"{name} is empty (0 bytes)")
+        return path, name
+    if hasattr(source, "read"):
+        with decoding(name):
+            if source.seekable():
+                source.seek(0)
+            source = source.read()
+    if not isinstance(source, (bytes, bytearray, memoryview)):
         raise InputError(
-            f"{name} is {width} x {height} pixels; allowed: 1 to {MAX_PIXELS:,} in all"
+            "a picture is a path, a PIL image, an array, a file's bytes or a Clip, got "
+            f"{type(source).__name__}"
         )
-    return picture
+    if not source:
+        raise InputError(f"{name} is empty (0 bytes)")
+    return BytesIO(source), name
 
 
-def _video_frames(path: Path, sampling: Sampling) -> list[Image.Image]:
-    """Decoded as a stream: memory holds only the frames that are taken, however long the clip."""
+def _head(contents: Path | BytesIO) -> bytes:
+    if isinstance(contents, BytesIO):
+        return contents.getvalue()[:12]
+    with contents.open("rb") as file:
+        return file.read(12)
+
+
+def _is_picture(contents: Path | BytesIO) -> bool:
     try:
-        import av
-        from av.error import FFmpegError
-    except ImportError:
-        raise MissingExtraError("reading video files", "video") from None
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"{path} has no video stream")
-            stream = container.streams.video[0]
-            rate = float(stream.average_rate) if stream.average_rate else None
-            total = stream.frames or sum(1 for _ in container.decode(stream))
-        if not total:
-            raise InputError(f"{path} has no frames")
-        wanted = set(sampling.indices(total, rate, str(path)))
-        with av.open(str(path)) as container:
-            every = enumerate(container.decode(video=0))
-            return [frame.to_image() for index, frame in every if index in wanted]
-    except FFmpegError as error:
-        raise InputError(f"cannot read {path} as a video: {error}") from None
+        with Image.open(contents):
+            return True
+    except Exception:  # of any kind: each format has a parser of its own
+        return False

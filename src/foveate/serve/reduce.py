@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK
 from foveate.errors import InputError
 from foveate.measure.hardware import Machine
 from foveate.models import reduce as models
@@ -14,33 +15,42 @@ from foveate.plan.ladder import Task
 from foveate.plan.measured import Measured
 from foveate.plan.planner import decide, plan_batch
 from foveate.plan.suggestion import Suggests, read_analysis
-from foveate.reduction import Reduction
+from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
 
 
 @contextmanager
 def reduce(
     model: Any,
-    reduction: Reduction | Choose | None = None,
+    reduction: Reduction | Compressor | Pruner | Choose | None = None,
     *,
     budget: Budget | float | int | str | None = None,
+    everywhere: bool = False,
     **more: Any,
 ) -> Iterator[models.Run]:
-    """Reduce the visual tokens of every forward and `generate` of `model` on this thread.
+    """Reduce the visual tokens of every forward and `generate` of `model` in this context.
+
+    A context is Python's: this thread or asyncio task, what it starts by `asyncio.to_thread` or as a
+    task, and what runs in a copy of it. Pictures given to the model from elsewhere meanwhile are refused.
 
     Args:
-        model: a stock transformers vision-language model of a supported family.
-        reduction: what to do before and inside the LLM.
+        model: a stock transformers vision-language model of a supported family, or PEFT's or DDP's around
+            one.
+        reduction: what to do before and inside the LLM: a `Reduction`, a method alone, or a function that
+            chooses one when a prompt is seen.
         budget: instead, the most that an answer may cost: 0.25 or "25%" of the LLM's prefill FLOPs,
             "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; each prompt is planned for as it comes.
+        everywhere: also in all threads and tasks that open no reduce() of their own.
         **more: knobs of `fitting`, with a budget only.
 
     Yields:
         The run, whose `report` tells what the last prefill did.
 
     Raises:
-        UnsupportedError: model family, cache kind or option that cannot be reduced.
-        InputError: neither a reduction nor a budget, or both; layers out of range for this model; a
-            reduce() inside another; while running, a budget that nothing fits.
+        UnsupportedError: model family, cache kind or option that cannot be reduced; where the model runs
+            with pictures, a thread or task that no reduction holds for.
+        InputError: neither a reduction nor a budget, or both; no reduction but a class or a name; layers
+            out of range for this model; a reduce() inside another; while running, a budget that nothing
+            fits.
         NoEffectError: the reduction was asked for and changed nothing.
     """
     if (reduction is None) == (budget is None) or (more and budget is None):
@@ -48,17 +58,36 @@ def reduce(
             "reduce() takes a reduction such as foveate.AIM(keep=0.25) or a budget such as "
             f'budget="25%", not both; got {reduction!r}, budget={budget!r}, {more}'
         )
-    wanted = fitting(model, budget, **more) if budget is not None else reduction
-    with models.reduce(model, wanted or Reduction()) as run:
+    wanted = fitting(model, budget, **more) if budget is not None else _wanted(reduction)
+    with models.reduce(model, wanted, everywhere=everywhere) as run:
         yield run
+
+
+def _wanted(given: Any) -> Reduction | Choose:
+    """A function chooses when the prompt is seen; anything else is a reduction now or never."""
+    is_method = isinstance(given, type) or hasattr(given, "is_off")  # these can be called as well
+    chooses: Any = given if callable(given) and not is_method else None
+    return as_reduction(given) if chooses is None else chooses
+
+
+def check_of_budget(budget: Any, task: str, machine: Any) -> None:
+    """Refuse, at a door that has them all, a task or a machine that nothing would be made of.
+
+    Raises:
+        InputError: one of them without a budget.
+    """
+    if budget is None and (task != TASK or machine is not None):
+        raise InputError(
+            f"task= and machine= are of a budget=, which is not given; got {task=}, {machine=}"
+        )
 
 
 def fitting(
     model: Any,
     budget: Budget | float | int | str,
     *,
-    answer_tokens: int = 1,
-    task: Task | Literal["auto"] = "reasoning",
+    answer_tokens: int = ANSWER_TOKENS,
+    task: Task | Literal["auto"] = TASK,
     pixels: Sequence[Any] = (),
     machine: Machine | str | None = None,
     measured: Sequence[Measured] = (),
@@ -85,7 +114,7 @@ def fitting(
     asked, chosen = Budget.of(budget), decide(task, pixels)
     if asked.kind == "ms" and machine is None:
         raise InputError(
-            "a budget in time needs machine= (--hardware): a name such as h100, or a .json of "
+            "a budget in time needs machine= (--machine): a name such as h100, or a .json of "
             "foveate calibrate"
         )
 
@@ -98,7 +127,7 @@ def fitting(
             [(sample.groups, sample.text_tokens) for sample in samples if sample.groups],
             answer_tokens=answer_tokens,
             task=chosen,
-            machine=machine or "a100",
+            machine=machine or MACHINE,
             measured=measured,
             analysis=start,
             itemsize=model.dtype.itemsize,

@@ -1,29 +1,48 @@
 """`foveate.load` and `vlm.ask`: a model, its processor, and one call from picture to answer."""
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import IOBase
 from itertools import product
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
 from foveate.measure.hardware import Machine
-from foveate.models.family import Family, families, family_named, family_of
+from foveate.models.family import Family, family_named, family_of
+from foveate.pictures import to_rgb
 from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
-from foveate.reduction import Reduction, Report
-from foveate.serve.media import Clip, Sampling, looked_at, read
-from foveate.serve.reduce import reduce
+from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
+from foveate.serve.media import Clip, Sampling, is_one, looked_at, read
+from foveate.serve.reduce import check_of_budget, reduce
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package
 
-Source = str | Path | Image.Image | Clip
+Source = (
+    str
+    | PathLike
+    | bytes
+    | bytearray
+    | memoryview
+    | IOBase
+    | Image.Image
+    | Clip
+    | np.ndarray
+    | torch.Tensor
+    | Image.Image
+    | Clip
+)  # as of `media.read`
 
 
 @dataclass(frozen=True)
@@ -57,33 +76,34 @@ class VLM:
         self,
         media: Source | Sequence[Source],
         question: str,
-        reduction: Reduction | None = None,
+        reduction: Reduction | Compressor | Pruner | None = None,
         budget: Budget | int | float | str | None = None,
-        max_new_tokens: int = 32,
+        max_new_tokens: int = MAX_NEW_TOKENS,
         frames: int | None = None,
         fps: int | float | None = None,
-        task: Task | Literal["auto"] = "auto",
+        task: Task | Literal["auto"] = TASK,
         machine: Machine | str | None = None,
     ) -> Answer:
         """Answer a question about a picture, several pictures, or a clip, greedily.
 
         Args:
-            media: path, PIL image or `Clip`, or several.
+            media: a path, a file's bytes, a PIL image, an array or tensor (H, W, 3) or (F, H, W, 3), or a
+                `Clip`, or a list of several; what is shown is what a person sees, see `media.read`.
             question: in words.
-            reduction: what to do with the visual tokens; None leaves them alone.
+            reduction: what to do with the visual tokens, a `Reduction` or a method alone; None for none.
             budget: instead of a reduction, what the answer may cost: 0.25 or "25%" of the prefill FLOPs,
                 "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; `foveate.plan` chooses.
             max_new_tokens: longest answer, in tokens.
             frames: most frames to take from a clip; 8 where no `fps` is given.
             fps: frames to take a second of a clip.
-            task: of a budget: "ocr" gives tokens up last; "auto" looks for text in the pictures and in
-                three frames of a clip, which takes 0.1 to 1 s each.
+            task: of a budget: "reasoning"; "ocr" gives tokens up last; "auto" looks for text in the
+                pictures and in three frames of a clip, which takes 0.1 to 1 s each.
             machine: of a budget in time, see `foveate.reduce`.
 
         Raises:
             InputError: media that cannot be read, none at all, a clip for a model of images only, or an
-                empty question; no tokens for the answer; a reduction and a budget; a budget that nothing
-                fits.
+                empty question; no tokens for the answer; a reduction and a budget, or a class in a
+                reduction's place; a task or machine without a budget; a budget that nothing fits.
         """
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
@@ -91,14 +111,16 @@ class VLM:
             raise InputError(
                 f"give a reduction or a budget, not both; got {budget!r} beside {reduction}"
             )
+        check_of_budget(budget, task, machine)
+        wanted, knobs = None, {}
+        if budget is None:
+            wanted = as_reduction(Reduction() if reduction is None else reduction)
         pictures = self.pictures(media, frames, fps)
         inputs = self.batch([(pictures, question)])
-        if budget is None:
-            reduction, knobs = reduction or Reduction(), {}
-        else:
+        if budget is not None:
             knobs = {"budget": budget, "answer_tokens": max_new_tokens, "machine": machine}
             knobs |= {"task": task, "pixels": looked_at(pictures)}
-        with torch.no_grad(), reduce(self.model, reduction, **knobs) as run:
+        with torch.no_grad(), reduce(self.model, wanted, **knobs) as run:
             output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         written = output[0, inputs["input_ids"].shape[1] :]
         return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
@@ -120,8 +142,8 @@ class VLM:
         fps: int | float | None = None,
     ) -> list[Image.Image | Clip]:
         """What is shown, read; arguments and errors as of `ask`."""
-        alone = isinstance(media, (str, Path, Image.Image, Clip))
-        given: list[Any] = [media] if alone else list(media)
+        several: Any = [media] if is_one(media) else media
+        given = list(several)
         if not given:
             raise InputError("no picture in the prompt: media is empty, at least 1 is needed")
         return [read(source, Sampling(frames, fps)) for source in given]
@@ -156,7 +178,7 @@ class VLM:
         prompts, images, clips = [], [], []
         for turns in chats:
             parts = [part for turn in turns for part in turn["content"]]
-            images.append([part for part in parts if isinstance(part, Image.Image)])
+            images.append([to_rgb(part) for part in parts if isinstance(part, Image.Image)])
             clips += [part.array() for part in parts if isinstance(part, Clip)]
             texts = [part for part in parts if isinstance(part, str)]
             for token, text in product(written, texts):
@@ -209,7 +231,7 @@ def load(
         UnsupportedError: a family that foveate cannot reduce; the message lists those it can.
     """
     place = ASSETS / MINI if str(name) == MINI else name
-    families()  # those of our own make themselves known to the Auto classes
+    importlib.import_module("foveate.models.compressed")  # makes itself known to the Auto classes
     where = _device(device)
     chosen = dtype or (torch.float32 if where.type == "cpu" else "auto")
     try:

@@ -237,7 +237,7 @@ def test_the_page_shows_the_records(run, tmp_path):
         assert outside not in text.replace("http://www.w3.org", "").replace("http://purl.org", "")
     parser = Tables()
     parser.feed(text)
-    lists = [t for t in parser.tables if t[0][:4] == ["method", "budget", "n", "accuracy"]]
+    lists = [t for t in parser.tables if t[0][:4] == ["method", "share", "n", "accuracy"]]
     front, overall, *tasks = [[dict(zip(t[0], r, strict=True)) for r in t[1:]] for t in lists]
     assert [row["method"] for row in front] == ["new", "good", "unreduced"]
     assert len(overall) == 5
@@ -253,7 +253,7 @@ def test_the_page_shows_the_records(run, tmp_path):
             )
             assert row["prefill ms"] == f"{prefill:.1f}"
             assert (row["all FLOPs"] == "-") == (task == "video")
-    verdict = next(t for t in parser.tables if t[0] == ["method", "budget 0.4"])
+    verdict = next(t for t in parser.tables if t[0] == ["method", "share 0.4"])
     words = {method: said.split("+")[0].split("-")[0] for method, said in verdict[1:]}
     assert words == {"good": "better", "same": "not distinguishable"}
     assert (

@@ -17,7 +17,7 @@ from foveate.measure.records import UNREDUCED
 from foveate.measure.run.answering import answer, encoding_flops, taken
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
-from foveate.measure.run.settings import UNREDUCED_SETTING, Setting, at_budget, settings
+from foveate.measure.run.settings import UNREDUCED_SETTING, Setting, setting_at, settings
 from foveate.measure.tasks import task
 from foveate.models.compressed import CompressedProcessor, with_compressor
 from foveate.models.compressed.question import QuestionCache
@@ -88,10 +88,10 @@ def test_settings():
     assert [setting.key for setting in made[1:]] == [("aim", 0.5), ("aim", 0.25)]
     assert all(isinstance(setting.reduction, foveate.AIM) for setting in made[1:])
     assert len({setting.method for setting in settings(["all"], [0.5], 8)}) > len(foveate.methods())
-    first = at_budget(FIRST, 0.25, 8)
+    first = setting_at(FIRST, 0.25, 8)
     assert first.reduction == Reduction(before=First(0.25))
-    assert at_budget(FIRST, 0.05, 8).refused == "the first tokens are at least a tenth, got 0.05"
-    no_share = at_budget(Method("x", "inside", "x", lambda: None), 0.5, 8)
+    assert setting_at(FIRST, 0.05, 8).refused == "the first tokens are at least a tenth, got 0.05"
+    no_share = setting_at(Method("x", "inside", "x", lambda: None), 0.5, 8)
     assert "neither `for_share` nor `keep`" in no_share.refused
     for bad, message in ((1.0, "leave it out"), (0, "got 0"), (1.5, "got 1.5")):
         with pytest.raises(InputError, match=message):
@@ -101,7 +101,7 @@ def test_settings():
 def test_a_run_and_its_lines(vlm, tmp_path):
     out = tmp_path / "run.jsonl"
     fails = Setting("fails", 0.5, Reduction(before=Fails()))
-    chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8), at_budget(FIRST, 0.05, 8), fails]
+    chosen = [UNREDUCED_SETTING, setting_at(FIRST, 0.25, 8), setting_at(FIRST, 0.05, 8), fails]
     seen = []
     runner = Runner(Local(vlm, "mini"), chosen, [task("reasoning"), task("video")], out, TINY)
     runner.run(lambda done, what: seen.append((done, what)))
@@ -144,7 +144,7 @@ def test_a_run_and_its_lines(vlm, tmp_path):
 
 def test_a_run_goes_on_where_it_was(vlm, tmp_path):
     out = tmp_path / "run.jsonl"
-    chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8)]
+    chosen = [UNREDUCED_SETTING, setting_at(FIRST, 0.25, 8)]
     Runner(Local(vlm, "mini"), chosen, [task("ocr")], out, TINY).run()
     before = lines(out)
     seen = []
@@ -152,7 +152,7 @@ def test_a_run_goes_on_where_it_was(vlm, tmp_path):
     again.run(lambda done, what: seen.append(done))
     assert seen[-1] == again.total
     assert [row["kind"] for row in lines(out)[len(before) :]] == ["run"]
-    more = [*chosen, at_budget(FIRST, 0.5, 8)]
+    more = [*chosen, setting_at(FIRST, 0.5, 8)]
     Runner(Local(vlm, "mini"), more, [task("ocr")], out, Amount(6, 3, 1, 2)).run()
     added = lines(out)[len(before) + 1 :]
     counts = Counter((row["kind"], row.get("method"), row.get("budget")) for row in added)
@@ -167,7 +167,7 @@ def test_a_run_goes_on_where_it_was(vlm, tmp_path):
 
 def test_a_file_belongs_to_one_model_its_questions_and_knobs(vlm, tmp_path):
     out = tmp_path / "run.jsonl"
-    chosen = [UNREDUCED_SETTING, at_budget(FIRST, 0.25, 8)]
+    chosen = [UNREDUCED_SETTING, setting_at(FIRST, 0.25, 8)]
     Runner(Local(vlm, "mini"), chosen, [task("ocr")], out)
     other = Setting("first", 0.25, Reduction(before=First(0.3)))
     with pytest.raises(InputError, match=r"measured first at 0.25 as .*keep=0.25.* give another"):
@@ -231,7 +231,7 @@ def test_the_question_is_charged_to_every_setting_alike(vlm, tmp_path, query):
     found = []
     # whoever asks first pays for all, unless it is seen to
     for name in ("first", UNREDUCED):
-        order = [at_budget(FIRST, 0.5, 8), UNREDUCED_SETTING][:: 1 if name == "first" else -1]
+        order = [setting_at(FIRST, 0.5, 8), UNREDUCED_SETTING][:: 1 if name == "first" else -1]
         out = tmp_path / f"{name}.jsonl"
         Runner(Local(asking, "mini"), order, [task("ocr")], out, Amount(2, 2, rounds=0)).run()
         found.append({key: row["llm_flops"] for key, row in answers(out).items()})
@@ -265,7 +265,7 @@ def test_costs_of_a_batch_are_those_of_its_samples_alone(vlm):
     assert encoding_flops(vlm, items[0].media, 299) is None
 
 
-WHAT = ("foveate-mini", "--methods", "aim", "--budgets", ".25", "--tasks", "reasoning,ocr")
+WHAT = ("foveate-mini", "--methods", "aim", "--shares", ".25", "--tasks", "reasoning,ocr")
 SIZE = ("--samples", "12", "--batch", "2", "--rounds", "1", "--timed", "1", "--threads", "1")
 
 

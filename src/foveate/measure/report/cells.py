@@ -1,4 +1,4 @@
-"""Reading a run's file: for each task, method and budget its answers and its times."""
+"""Reading a run's file: for each task, method and share its answers and its times."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Any
 from foveate.errors import InputError
 from foveate.measure.records import UNREDUCED, Journal, all_conditions
 
-Setting = tuple[str, float]  # method, budget
+Setting = tuple[str, float]  # method, share
 FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring
 BASELINE = "baseline"  # what the registry calls the paper of a plain thing
 # how a sentence calls the plain things; resizing first
@@ -26,7 +26,7 @@ PARTS = ("encode_ms", "compress_ms", "score_ms", "prefill_ms", "decode_ms")
 
 @dataclass
 class Cell:
-    """One method at one budget on one task.
+    """One method at one share on one task.
 
     Attributes:
         answers: for each question its line.
@@ -68,7 +68,7 @@ class Records:
         path: the file.
         starts: a line for each time the run was started.
         papers: where each method is from.
-        cells: by task, then by method and budget.
+        cells: by task, then by method and share.
     """
 
     path: Path
@@ -107,7 +107,7 @@ class Records:
         return {name: WORDS.get(name, name) for name in order}
 
     def settings(self) -> list[Setting]:
-        """Methods and budgets that were answered on every task, as they were asked for."""
+        """Methods and shares that were answered on every task, as they were asked for."""
         return [
             setting
             for setting in self.cells[self.tasks[0]]

@@ -51,7 +51,7 @@ def over_time(summary: Summary) -> Any | None:
 
 
 def on_hard(summary: Summary) -> Any | None:
-    """Accuracy on the questions that resizing gets wrong, over the budget; None if none is known."""
+    """Accuracy on the questions that resizing gets wrong, over the share; None if none is known."""
     known = [s for s in summary.splits if s.task == "all" and s.hard_accuracy is not None]
     if not known:
         return None
@@ -69,7 +69,7 @@ def on_hard(summary: Summary) -> Any | None:
                     **look,
                 )
         axes.set_title("Questions that resizing gets wrong")
-        axes.set_xlabel("budget, % of visual tokens")
+        axes.set_xlabel("share of visual tokens, %")
         axes.set_ylabel("accuracy, %")
         axes.set_ylim(0, 102)
         _log_axis(axes, [100 * split.budget for split in known])

@@ -39,7 +39,7 @@ tr.front td { background: var(--tint); font-weight: 600; }
 details { margin: .6rem 0; } summary { cursor: pointer; font-weight: 600; }
 """
 NUMBERS = {
-    "budget", "accuracy", "LLM FLOPs", "all FLOPs", "KV", "tokens", "first token ms", "speed-up", "n",
+    "share", "accuracy", "LLM FLOPs", "all FLOPs", "KV", "tokens", "first token ms", "speed-up", "n",
     "hard", "hard right", "easy", "easy right", *(part.removesuffix("_ms") + " ms" for part in PARTS),
 }  # fmt: skip
 
@@ -127,7 +127,7 @@ def _counts(summary: Summary) -> str:
 
 
 def _verdicts(summary: Summary) -> str:
-    """For each plain baseline a table, methods by budgets: what a method is worth beside it."""
+    """For each plain baseline a table, methods by shares: what a method is worth beside it."""
     plain_things = summary.records.baselines
     judged = [
         row for row in summary.overall if row.method != UNREDUCED and row.method not in plain_things
@@ -138,7 +138,7 @@ def _verdicts(summary: Summary) -> str:
             "said about whether a method is worth its trouble.</p>"
         )
     parts = [
-        "<p>Each method beside the plain things at the same budget, on the same questions, over the mean "
+        "<p>Each method beside the plain things at the same share, on the same questions, over the mean "
         "of the tasks, in points. A difference whose 95 % interval holds 0 is none that this run can "
         "tell. Each comparison stands for itself: of many, about one in twenty errs.</p>"
     ]
@@ -155,7 +155,7 @@ def _verdicts(summary: Summary) -> str:
             lines: dict[str, dict[str, str]] = {}
             for row, comparison in found:
                 line = lines.setdefault(row.method, {"method": escape(row.method)})
-                line[f"budget {row.budget:g}"] = _judgement(comparison)
+                line[f"share {row.budget:g}"] = _judgement(comparison)
             mark = "" if len(parts) > 1 else " open"
             parts.append(
                 f"<details{mark}><summary>Against {plain}: of {len(found)} settings, {told}</summary>"
@@ -177,7 +177,7 @@ def _cells(row: Row) -> dict[str, str]:
     parts = {} if row.parts_ms is None else row.parts_ms
     return {
         "method": escape(row.method),
-        "budget": f"{row.budget:g}",
+        "share": f"{row.budget:g}",
         "n": f"{row.n:,}",
         "accuracy": f"{row.accuracy:.1%}",
         "to unreduced, points": _points(
@@ -216,7 +216,7 @@ def _split(summary: Summary, picture: str | None) -> list[str]:
     rows = [
         {
             "method": escape(split.method),
-            "budget": f"{split.budget:g}",
+            "share": f"{split.budget:g}",
             "by": split.by,
             "hard": str(split.hard),
             "hard right": _share(split.hard_accuracy),
@@ -229,7 +229,7 @@ def _split(summary: Summary, picture: str | None) -> list[str]:
     return [
         head,
         "<p>VTC-Bench's protocol (arXiv 2510.07143). Of the questions that the unreduced model answers "
-        "right, <i>easy</i> ones are also right when resized to the budget; on <i>hard</i> ones resizing "
+        "right, <i>easy</i> ones are also right when resized to the share; on <i>hard</i> ones resizing "
         "scores 0 % and the unreduced model 100 %. <i>resize</i> makes the picture itself smaller, as "
         "published; where that was not to be had, <i>resize-grid</i> resamples its features behind "
         "the encoder, which has seen the whole picture.</p>",

@@ -1,9 +1,9 @@
 """VTC-Bench's protocol: resizing tells the questions that need their tokens from those that do not.
 
 Source: VTC-Bench (arXiv 2510.07143). Of the questions that the unreduced model answers right, those that
-it also answers right on a picture resized to the budget are easy: they say little about a method. The
+it also answers right on a picture resized to the share are easy: they say little about a method. The
 others are hard, and there resizing scores 0 and the unreduced model 1. Where no picture can be resized
-to a budget, features resampled to it behind the encoder (`resize-grid`) stand in: that is not the paper's
+to a share, features resampled to it behind the encoder (`resize-grid`) stand in: that is not the paper's
 protocol, for the encoder has then seen the whole picture.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from foveate.measure.records import UNREDUCED
 from foveate.measure.report.cells import Records, Setting
 
-# the first that was measured at a budget tells hard from easy: of the picture, of its features
+# the first that was measured at a share tells hard from easy: of the picture, of its features
 RESIZING = ("resize", "resize-grid")
 
 
@@ -24,7 +24,7 @@ class Split:
     Attributes:
         task: its name, "all" for all.
         method: name.
-        budget: of the method and of the resizing.
+        budget: the share, of the method and of the resizing.
         by: what told them apart, one of `RESIZING`.
         hard: questions that resizing gets wrong and the unreduced model right.
         hard_accuracy: on them, None if there are none.
@@ -47,7 +47,7 @@ class Split:
 
 
 def splits(records: Records, settings: list[Setting]) -> list[Split]:
-    """Every setting at a budget at which resizing was measured, task by task and on all together."""
+    """Every setting at a share at which resizing was measured, task by task and on all together."""
     rows = []
     for method, budget in settings:
         by = next((name for name in RESIZING if (name, budget) in settings), None)

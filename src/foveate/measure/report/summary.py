@@ -1,4 +1,4 @@
-"""The summary of a run: a row for each method and budget, task by task and over their mean."""
+"""The summary of a run: a row for each method and share, task by task and over their mean."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,12 +17,12 @@ MEAN = "mean"  # of the tasks
 
 @dataclass(frozen=True)
 class Row:
-    """One method at one budget on one task, or over the mean of the tasks.
+    """One method at one share on one task, or over the mean of the tasks.
 
     Attributes:
         task: its name, "mean" for the mean of all.
         method: name.
-        budget: that was asked for.
+        budget: the share of visual tokens that was asked for.
         n: questions compared.
         accuracy: mean score.
         difference: to unreduced, paired, with its 95 % interval.
@@ -36,7 +36,7 @@ class Row:
         parts_ms: medians of encode, compress, score, prefill, decode.
         on_front: no setting of at most its LLM FLOPs is more accurate.
         on_time_front: no setting of at least its speed-up is; None without a stopwatch.
-        against: comparisons with the plain baselines at its budget.
+        against: comparisons with the plain baselines at its share.
     """
 
     task: str
@@ -83,7 +83,7 @@ class Refusal:
     Attributes:
         task: where.
         method: name.
-        budget: that was asked for.
+        budget: the share of visual tokens that was asked for.
         why: in words.
         index: of the question that it could not be had for; None for all of the task.
     """

@@ -1,4 +1,4 @@
-"""The verdict: is a method any better than doing the plain thing at the same budget?
+"""The verdict: is a method any better than doing the plain thing at the same share of tokens?
 
 An interval that holds 0 is told as what it is. Each comparison stands for itself: of many at 95 %, some
 will err.
@@ -14,7 +14,7 @@ from foveate.measure.statistics import Difference, mean_difference
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against a baseline at the same budget, on the same questions.
+    """A method against a baseline at the same share, on the same questions.
 
     Attributes:
         baseline: its name.
@@ -56,12 +56,12 @@ class Comparison:
 def against_baselines(
     records: Records, tasks: list[str], setting: Setting
 ) -> dict[str, Comparison]:
-    """A setting against every plain baseline that was measured at its budget, but itself.
+    """A setting against every plain baseline that was measured at its share, but itself.
 
     Args:
         records: of the run.
         tasks: over whose mean it is judged.
-        setting: method and budget.
+        setting: method and share.
     """
     method, budget = setting
     found = {}

@@ -1,1 +1,1 @@
-"""Running models: methods x budgets x tasks become records, one line a fact, resumable after any kill."""
+"""Running models: methods x shares x tasks become records, one line a fact, resumable after any kill."""

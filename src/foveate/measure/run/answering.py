@@ -47,9 +47,10 @@ class Taken:
 
 
 def shown(item: Item, sampling: Sampling) -> Shown:
-    """Pictures and clips of a question, read from their files; a `Clip` is shown whole."""
+    """Pictures and clips of a question, as of `media.read`; a `Clip` is shown whole."""
     return tuple(
-        media if isinstance(media, Clip) else read(media, sampling) for media in item.media
+        read(media, Sampling(len(media.frames)) if isinstance(media, Clip) else sampling)
+        for media in item.media
     )
 
 

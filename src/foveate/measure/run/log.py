@@ -12,14 +12,14 @@ from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Task
 from foveate.serve.media import Sampling
 
-Cell = tuple[str, str, float]  # task, method, budget
+Cell = tuple[str, str, float]  # task, method, share
 
 
 class Log:
     """One JSON Lines file of one model; every line says its `kind`.
 
     - "run": a start: model, weights, tasks and conditions.
-    - "setting": a method at a budget, with its knobs.
+    - "setting": a method at a share, with its knobs.
     - "answer": one question under one setting: right or wrong, tokens, FLOPs, KV bytes.
     - "time": one round of a stopwatch over the timed questions, under one setting.
     - "refused": why a setting cannot be had on a task, or for the one question of an `index`.
@@ -27,7 +27,7 @@ class Log:
     Attributes:
         answered: for each cell the questions that have an answer.
         rounds: for each cell the rounds that were timed.
-        known: lines of settings, by method and budget.
+        known: lines of settings, by method and share.
         refused: cells that cannot be had.
         unanswerable: for each other cell the questions that it cannot be had for.
 
@@ -73,7 +73,7 @@ class Log:
                 new.append(mine)
             elif mine["knobs"] != theirs["knobs"]:
                 raise InputError(
-                    f"{path} measured {setting.method} at {setting.budget:g} as {theirs['knobs']}, "
+                    f"{path} measured {setting.method} at {setting.share:g} as {theirs['knobs']}, "
                     f"now it is {mine['knobs']}; give another --out"
                 )
         self.journal.append(
@@ -166,5 +166,5 @@ def shown_as(task: Task, sampling: Sampling) -> dict[str, Any]:
 
 
 def cell(row: dict[str, Any]) -> Cell:
-    """Task, method and budget of a line."""
+    """Task, method and share of a line."""
     return row["task"], row["method"], row["budget"]

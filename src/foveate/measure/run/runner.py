@@ -55,7 +55,7 @@ class Runner:
 
     Args:
         engine: the model, where it answers.
-        settings: methods at budgets, the unreduced model among them.
+        settings: methods at shares, the unreduced model among them.
         tasks: what is asked.
         out: the JSON Lines file.
         amount: how much of it.

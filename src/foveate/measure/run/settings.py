@@ -1,4 +1,4 @@
-"""What is measured: a method at a budget, made for a model's depth."""
+"""What is measured: a method at a share of the visual tokens, made for a model's depth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from foveate.registry import Method, method, methods
 
 @dataclass(frozen=True)
 class Setting:
-    """One method at one budget.
+    """One method at one share of the visual tokens, which is "budget" in the records.
 
     Attributes:
         method: its name, "unreduced" for none.
-        budget: mean share of visual tokens over the LLM's layers that was asked for.
-        reduction: the method with its knobs, None if it cannot be had at this budget.
+        share: mean share of visual tokens over the LLM's layers that was asked for.
+        reduction: the method with its knobs, None if it cannot be had at this share.
         paper: where the method is from.
         refused: why there is no reduction.
         smaller: what is done to the pictures before the model sees them, if anything.
     """
 
     method: str
-    budget: float
+    share: float
     reduction: Reduction | None
     paper: str = ""
     refused: str | None = None
@@ -34,8 +34,8 @@ class Setting:
 
     @property
     def key(self) -> tuple[str, float]:
-        """Method and budget, which tell settings apart."""
-        return self.method, self.budget
+        """Method and share, which tell settings apart."""
+        return self.method, self.share
 
     def record(self) -> dict[str, Any]:
         """Its line among the records."""
@@ -43,7 +43,7 @@ class Setting:
         return {
             "kind": "setting",
             "method": self.method,
-            "budget": self.budget,
+            "budget": self.share,
             "paper": self.paper,
             "knobs": knobs,
         }
@@ -53,43 +53,43 @@ RESIZE = "resize"  # of the pictures; no method of the registry, which see only 
 UNREDUCED_SETTING = Setting(UNREDUCED, 1.0, Reduction())
 
 
-def settings(names: Sequence[str], budgets: Sequence[float | int], layers: int) -> list[Setting]:
-    """Every method at every budget, after the unreduced model, which all are compared with.
+def settings(names: Sequence[str], shares: Sequence[float | int], layers: int) -> list[Setting]:
+    """Every method at every share, after the unreduced model, which all are compared with.
 
     Args:
         names: of `foveate.methods()`, "resize" for smaller pictures, or "all".
-        budgets: shares of visual tokens, in (0, 1).
+        shares: of visual tokens, in (0, 1).
         layers: depth of the LLM.
 
     Raises:
-        InputError: an unknown method, or a budget that is no share below 1.
+        InputError: an unknown method, or no share below 1.
     """
-    for budget in budgets:
-        check_keep(budget)
-        if budget == 1:
-            raise InputError("a budget of 1.0 is unreduced, which is always measured; leave it out")
+    for share in shares:
+        check_keep(share)
+        if share == 1:
+            raise InputError("a share of 1.0 is unreduced, which is always measured; leave it out")
     known = methods()
     chosen = [*known, RESIZE] if "all" in names else list(dict.fromkeys(names))
     return [
         UNREDUCED_SETTING,
         *(
-            resized(float(budget))
+            resized(float(share))
             if name == RESIZE
-            else at_budget(method(name), float(budget), layers)
+            else setting_at(method(name), float(share), layers)
             for name in chosen
-            for budget in budgets
+            for share in shares
         ),
     ]
 
 
-def resized(budget: float) -> Setting:
+def resized(share: float) -> Setting:
     """Smaller pictures, of which the unreduced model makes fewer tokens."""
-    return Setting(RESIZE, budget, Reduction(), "baseline", smaller=Smaller(budget))
+    return Setting(RESIZE, share, Reduction(), "baseline", smaller=Smaller(share))
 
 
-def at_budget(found: Method, budget: float, layers: int) -> Setting:
-    """A method with the knobs that bring it to a budget, or why it cannot be had there."""
+def setting_at(found: Method, share: float, layers: int) -> Setting:
+    """A method with the knobs that bring it to a share, or why it cannot be had there."""
     try:
-        return Setting(found.name, budget, at_share(found, budget, layers), found.paper)
+        return Setting(found.name, share, at_share(found, share, layers), found.paper)
     except FoveateError as error:
-        return Setting(found.name, budget, None, found.paper, str(error))
+        return Setting(found.name, share, None, found.paper, str(error))

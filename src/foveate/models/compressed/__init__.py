@@ -6,13 +6,13 @@ Importing this module makes the Auto classes know it; `foveate.load` does so by 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
 from foveate.models.compressed.config import CompressedConfig
-from foveate.models.compressed.family import Compressed
 from foveate.models.compressed.model import (
     CompressedForConditionalGeneration,
     CompressedModel,
     with_compressor,
 )
 from foveate.models.compressed.processor import CompressedProcessor, Prompt
+from foveate.models.foveate_compressed import Compressed
 
 __all__ = [
     "Compressed",

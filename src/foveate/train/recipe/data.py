@@ -8,12 +8,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from foveate.errors import InputError
+from foveate.pictures import parts
+from foveate.serve.media import read_picture
 
 TOKEN = "<image>"
 SHOWN = 20  # problems in one message
@@ -155,15 +158,12 @@ def _rows(path: Path) -> Iterator[Any]:
 
 def _checked(path: Path) -> Callable[[], Image.Image]:
     try:
-        with Image.open(path):
-            pass
+        with Image.open(path) as picture:
+            count = len(parts(picture))
     except FileNotFoundError:
         raise BadRow(f"image {path} does not exist") from None
-    except (UnidentifiedImageError, OSError) as error:
+    except Exception as error:  # of any kind: each format has a parser of its own
         raise BadRow(f"image {path} cannot be read: {error}") from None
-
-    def load() -> Image.Image:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-
-    return load
+    if count > 1:
+        raise BadRow(f"image {path} holds {count} frames or pages; one is needed")
+    return partial(read_picture, path)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from foveate.errors import InputError, MissingExtraError
+from foveate.serve.media import read_picture
 from foveate.train.recipe.data import Data, Example, checked, read_llava
 from foveate.train.scenes import TASKS, make, one_question
 
@@ -93,7 +94,7 @@ def _pictures(found: Any, number: int) -> int:
 
 
 def _picture(found: Any, number: int, place: int) -> Image.Image:
-    return _cell(found, number)[place].convert("RGB")
+    return read_picture(_cell(found, number)[place])
 
 
 def read_scenes(spec: str) -> Data:

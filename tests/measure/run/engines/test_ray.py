@@ -164,7 +164,7 @@ def test_a_killed_run_keeps_what_was_answered(tmp_path):
     out = tmp_path / "run.jsonl"
     code = "from foveate.cli import main; main()"
     command = [sys.executable, "-c", code, "measure", "foveate-mini", "--methods", "aim,random"]
-    command += ["--budgets", ".25", "--tasks", "reasoning,ocr", "--samples", "12", "--batch", "2"]
+    command += ["--shares", ".25", "--tasks", "reasoning,ocr", "--samples", "12", "--batch", "2"]
     command += ["--rounds", "0", "--engine", "ray", "--actors", "2", "--out", str(out)]
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while not out.exists() or out.read_text().count('"said"') < 7:

@@ -6,12 +6,8 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import Qwen2Config, SiglipVisionConfig
 
 from foveate.models.anyres import PINPOINTS
-from foveate.models.compressed.config import CompressedConfig
-from foveate.models.compressed.model import CompressedForConditionalGeneration
-from foveate.models.compressed.question import question_flops
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VIDEO, TINY_VISION, Picture, noise
 
@@ -22,7 +18,9 @@ SIDE, PER_VIEW = 56, 16
 class Compressed(Family):
     """`CompressedForConditionalGeneration`: images, several images, videos, and mixes."""
 
-    model_type = CompressedConfig.model_type
+    model_type = "foveate_compressed"
+    model_class = "CompressedForConditionalGeneration"
+    modalities = ("image", "video")
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images and videos."""
@@ -50,11 +48,17 @@ class Compressed(Family):
         """For a compressor that looks at the question; none for others."""
         if config.query_encoding == "none":
             return super().question_flops(config, inputs)
+        from foveate.models.compressed.question import question_flops
+
         lengths = inputs["query_mask"].sum(1).tolist()
         return [question_flops(config.text_config, config.query_encoding, n) for n in lengths]
 
     def tiny(self) -> Any:
         """6 layers of width 64; MQT, 16 visual tokens a view or frame."""
+        from transformers import Qwen2Config, SiglipVisionConfig
+
+        from foveate.models.compressed import CompressedConfig, CompressedForConditionalGeneration
+
         return CompressedForConditionalGeneration(
             CompressedConfig(
                 vision_config=SiglipVisionConfig(

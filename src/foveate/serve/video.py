@@ -1,0 +1,129 @@
+"""Frames of a video file as a player shows them, by PyAV."""
+
+import struct
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.Image import Transpose
+
+from foveate.errors import InputError, MissingExtraError
+
+SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+STILLS = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+STILLS |= {b"crx "}  # pictures in the container of MP4
+BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip"}  # of QuickTime files that have no ftyp
+STARTS = (
+    b"\x1a\x45\xdf\xa3",  # Matroska, WebM
+    b"\x00\x00\x01\xba",  # MPEG
+    b"\x00\x00\x01\xb3",
+    b"\x30\x26\xb2\x75",  # ASF: WMV
+    b"OggS",
+    b"FLV",
+)
+Pick = Callable[[int, float | None], list[int]]
+# signs of where the picture's right (x, y) and its lower edge (x, y) go on the screen
+TURNS: dict[tuple[int, ...], Transpose | None] = {
+    (1, 0, 0, 1): None,
+    (0, 1, -1, 0): Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Transpose.ROTATE_180,
+    (0, -1, 1, 0): Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Transpose.TRANSVERSE,
+}
+
+
+def is_video(head: bytes) -> bool:
+    """By the first bytes of a file, 12 at least."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in STILLS
+    return (
+        head[4:8] in BOXES
+        or head.startswith(STARTS)
+        or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
+    )
+
+
+def frames(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image]:
+    """Decoded as a stream: memory holds only the frames that are taken, however long the clip.
+
+    Phones store what they film as the sensor sees it, with a note how to turn it; that is done. A stream
+    that is cut short gives the frames it holds.
+
+    Args:
+        contents: of a video file.
+        name: for errors.
+        pick: from how many frames there are and how many a second, those to take.
+
+    Raises:
+        InputError: no video, no frames, or frames that would have to be turned by part of a right angle.
+        MissingExtraError: PyAV is not installed.
+    """
+    try:
+        from av.error import FFmpegError
+    except ImportError:
+        raise MissingExtraError("reading video files", "video") from None
+    try:
+        total, rate = _length(contents, name)
+        wanted = pick(total, rate)
+        taken, decoded = _taken(contents, name, wanted)
+        if len(taken) < len(wanted) and decoded:  # the header promised more
+            taken, _ = _taken(contents, name, pick(decoded, rate))
+    except FFmpegError as error:
+        raise InputError(f"cannot read {name} as a video: {error}") from None
+    if not taken:
+        raise InputError(f"{name} has no frames")
+    return taken
+
+
+def _opened(contents: Path | BytesIO) -> Any:
+    import av
+
+    if isinstance(contents, BytesIO):
+        contents.seek(0)
+    source = str(contents) if isinstance(contents, Path) else contents
+    return av.open(source, metadata_errors="replace")  # a title need not be in UTF-8
+
+
+def _length(contents: Path | BytesIO, name: str) -> tuple[int, float | None]:
+    """Frames in all, and a second; the first stream that is no cover picture counts."""
+    with _opened(contents) as container:
+        stream = container.streams.best("video")
+        if stream is None:
+            raise InputError(f"{name} has no video stream")
+        rate = float(stream.average_rate) if stream.average_rate else None
+        return stream.frames or sum(1 for _ in container.decode(stream)), rate
+
+
+def _taken(
+    contents: Path | BytesIO, name: str, wanted: Sequence[int]
+) -> tuple[list[Image.Image], int]:
+    """The wanted frames, turned, and how many there were."""
+    taken, number, numbers = [], 0, set(wanted)
+    with _opened(contents) as container:
+        for number, frame in enumerate(container.decode(container.streams.best("video")), 1):
+            if number - 1 in numbers:
+                turn = _turn(frame, name)
+                image = frame.to_image()
+                taken.append(image if turn is None else image.transpose(turn))
+    return taken, number
+
+
+def _turn(frame: Any, name: str) -> Transpose | None:
+    """By the display matrix: rows (a, b, u), (c, d, v), (x, y, w) of 32-bit integers."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return None
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    largest = max(map(abs, (a, b, c, d))) or 1
+    axes = tuple(round(part / largest) for part in (a, b, c, d))
+    if axes not in TURNS and any(axes):
+        raise InputError(
+            f"{name} is to be shown turned by part of a right angle ({a}, {b}, {c}, {d}); allowed: "
+            "quarter turns and mirrors"
+        )
+    return TURNS.get(axes)
