@@ -11,6 +11,7 @@ from foveate.measure.cost import decode_cost, prefill_cost
 from foveate.measure.shapes import read_llm
 from foveate.measure.vision.encoder import Media, encode
 from foveate.models import anyres
+from foveate.models.seams import cache_in, on_cache
 
 TOLERANCE = 0.01
 # their code reads values of position or mask tensors, so a small copy is run on the CPU instead
@@ -170,10 +171,10 @@ def test_decoding_and_cache(name):
 
     model = AutoModelForCausalLM.from_config(text, attn_implementation="eager").eval()
     with torch.no_grad():
-        cache = model(torch.zeros(1, 40, dtype=torch.long)).past_key_values
+        cache = cache_in(model(torch.zeros(1, 40, dtype=torch.long)))
 
     def step():
-        model(torch.zeros(1, 1, dtype=torch.long), past_key_values=cache, logits_to_keep=1)
+        model(torch.zeros(1, 1, dtype=torch.long), **on_cache(model, cache), logits_to_keep=1)
 
     real = counted(lambda: [step() for _ in range(5)])
     cost = decode_cost(config, [40] * 6, 5)

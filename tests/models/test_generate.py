@@ -12,6 +12,7 @@ from foveate.combine.aim import AIM
 from foveate.errors import UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.models.held import ReducedCache
+from foveate.models.seams import cache_in, on_cache
 from foveate.testing import GREEDY, masked_generation, tiny
 
 HALF = AIM(0.5, (1, 4))
@@ -95,17 +96,17 @@ def test_a_second_turn_goes_on_from_the_first_turns_cache(one):
     with torch.no_grad(), foveate.reduce(model, MERGED):
         cache = DynamicCache(config=family_of(model).language_model(model.model).config)
         out = model.generate(
-            **inputs, **GREEDY, past_key_values=cache, return_dict_in_generate=True
+            **inputs, **GREEDY, **on_cache(model, cache), return_dict_in_generate=True
         )
         ids = torch.cat([out.sequences, follow_up], dim=1)
         assert isinstance(cache, ReducedCache)
         assert cache.get_seq_length() == ids.shape[1] - 1 - follow_up.shape[1]
         branch = copy.deepcopy(cache)  # one prompt, several questions
         second = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), **GREEDY, past_key_values=cache
+            input_ids=ids, attention_mask=torch.ones_like(ids), **GREEDY, **on_cache(model, cache)
         )[0, ids.shape[1] :].tolist()
         again = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), **GREEDY, past_key_values=branch
+            input_ids=ids, attention_mask=torch.ones_like(ids), **GREEDY, **on_cache(model, branch)
         )[0, ids.shape[1] :].tolist()
         # as one long prompt: the answer and the second question are text behind the picture
         whole = dict(inputs)
@@ -214,7 +215,7 @@ def test_a_quantized_cache_holds_what_each_layer_computed(name):
                 model.generate(**inputs, **options, return_dict_in_generate=True, **more)
                 for more in ({}, quantized)
             )
-        lengths = [[n.get_seq_length() for n in out.past_key_values.layers] for out in (cut, whole)]
+        lengths = [[n.get_seq_length() for n in cache_in(out).layers] for out in (cut, whole)]
         assert lengths[0] == lengths[1]
         # the prefill is computed before anything is quantized
         assert torch.equal(cut.logits[0], whole.logits[0])

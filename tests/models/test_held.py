@@ -11,6 +11,7 @@ from foveate.combine.aim import AIM
 from foveate.errors import UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.models.held import ReducedCache
+from foveate.models.seams import cache_in, on_cache
 from foveate.testing import tiny
 
 REDUCTIONS = {"merged": AIM(0.5, None), "pruned": AIM(1.0, (1, 4)), "both": AIM(0.5, (1, 4))}
@@ -33,7 +34,7 @@ def reduction(request):
 def prefilled(model, inputs, reduction):
     """The cache of a prompt."""
     with foveate.reduce(model, reduction):
-        return model(**inputs, use_cache=True).past_key_values
+        return cache_in(model(**inputs, use_cache=True))
 
 
 @torch.no_grad()
@@ -45,7 +46,7 @@ def turn(model, cache, prompts, tokens):
         places = mask.cumsum(1)[:, -tokens.shape[1] :] - 1
         places = (places + model.model.rope_deltas).expand(3, -1, -1)
     return model(
-        input_ids=tokens, attention_mask=mask, position_ids=places, past_key_values=cache
+        input_ids=tokens, attention_mask=mask, position_ids=places, **on_cache(model, cache)
     ).logits
 
 
@@ -90,7 +91,7 @@ def test_a_cache_that_nothing_was_taken_from_is_a_stock_one(one):
     model, inputs = one
     prompts = inputs["attention_mask"]
     with torch.no_grad():
-        stock = model(**inputs, use_cache=True).past_key_values
+        stock = cache_in(model(**inputs, use_cache=True))
     cache = prefilled(model, inputs, foveate.Reduction())
     assert type(cache) is DynamicCache
     assert torch.equal(turn(model, cache, prompts, TURN), turn(model, stock, prompts, TURN))
@@ -130,7 +131,7 @@ def test_samples_are_repeated_chosen_and_reordered_with_what_is_known_of_them(na
 def test_a_cache_that_was_reset_takes_the_next_picture(one, reduction):
     model, inputs = one
     with torch.no_grad():
-        stock = model(**inputs, use_cache=True).past_key_values
+        stock = cache_in(model(**inputs, use_cache=True))
     stock.reset()
     if any(layer.is_initialized for layer in stock.layers):
         pytest.skip("stock: this transformers keeps the rows of a cache that is reset")
@@ -141,7 +142,7 @@ def test_a_cache_that_was_reset_takes_the_next_picture(one, reduction):
     assert vars(cache).keys() == vars(stock).keys()
     with torch.no_grad(), foveate.reduce(model, reduction) as run:
         expected = model(**inputs).logits
-        assert torch.equal(model(**inputs, past_key_values=cache).logits, expected)
+        assert torch.equal(model(**inputs, **on_cache(model, cache)).logits, expected)
     assert isinstance(cache, ReducedCache)
     assert run.report.fired
 
@@ -157,7 +158,7 @@ def test_decoding_is_timed_with_the_prefill_that_it_continues(one):
     model, inputs = one
     prompts = inputs["attention_mask"]
     with torch.no_grad(), foveate.reduce(model, REDUCTIONS["both"]) as run:
-        caches = [model(**inputs, use_cache=True).past_key_values for _ in range(2)]
+        caches = [cache_in(model(**inputs, use_cache=True)) for _ in range(2)]
         model(input_ids=TURN)
         model.generate(TURN, max_new_tokens=3, do_sample=False)
         assert [report.seconds["decode"] for report in run.reports] == [0.0, 0.0]

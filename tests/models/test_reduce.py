@@ -11,6 +11,7 @@ import foveate
 from foveate.combine.aim import AIM
 from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.models.family import families, family_of
+from foveate.models.seams import cache_in, on_cache
 from foveate.testing import GREEDY, check_no_trace, fingerprint
 from foveate.testing import tiny as make_tiny
 
@@ -165,13 +166,13 @@ def behind(model, cache, inputs):
     given = {**inputs, "attention_mask": torch.ones(1, past + count, dtype=torch.long)}
     if family_of(model).grid_positions:  # which stock models cannot make behind a prefix
         given["position_ids"] = torch.arange(past, past + count).expand(3, 1, -1)
-    return model(**given, past_key_values=cache).logits
+    return model(**given, **on_cache(model, cache)).logits
 
 
 def behind_a_prefix(model, inputs):
     """The same behind four tokens of text."""
     with torch.no_grad():
-        cache = model(input_ids=torch.tensor([[1, 2, 3, 4]]), use_cache=True).past_key_values
+        cache = cache_in(model(input_ids=torch.tensor([[1, 2, 3, 4]]), use_cache=True))
     return behind(model, cache, inputs)
 
 
@@ -194,7 +195,7 @@ def test_a_picture_behind_a_cached_prefix_is_not_reduced(tiny):
         ):
             behind_a_prefix(model, inputs)
     with torch.no_grad(), foveate.reduce(model, AIM(0.5, None)):
-        cache = model(**inputs, use_cache=True).past_key_values
+        cache = cache_in(model(**inputs, use_cache=True))
     # off, too: the stock masks of a reduced cache would be wrong
     with (
         foveate.reduce(model, foveate.Reduction()),
@@ -224,13 +225,13 @@ def test_a_model_may_say_a_placeholder(tiny):
     said = torch.tensor([[*family_of(model).placeholders(model.config).values()]])
     text = torch.tensor([[1, 2, 3, 4]])
     with torch.no_grad():
-        cache = model(input_ids=text, use_cache=True).past_key_values
-        stock = model(input_ids=said, past_key_values=cache).logits
+        cache = cache_in(model(input_ids=text, use_cache=True))
+        stock = model(input_ids=said, **on_cache(model, cache)).logits
         with foveate.reduce(model, AIM(0.5, None)):
-            cache = model(input_ids=text, use_cache=True).past_key_values
-            assert torch.equal(model(input_ids=said, past_key_values=cache).logits, stock)
-            cache = model(**inputs, use_cache=True).past_key_values
-            assert model(input_ids=said, past_key_values=cache).logits.isfinite().all()
+            cache = cache_in(model(input_ids=text, use_cache=True))
+            assert torch.equal(model(input_ids=said, **on_cache(model, cache)).logits, stock)
+            cache = cache_in(model(**inputs, use_cache=True))
+            assert model(input_ids=said, **on_cache(model, cache)).logits.isfinite().all()
 
 
 def test_two_models_do_not_see_each_other(tiny):

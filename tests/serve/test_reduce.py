@@ -8,6 +8,7 @@ from foveate.errors import InputError, UnsupportedError
 from foveate.measure.calibration import Calibration
 from foveate.measure.cost import prefill_cost
 from foveate.models.family import families
+from foveate.models.seams import cache_in
 from foveate.plan.measured import Measured
 from foveate.plan.planner import plan_reduction
 from foveate.reduction import as_reduction
@@ -88,7 +89,7 @@ def test_the_cache_is_counted_in_the_models_own_numbers(llava):
         output = model.generate(
             **inputs, max_new_tokens=9, do_sample=False, return_dict_in_generate=True
         )
-    layers = output.past_key_values.layers
+    layers = cache_in(output).layers
     assert sum(4 * (layer.keys.numel() + layer.values.numel()) for layer in layers) <= allowed
 
 
