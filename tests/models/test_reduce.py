@@ -12,7 +12,6 @@ from foveate.combine.aim import AIM
 from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.testing import GREEDY, check_no_trace, fingerprint
-from foveate.testing import tiny as make_tiny
 
 ONE = [[("image", 0)]]
 

@@ -71,7 +71,7 @@ class Target:
 
 
 class Forward(threading.local):
-    """State of the forward that is under way. Every thread has its own: `threading.local` sees to that."""
+    """State of the forward that is under way; `threading.local` gives every thread its own."""
 
     def __init__(
         self, target: Target, reduction: Reduction, choose: Choose | None, run: Run, notes: Notes
@@ -154,7 +154,9 @@ class Forward(threading.local):
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        self.asked = AskedRows.of(call, placeholder_masks(placeholders, call, refuse_embeds=not self.is_off))
+        self.asked = AskedRows.of(
+            call, placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+        )
         if self.asked is None:
             return None
         return self.target.seams.head.rebind(args, kwargs, {"logits_to_keep": self.asked.of_head})
@@ -225,9 +227,7 @@ class Forward(threading.local):
             refuse_unknown_features()
         self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")
 
-    def _enter_prefill(
-        self, prefill: Prefill, call: dict[str, Any], cache: Any
-    ) -> dict[str, Any]:
+    def _enter_prefill(self, prefill: Prefill, call: dict[str, Any], cache: Any) -> dict[str, Any]:
         """Returns what is changed among the LLM's arguments."""
         embeds = call["inputs_embeds"]
         valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
@@ -249,9 +249,7 @@ class Forward(threading.local):
         if not self.reduction.is_off:
             given = dict(call)
             prefill.carry(self.target.family.deepstack(given), spliced)
-            changed |= {
-                name: given.get(name) for name in call if given.get(name) is not call[name]
-            }
+            changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
         if cache is None and wants_cache(call, self.config):
             cache = DynamicCache(config=self.config)
             changed[self.target.seams.llm.cache_name(call) or ""] = cache

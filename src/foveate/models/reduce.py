@@ -30,9 +30,7 @@ from foveate.reduction import Reduction
 
 
 @contextmanager
-def reduce(
-    model: Any, reduction: Reduction | Choose, *, everywhere: bool = False
-) -> Iterator[Run]:
+def reduce(model: Any, reduction: Reduction | Choose, *, everywhere: bool = False) -> Iterator[Run]:
     """Reduce the visual tokens of every forward and `generate` of `model` in this context.
 
     Args:
@@ -80,7 +78,7 @@ def unwrapped(model: Any) -> Any:
 
 
 class Hook:
-    """One hook of a reduction; it acts in the context that the reduction holds for, else `outside` does."""
+    """One hook of a reduction: acts where that holds; elsewhere `outside` does."""
 
     def __init__(
         self, scope: Scope, action: Callable[..., Any], outside: Callable[..., Any] | None = None
@@ -106,9 +104,7 @@ class Hook:
 class Reducer:
     """The hooks of one reduction on one model."""
 
-    def __init__(
-        self, target: Target, reduction: Reduction | Choose, *, everywhere: bool
-    ) -> None:
+    def __init__(self, target: Target, reduction: Reduction | Choose, *, everywhere: bool) -> None:
         self.target, self.run = target, Run()
         self.scope = Scope(target.model, everywhere=everywhere)
         choose = None if isinstance(reduction, Reduction) else reduction
