@@ -84,9 +84,10 @@ class Forward(threading.local):
         self.watched = [self.config] if attention is None else [self.config, attention.config]
         self.encodes = False  # whether it does: the LLM may then be reading the question
         self.asked: AskedRows | None = None  # rows of the prompt whose logits are asked for
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget the forward: it is over, or failed, or another one begins."""
         self.prefill: Prefill | None = None
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
@@ -163,7 +164,7 @@ class Forward(threading.local):
 
     def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The prompt, or what goes on from it, is seen."""
-        self._clear()
+        self.clear()
         if self.choose is not None:
             self._take_up(Reduction())  # until this prompt's is chosen
         call = self.target.seams.core.bind(args, kwargs)
@@ -252,7 +253,7 @@ class Forward(threading.local):
             changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
         if cache is None and wants_cache(call, self.config):
             cache = DynamicCache(config=self.config)
-            changed[self.target.seams.llm.cache_name(call) or ""] = cache
+            changed[self.target.seams.llm.cache_name(call)] = cache
         prefill.cache = cache
         embeds = changed.get("inputs_embeds", embeds)
         prefill.enter_llm(embeds, clock(embeds.device))

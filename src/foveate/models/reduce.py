@@ -126,9 +126,9 @@ class Reducer:
                 else:
                     place = partial(module.register_forward_pre_hook, prepend=True)
                 stack.callback(place(hook, with_kwargs=True).remove)
-            forget = Hook(self.scope, lambda *_: self.under_way.discard(threading.get_ident()))
+            # the last hook of a forward, also of one that failed
             handle = self.target.core.register_forward_hook(
-                forget, with_kwargs=True, always_call=True
+                Hook(self.scope, self._leave), with_kwargs=True, always_call=True
             )
             stack.callback(handle.remove)
             for config, watchers in self._watchers():
@@ -179,6 +179,10 @@ class Reducer:
     def _enter_core_outside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if has_pictures(self.target.seams.core.bind(args, kwargs)):
             self._refuse_outside()
+
+    def _leave(self, *_: Any) -> None:
+        self.forward.clear()
+        self.under_way.discard(threading.get_ident())
 
     def _encode(
         self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]

@@ -48,12 +48,12 @@ class Signature:
     Attributes:
         owner: name of the module's class.
         names: its parameters, in order.
-        cache: the parameter that takes a KV cache, if it says so.
+        cache: the one parameter that is said to take a KV cache; "" where there is none or several.
     """
 
     owner: str
     names: tuple[str, ...]
-    cache: str | None
+    cache: str
 
     @classmethod
     def of(cls, module_class: type) -> "Signature":
@@ -83,7 +83,7 @@ class Signature:
                 named[name] = value
         return tuple(placed), named
 
-    def cache_name(self, call: Mapping[str, Any]) -> str | None:
+    def cache_name(self, call: Mapping[str, Any]) -> str:
         """What this call, or else the signature, names the KV cache."""
         return next((n for n, value in call.items() if isinstance(value, Cache)), self.cache)
 
@@ -95,7 +95,7 @@ def _signature(owner: str, forward: Callable[..., Any]) -> Signature:
     named = [part for part in parameters if part.name != "self" and part.kind not in kinds]
     caches = [part.name for part in named if _takes_cache(part.annotation)]
     names = tuple(part.name for part in named)
-    return Signature(owner, names, caches[0] if len(caches) == 1 else None)
+    return Signature(owner, names, caches[0] if len(caches) == 1 else "")
 
 
 def _takes_cache(annotation: Any) -> bool:
@@ -173,7 +173,7 @@ def _faults(seams: Seams) -> Iterator[str]:
         if name not in seams.llm.names:
             yield f"{seams.llm.owner}.forward has no {name}"
     for signature in {seams.llm, *seams.layers}:
-        if signature.cache is None:
+        if not signature.cache:
             yield f"{signature.owner}.forward has no single parameter of type Cache"
     for signature in set(seams.layers):
         if not signature.mask:
