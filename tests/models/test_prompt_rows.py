@@ -1,7 +1,8 @@
-"""Rows of a prompt that are out of the ordinary: packed documents, holes, masked pictures, asked logits."""
+"""Rows out of the ordinary: packed documents, holes, masked pictures, logits that are asked for."""
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 import foveate
 from foveate.combine.aim import AIM
@@ -9,7 +10,6 @@ from foveate.errors import UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.models.seams import on_cache
 from foveate.testing import tiny as make_tiny
-from transformers import DynamicCache
 
 BOTH = AIM(0.25, (2, 4))
 MERGE = AIM(0.25, None)
@@ -221,9 +221,7 @@ def test_asking_for_rows_that_may_be_gone_is_refused(one):
     handle.remove()
     with torch.no_grad():
         stock = model(**inputs, logits_to_keep=torch.tensor([row])).logits
-        assert torch.equal(
-            logits(model, inputs, OFF, logits_to_keep=torch.tensor([row])), stock
-        )
+        assert torch.equal(logits(model, inputs, OFF, logits_to_keep=torch.tensor([row])), stock)
 
 
 def test_a_prompt_of_embeddings_is_refused(one):

@@ -13,7 +13,6 @@ from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.models.seams import cache_in, on_cache
 from foveate.testing import GREEDY, check_no_trace, fingerprint
-from foveate.testing import tiny as make_tiny
 
 ONE = [[("image", 0)]]
 
@@ -315,3 +314,25 @@ def test_what_cannot_be_reduced_says_so(tiny):
     pixels = {k: v for k, v in inputs.items() if k not in ("input_ids", "attention_mask")}
     with foveate.reduce(model, AIM()), pytest.raises(InputError, match="no picture in the prompt"):
         model(input_ids=torch.tensor([[1, 2, 3]]), **pixels)
+
+
+def test_a_forward_that_failed_leaves_nothing_behind(tiny):
+    model, inputs = tiny
+    llm = family_of(model).language_model(model.model)
+    embeds = torch.randn(1, 5, llm.config.hidden_size, generator=torch.Generator().manual_seed(0))
+
+    def explode(*_):
+        raise KeyError("in layer 3")
+
+    with torch.no_grad():
+        stock = llm(inputs_embeds=embeds).last_hidden_state
+        wanted = None
+        with foveate.reduce(model, AIM(0.25, (2, 4))) as run:
+            wanted = model(**inputs).logits
+            handle = llm.layers[3].register_forward_pre_hook(explode)
+            with pytest.raises(KeyError):
+                model(**inputs)
+            handle.remove()
+            assert torch.equal(llm(inputs_embeds=embeds).last_hidden_state, stock)
+            assert torch.equal(model(**inputs).logits, wanted)
+    assert len(run.reports) == 2

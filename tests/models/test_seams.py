@@ -1,4 +1,4 @@
-"""What foveate relies on in transformers: found by type and signature, or refused by name at the entrance."""
+"""What foveate relies on in transformers: found by type and signature, or refused by name."""
 
 import ast
 import inspect
@@ -94,9 +94,21 @@ def test_what_goes_along_by_row_is_found_under_any_name(rename):
 
 
 REFUSED = {
-    "a layer's mask": ("attention_mask", llama.LlamaDecoderLayer, "no single parameter named ...mask"),
-    "the LLM's mask": ("attention_mask", llama.LlamaModel, "LlamaModel.forward has no attention_mask"),
-    "the LLM's input": ("inputs_embeds", llama.LlamaModel, "LlamaModel.forward has no inputs_embeds"),
+    "a layer's mask": (
+        "attention_mask",
+        llama.LlamaDecoderLayer,
+        "no single parameter named ...mask",
+    ),
+    "the LLM's mask": (
+        "attention_mask",
+        llama.LlamaModel,
+        "LlamaModel.forward has no attention_mask",
+    ),
+    "the LLM's input": (
+        "inputs_embeds",
+        llama.LlamaModel,
+        "LlamaModel.forward has no inputs_embeds",
+    ),
     "its positions": ("position_ids", llama.LlamaModel, "LlamaModel.forward has no position_ids"),
 }
 
@@ -156,9 +168,11 @@ def test_what_no_signature_tells_is_refused_when_it_runs(monkeypatch, rename, na
     with torch.no_grad():
         model(**inputs)  # stock goes on
         if name == "attention_mask":
-            with pytest.raises(UnsupportedError, match="handed no attention_mask"):
-                with foveate.reduce(model, BOTH):
-                    model(**inputs)
+            with (
+                pytest.raises(UnsupportedError, match="handed no attention_mask"),
+                foveate.reduce(model, BOTH),
+            ):
+                model(**inputs)
         else:
             with foveate.reduce(model, BOTH) as run:  # found by its type
                 cache = cache_in(model(**inputs, use_cache=True))
@@ -200,7 +214,8 @@ def test_a_version_that_is_not_tested_is_said_once(monkeypatch):
             with foveate.reduce(model, BOTH):
                 pass
     (warning,) = [each for each in seen if "foveate" in str(each.message)]
-    assert "transformers 5.17 to" in str(warning.message) and "5.99.0" in str(warning.message)
+    assert "transformers 5.17 to" in str(warning.message)
+    assert "5.99.0" in str(warning.message)
     seams.warn_untested.cache_clear()
 
 
@@ -211,12 +226,14 @@ def test_by_row():
     assert by_row(place.expand(3, -1, -1), index, 3).shape == (3, 1, 2)
     angles = torch.arange(6.0).view(1, 3, 2)
     cos, sin = by_row((angles, -angles), index, 3)
-    assert cos.tolist() == [[[0, 1], [4, 5]]] and sin.tolist() == (-cos).tolist()
+    assert cos.tolist() == [[[0, 1], [4, 5]]]
+    assert sin.tolist() == (-cos).tolist()
     assert by_row({"full": angles}, index, 3)["full"].shape == (1, 2, 2)
     for other in (None, True, "eager", torch.ones(3, 3), torch.arange(4)):
         assert by_row(other, index, 3) is other
     meta = by_row(torch.empty(1, 3, 2, device="meta"), index, 3)
-    assert meta.device.type == "meta" and meta.shape == (1, 2, 2)
+    assert meta.device.type == "meta"
+    assert meta.shape == (1, 2, 2)
 
 
 def test_cache_in():

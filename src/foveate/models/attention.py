@@ -1,9 +1,9 @@
 """Watching a layer's queries and keys while SDPA, flash or eager attention does its usual work.
 
 The model's attention implementation is replaced by one of the same kind that first shows query and
-key to whoever watches that layer. It is transformers' own seam (AttentionInterface): nothing is recomputed
-and nothing else changes. The original runs on a view of its module whose config still names it: flash
-attention looks up its kernels by that name.
+key to whoever watches that layer. It is transformers' own seam (AttentionInterface): nothing is
+recomputed and nothing else changes. The original runs on a view of its module whose config still names
+it: flash attention looks up its kernels by that name.
 """
 
 import copy

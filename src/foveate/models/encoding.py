@@ -1,8 +1,8 @@
 """Watching what the vision side made: the groups of every image's or clip's features.
 
 `get_image_features` and `get_video_features` are where every family encodes, be it inside `forward` or,
-as `generate` does, before it. For the length of a `with` they are wrapped on the one model object. What is
-known of the features is kept beside them, not on the object that carries them: wrappers rebuild that.
+as `generate` does, before it. For the length of a `with` they are wrapped on the one model object. What
+is known of the features is kept beside them, not on the object that carries them: wrappers rebuild that.
 """
 
 import functools
@@ -46,7 +46,9 @@ class Encoded:
     question_flops: int
 
 
-Pooled = Tensor | Sequence[Tensor]  # one (n, D) tensor an image, or (clips, n, D) for clips of one shape
+Pooled = (
+    Tensor | Sequence[Tensor]
+)  # one (n, D) tensor an image, or (clips, n, D) for clips of one shape
 
 
 class Notes:
@@ -78,7 +80,9 @@ class Notes:
                 return known[0][0], [item for _, item in known]
         whole, note = getattr(self._latest, modality, ((), None))
         items = [_same_entry(whole, entry) for entry in pooled]
-        return None if note is None or None in items else (note, [n for n in items if n is not None])
+        return (
+            None if note is None or None in items else (note, [n for n in items if n is not None])
+        )
 
 
 def _same_entry(whole: Pooled, entry: Tensor) -> int | None:

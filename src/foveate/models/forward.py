@@ -71,7 +71,7 @@ class Target:
 
 
 class Forward(threading.local):
-    """State of the forward that is under way. Every thread has its own: `threading.local` sees to that."""
+    """State of the forward that is under way; `threading.local` gives every thread its own."""
 
     def __init__(
         self, target: Target, reduction: Reduction, choose: Choose | None, run: Run, notes: Notes
@@ -84,9 +84,10 @@ class Forward(threading.local):
         self.watched = [self.config] if attention is None else [self.config, attention.config]
         self.encodes = False  # whether it does: the LLM may then be reading the question
         self.asked: AskedRows | None = None  # rows of the prompt whose logits are asked for
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget the forward: it is over, or failed, or another one begins."""
         self.prefill: Prefill | None = None
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
@@ -154,14 +155,16 @@ class Forward(threading.local):
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        self.asked = AskedRows.of(call, placeholder_masks(placeholders, call, refuse_embeds=not self.is_off))
+        self.asked = AskedRows.of(
+            call, placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+        )
         if self.asked is None:
             return None
         return self.target.seams.head.rebind(args, kwargs, {"logits_to_keep": self.asked.of_head})
 
     def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The prompt, or what goes on from it, is seen."""
-        self._clear()
+        self.clear()
         if self.choose is not None:
             self._take_up(Reduction())  # until this prompt's is chosen
         call = self.target.seams.core.bind(args, kwargs)
@@ -225,9 +228,7 @@ class Forward(threading.local):
             refuse_unknown_features()
         self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")
 
-    def _enter_prefill(
-        self, prefill: Prefill, call: dict[str, Any], cache: Any
-    ) -> dict[str, Any]:
+    def _enter_prefill(self, prefill: Prefill, call: dict[str, Any], cache: Any) -> dict[str, Any]:
         """Returns what is changed among the LLM's arguments."""
         embeds = call["inputs_embeds"]
         valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
@@ -249,12 +250,10 @@ class Forward(threading.local):
         if not self.reduction.is_off:
             given = dict(call)
             prefill.carry(self.target.family.deepstack(given), spliced)
-            changed |= {
-                name: given.get(name) for name in call if given.get(name) is not call[name]
-            }
+            changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
         if cache is None and wants_cache(call, self.config):
             cache = DynamicCache(config=self.config)
-            changed[self.target.seams.llm.cache_name(call) or ""] = cache
+            changed[self.target.seams.llm.cache_name(call)] = cache
         prefill.cache = cache
         embeds = changed.get("inputs_embeds", embeds)
         prefill.enter_llm(embeds, clock(embeds.device))

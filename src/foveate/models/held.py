@@ -144,7 +144,8 @@ def mark_reduced(cache: Any, held: Held) -> None:
 
 
 def _restored(kind: type, state: dict[str, Any]) -> Any:
-    cache = _reduced(kind).__new__(_reduced(kind))
+    reduced: Any = _reduced(kind)
+    cache = reduced.__new__(reduced)
     cache.__dict__.update(state)
     return cache
 

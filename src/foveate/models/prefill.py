@@ -188,7 +188,9 @@ class Prefill:
             rows = [rows.valid.shape[1] for rows in self.rows_by_layer]
             fault = None if lengths == rows else f"the KV cache holds {lengths} rows, not {rows}"
         if fault is not None:
-            raise UnsupportedError(f"this reduction did not work as it should: {fault}; {versions()}")
+            raise UnsupportedError(
+                f"this reduction did not work as it should: {fault}; {versions()}"
+            )
 
     def held(self) -> Held:
         """What the cache holds after this prefill."""

@@ -30,9 +30,7 @@ from foveate.reduction import Reduction
 
 
 @contextmanager
-def reduce(
-    model: Any, reduction: Reduction | Choose, *, everywhere: bool = False
-) -> Iterator[Run]:
+def reduce(model: Any, reduction: Reduction | Choose, *, everywhere: bool = False) -> Iterator[Run]:
     """Reduce the visual tokens of every forward and `generate` of `model` in this context.
 
     Args:
@@ -80,7 +78,7 @@ def unwrapped(model: Any) -> Any:
 
 
 class Hook:
-    """One hook of a reduction; it acts in the context that the reduction holds for, else `outside` does."""
+    """One hook of a reduction: acts where that holds; elsewhere `outside` does."""
 
     def __init__(
         self, scope: Scope, action: Callable[..., Any], outside: Callable[..., Any] | None = None
@@ -106,9 +104,7 @@ class Hook:
 class Reducer:
     """The hooks of one reduction on one model."""
 
-    def __init__(
-        self, target: Target, reduction: Reduction | Choose, *, everywhere: bool
-    ) -> None:
+    def __init__(self, target: Target, reduction: Reduction | Choose, *, everywhere: bool) -> None:
         self.target, self.run = target, Run()
         self.scope = Scope(target.model, everywhere=everywhere)
         choose = None if isinstance(reduction, Reduction) else reduction
@@ -130,9 +126,9 @@ class Reducer:
                 else:
                     place = partial(module.register_forward_pre_hook, prepend=True)
                 stack.callback(place(hook, with_kwargs=True).remove)
-            forget = Hook(self.scope, lambda *_: self.under_way.discard(threading.get_ident()))
+            # the last hook of a forward, also of one that failed
             handle = self.target.core.register_forward_hook(
-                forget, with_kwargs=True, always_call=True
+                Hook(self.scope, self._leave), with_kwargs=True, always_call=True
             )
             stack.callback(handle.remove)
             for config, watchers in self._watchers():
@@ -183,6 +179,10 @@ class Reducer:
     def _enter_core_outside(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if has_pictures(self.target.seams.core.bind(args, kwargs)):
             self._refuse_outside()
+
+    def _leave(self, *_: Any) -> None:
+        self.forward.clear()
+        self.under_way.discard(threading.get_ident())
 
     def _encode(
         self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]

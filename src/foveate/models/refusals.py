@@ -149,9 +149,7 @@ def refuse_packed(call: Mapping[str, Any], padding: Tensor | None) -> None:
         )
 
 
-def refuse_masked_pictures(
-    masks: Mapping[str, Tensor], padding: Tensor | None
-) -> None:
+def refuse_masked_pictures(masks: Mapping[str, Tensor], padding: Tensor | None) -> None:
     """Refuse visual tokens that the attention mask hides: merging would show them.
 
     Args:

@@ -27,10 +27,12 @@ class Run:
         """Report of the last prefill; in another thread than reduce() was opened in, of that thread's.
 
         Raises:
-            NoEffectError: the last run has none: no prompt with visual tokens has run yet, or it had none.
+            NoEffectError: nothing has run yet, or the last run was no prompt with visual tokens.
         """
         thread = threading.get_ident()
-        last = self._last if thread == self._opener else self._last_of_thread.get(thread, self._last)
+        last = (
+            self._last if thread == self._opener else self._last_of_thread.get(thread, self._last)
+        )
         if isinstance(last, str):
             raise NoEffectError(last)
         return last

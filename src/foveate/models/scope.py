@@ -1,8 +1,8 @@
 """Whose run is this? A reduction belongs to the context, thread or asyncio task, that opened it.
 
 Contexts are Python's own (`contextvars`): `asyncio.to_thread`, tasks made inside and
-`contextvars.copy_context().run` carry a reduction along; a bare thread or an executor does not. What has no
-reduction of its own and brings pictures to a model inside one is refused at once, for it would run
+`contextvars.copy_context().run` carry a reduction along; a bare thread or an executor does not. What has
+no reduction of its own and brings pictures to a model inside one is refused at once, for it would run
 unreduced without anybody being told.
 """
 

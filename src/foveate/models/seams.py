@@ -3,16 +3,17 @@
 | seam | found by | relied on for |
 | --- | --- | --- |
 | the LLM's layers | `Family.language_model(core).layers`, each with a `self_attn` | hooks |
-| KV cache | a value of type `Cache`; where none is given, the parameter annotated with it | lengths, masks |
-| attention mask | of the LLM by its public name, of a layer its one parameter named `...mask` | pruned layers |
+| KV cache | a value of type `Cache`; if none is given, the parameter annotated so | lengths, masks |
+| attention mask | of the LLM by its public name, of a layer the one named `...mask` | pruned layers |
 | hidden states | of the LLM `inputs_embeds`, of a layer its first parameter | merging, pruning |
-| what goes along by row | any argument of a layer as long as its rows: positions, rotary embeddings | pruning |
+| what goes along by row | any argument of a layer that is as long: rotary embeddings | pruning |
 | `create_causal_mask` | its parameters, the cache's by annotation | masks of pruned layers |
 | attention functions | `AttentionInterface`, by `config._attn_implementation` | scores |
 | encoders | `get_image_features`, `get_video_features`, whose output has a `pooler_output` | groups |
 
 Names of a model's own inputs (`input_ids`, `attention_mask`, `position_ids`, `inputs_embeds`, pixels) are
-public: processors make them. Everything between modules is found by type and signature, never by one name.
+public: processors make them. Everything between modules is found by type and signature, never by one
+name.
 """
 
 import inspect
@@ -33,7 +34,10 @@ from transformers.masking_utils import create_causal_mask
 from foveate.errors import UnsupportedError
 from foveate.models.rows import gather_rows
 
-TESTED = {"transformers": ("5.17", "5.24"), "torch": ("2.11", "2.15")}  # first and last minor version
+TESTED = {
+    "transformers": ("5.17", "5.24"),
+    "torch": ("2.11", "2.15"),
+}  # first and last minor version
 INPUTS = ("inputs_embeds", "attention_mask", "position_ids")  # of every LLM
 
 
@@ -44,12 +48,12 @@ class Signature:
     Attributes:
         owner: name of the module's class.
         names: its parameters, in order.
-        cache: the parameter that takes a KV cache, if it says so.
+        cache: the one parameter that is said to take a KV cache; "" where there is none or several.
     """
 
     owner: str
     names: tuple[str, ...]
-    cache: str | None
+    cache: str
 
     @classmethod
     def of(cls, module_class: type) -> "Signature":
@@ -79,7 +83,7 @@ class Signature:
                 named[name] = value
         return tuple(placed), named
 
-    def cache_name(self, call: Mapping[str, Any]) -> str | None:
+    def cache_name(self, call: Mapping[str, Any]) -> str:
         """What this call, or else the signature, names the KV cache."""
         return next((n for n, value in call.items() if isinstance(value, Cache)), self.cache)
 
@@ -91,7 +95,7 @@ def _signature(owner: str, forward: Callable[..., Any]) -> Signature:
     named = [part for part in parameters if part.name != "self" and part.kind not in kinds]
     caches = [part.name for part in named if _takes_cache(part.annotation)]
     names = tuple(part.name for part in named)
-    return Signature(owner, names, caches[0] if len(caches) == 1 else None)
+    return Signature(owner, names, caches[0] if len(caches) == 1 else "")
 
 
 def _takes_cache(annotation: Any) -> bool:
@@ -143,7 +147,9 @@ class Seams:
         warn_untested()
         layers = getattr(llm, "layers", ())
         seams = cls(
-            *(Signature.of(type(module)) for module in (model, core, llm)),
+            Signature.of(type(model)),
+            Signature.of(type(core)),
+            Signature.of(type(llm)),
             tuple(Signature.of(type(layer)) for layer in layers),
         )
         for fault in (*_faults(seams), *_library_faults()):
@@ -167,7 +173,7 @@ def _faults(seams: Seams) -> Iterator[str]:
         if name not in seams.llm.names:
             yield f"{seams.llm.owner}.forward has no {name}"
     for signature in {seams.llm, *seams.layers}:
-        if signature.cache is None:
+        if not signature.cache:
             yield f"{signature.owner}.forward has no single parameter of type Cache"
     for signature in set(seams.layers):
         if not signature.mask:
@@ -210,7 +216,7 @@ def causal_mask(
     both_ways: Callable[..., Tensor] | None,
     near: Callable[..., Tensor] | None,
 ) -> Any:
-    """transformers' `create_causal_mask` over one layer's cached rows.
+    """Transformers' `create_causal_mask` over one layer's cached rows.
 
     Args:
         config: the LLM's.
@@ -220,15 +226,15 @@ def causal_mask(
         both_ways: pairs that see each other beside the causal ones.
         near: pairs that the causal ones are restricted to.
     """
-    cached = None if cache_layer is None else Cache(layers=[cache_layer])
-    return create_causal_mask(
-        config=config,
-        inputs_embeds=states,
-        attention_mask=padding,
-        or_mask_function=both_ways,
-        and_mask_function=near,
-        **{_mask_cache()[0]: cached},
-    )
+    given: dict[str, Any] = {
+        "config": config,
+        "inputs_embeds": states,
+        "attention_mask": padding,
+        "or_mask_function": both_ways,
+        "and_mask_function": near,
+    }
+    given[_mask_cache()[0]] = None if cache_layer is None else Cache(layers=[cache_layer])
+    return create_causal_mask(**given)
 
 
 def by_row(value: Any, index: Tensor, rows: int) -> Any:

@@ -13,13 +13,16 @@ from foveate.errors import NoEffectError
 from foveate.models.run import Run
 from foveate.reduction import Report
 
+THREAD = "foveate stream"
+
 
 class Stream(Iterator[str]):
     """The pieces of one answer as they come; joined they are the answer of `vlm.ask`, white space aside.
 
-    The generation and its reduction live on a thread of their own: nothing of either holds for the code that
-    reads the pieces. It starts when the first piece is asked for, and ends with the answer, by `close()`, at
-    the end of a `with`, or when the stream is forgotten. An error of the model is raised to the reader.
+    The generation and its reduction live on a thread of their own: nothing of either holds for the code
+    that reads the pieces. It starts when the first piece is asked for, and ends with the answer, by
+    `close()`, at the end of a `with`, or when the stream is forgotten. An error of the model is raised to
+    the reader.
 
     Attributes:
         text: the pieces so far.
@@ -33,7 +36,7 @@ class Stream(Iterator[str]):
     ) -> None:
         self.text = ""
         self._job = _Job(generate, reduced, tokenizer)
-        self._thread = threading.Thread(target=self._job.work, daemon=True)
+        self._thread = threading.Thread(target=self._job.work, name=THREAD, daemon=True)
         self._ended = False
 
     @property
@@ -112,7 +115,5 @@ class _Closed(StoppingCriteria):
     def __init__(self, closed: threading.Event) -> None:
         self.closed = closed
 
-    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> torch.Tensor:
-        return input_ids.new_full(
-            (len(input_ids),), self.closed.is_set(), dtype=torch.bool
-        )
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        return input_ids.new_full((len(input_ids),), self.closed.is_set(), dtype=torch.bool)

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import IOBase
 from itertools import product
 from os import PathLike
@@ -25,6 +26,7 @@ from foveate.plan.ladder import Task
 from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
 from foveate.serve.media import Clip, Sampling, is_one, looked_at, read
 from foveate.serve.reduce import check_of_budget, reduce
+from foveate.serve.stream import Stream
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package
@@ -105,6 +107,54 @@ class VLM:
                 empty question; no tokens for the answer; a reduction and a budget, or a class in a
                 reduction's place; a task or machine without a budget; a budget that nothing fits.
         """
+        inputs, wanted, knobs = self._prompt(
+            media, question, reduction, budget, max_new_tokens, frames, fps, task, machine
+        )
+        with torch.no_grad(), reduce(self.model, wanted, **knobs) as run:
+            output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        written = output[0, inputs["input_ids"].shape[1] :]
+        return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
+
+    def stream(
+        self,
+        media: Source | Sequence[Source],
+        question: str,
+        reduction: Reduction | Compressor | Pruner | None = None,
+        budget: Budget | int | float | str | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        frames: int | None = None,
+        fps: int | float | None = None,
+        task: Task | Literal["auto"] = TASK,
+        machine: Machine | str | None = None,
+    ) -> Stream:
+        """The answer piece by piece, each as soon as it is there; arguments and errors as of `ask`.
+
+        for piece in vlm.stream("photo.png", "What is this?", foveate.AIM(keep=0.25)):
+            print(piece, end="", flush=True)
+        """
+        inputs, wanted, knobs = self._prompt(
+            media, question, reduction, budget, max_new_tokens, frames, fps, task, machine
+        )
+        generate = partial(
+            self.model.generate, **inputs, max_new_tokens=max_new_tokens, do_sample=False
+        )
+        return Stream(
+            generate, partial(reduce, self.model, wanted, **knobs), self.processor.tokenizer
+        )
+
+    def _prompt(
+        self,
+        media: Source | Sequence[Source],
+        question: str,
+        reduction: Reduction | Compressor | Pruner | None,
+        budget: Budget | int | float | str | None,
+        max_new_tokens: int,
+        frames: int | None,
+        fps: int | float | None,
+        task: Task | Literal["auto"],
+        machine: Machine | str | None,
+    ) -> tuple[dict[str, Any], Reduction | None, dict[str, Any]]:
+        """The tensors of a prompt, and what `reduce` is given; arguments and errors as of `ask`."""
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         if reduction is not None and budget is not None:
@@ -120,10 +170,7 @@ class VLM:
         if budget is not None:
             knobs = {"budget": budget, "answer_tokens": max_new_tokens, "machine": machine}
             knobs |= {"task": task, "pixels": looked_at(pictures)}
-        with torch.no_grad(), reduce(self.model, wanted, **knobs) as run:
-            output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        written = output[0, inputs["input_ids"].shape[1] :]
-        return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
+        return inputs, wanted, knobs
 
     def inputs(
         self,
