@@ -42,7 +42,7 @@ def visual_rows(model, inputs):
 # --- several documents in a row -------------------------------------------------------------------
 
 
-def packed(model, **positions):
+def packed(model):
     """Two documents, each with a picture, one behind the other."""
     family = family_of(model)
     one = family.tiny_inputs(model.config, [[("image", 0)]])
@@ -55,6 +55,7 @@ def packed(model, **positions):
     return inputs, length
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reduction", ON.values(), ids=ON)
 def test_packed_documents_are_refused_before_the_model_runs(one, reduction):
     model, _ = one
@@ -94,6 +95,7 @@ def test_positions_of_padded_rows_are_no_documents(one):
 # --- holes in the mask ----------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("reduction", ON.values(), ids=ON)
 def test_a_hole_hides_its_token_and_nothing_else(one, reduction, cached):
@@ -111,6 +113,7 @@ def test_a_hole_hides_its_token_and_nothing_else(one, reduction, cached):
         torch.testing.assert_close(logits(model, other, reduction, **options)[0, -1], whole)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reduction", ON.values(), ids=ON)
 def test_a_hole_is_as_a_token_that_is_not_there(one, reduction):
     """Beside its twin: the prompt without the token, whose positions have a gap."""
@@ -179,6 +182,7 @@ def test_masked_visual_tokens_do_not_matter_to_pruning(name, monkeypatch):
 # --- rows whose logits are asked for --------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("reduction", ON.values(), ids=ON)
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_asked_rows_are_rows_of_the_prompt(one, reduction, padding):

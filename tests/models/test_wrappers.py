@@ -110,6 +110,7 @@ def dispatch(model, folder):
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("offload", [offload_to_cpu, offload_to_disk, dispatch])
 def test_offloaded(one, offload, tmp_path):
     model, inputs = one
@@ -152,6 +153,7 @@ def test_data_parallel():
 # --- copies ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
 @pytest.mark.parametrize("reduction", [BOTH, OFF], ids=["on", "off"])
 def test_a_model_is_not_copied_inside(one, reduction, copied):
@@ -171,6 +173,7 @@ def test_a_model_saved_inside_is_a_stock_one(tmp_path):
     assert torch.equal(again(**inputs).logits, model(**inputs).logits)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "copied",
     [copy.deepcopy, lambda cache: pickle.loads(pickle.dumps(cache))],
@@ -192,6 +195,7 @@ def test_a_copied_cache_goes_on_as_the_first(one, copied):
 # --- modes ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", ["aim", "visionzip"])
 def test_attention_that_is_set_inside_is_kept_and_watched(one, method):
     model, inputs = one
@@ -233,6 +237,7 @@ def test_return_dict_false(one):
             assert first.visual_tokens_by_layer == second.visual_tokens_by_layer
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("when", ["before", "inside", "both"])
 def test_hidden_states_are_the_same_whatever_the_order_of_hooks(one, when):
     model, inputs = one
@@ -250,6 +255,7 @@ def test_hidden_states_are_the_same_whatever_the_order_of_hooks(one, when):
     assert rows[-1] == computed[-1]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [4, 8, 64])
 def test_chunked_prefill_is_off_when_off_and_else_refused(one, size):
     model, inputs = one
