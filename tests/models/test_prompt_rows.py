@@ -6,9 +6,9 @@ from transformers import DynamicCache
 
 import foveate
 from foveate.combine.aim import AIM
-from foveate.errors import UnsupportedError
+from foveate.errors import InputError, UnsupportedError
 from foveate.models.family import families, family_of
-from foveate.models.seams import on_cache
+from foveate.models.seams import cache_in, on_cache
 from foveate.testing import tiny as make_tiny
 
 BOTH = AIM(0.25, (2, 4))
@@ -236,3 +236,74 @@ def test_a_prompt_of_embeddings_is_refused(one):
     with torch.no_grad():
         stock = model(inputs_embeds=embeds).logits
     assert torch.equal(logits(model, {"inputs_embeds": embeds}, OFF), stock)
+
+
+# --- masks that do not go with their tokens -------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [-3, 9])
+def test_a_mask_of_another_length_is_refused(one, columns):
+    model, inputs = one
+    mask = inputs["attention_mask"]
+    longer = torch.cat([mask, torch.zeros(1, max(columns, 0), dtype=mask.dtype)], dim=1)
+    given = {**inputs, "attention_mask": longer[:, : mask.shape[1] + columns]}
+    for reduction in (MERGE, PRUNE):
+        with pytest.raises(UnsupportedError, match=r"attention mask has \d+ columns"):
+            logits(model, given, reduction)
+    try:
+        with torch.no_grad():
+            stock = model(**given).logits
+    except (RuntimeError, IndexError):
+        return  # not in stock either
+    assert torch.equal(logits(model, given, OFF), stock)
+
+
+def test_a_later_turn_cannot_hide_what_is_cached(one):
+    model, inputs = one
+    step = {"input_ids": torch.tensor([[9]])}
+    count = inputs["input_ids"].shape[1] + 1
+    whole = torch.ones(1, count, dtype=torch.long)
+    hidden = whole.clone()
+    hidden[0, 1] = 0
+    for reduction in (MERGE, PRUNE):
+        with torch.no_grad(), foveate.reduce(model, reduction):
+            cases = {"in the reduced cache already": hidden}
+            if not family_of(model).grid_positions:  # which stock models cannot make of these
+                cases |= {"columns": whole[:, :1], "prepared one": torch.zeros(1, 1, 1, count)}
+            for refused, mask in cases.items():
+                cache = on_cache(model, cache_in(model(**inputs, use_cache=True)))
+                with pytest.raises(UnsupportedError, match=refused):
+                    model(**step, attention_mask=mask, **cache)
+            cache = on_cache(model, cache_in(model(**inputs, use_cache=True)))
+            assert model(**step, attention_mask=whole, **cache).logits.isfinite().all()
+
+
+def test_rows_that_the_prompt_does_not_have(one):
+    model, inputs = one
+    count = inputs["input_ids"].shape[1]
+    for asked in ([count], [-count - 1], [0, 10 * count]):
+        with pytest.raises(InputError, match="logits_to_keep asks for rows"):
+            logits(model, inputs, MERGE, logits_to_keep=torch.tensor(asked))
+    with pytest.raises(UnsupportedError, match="logits_to_keep must be a count"):
+        logits(model, inputs, MERGE, logits_to_keep=-3)
+    whole = logits(model, inputs, MERGE)
+    none = logits(model, inputs, MERGE, logits_to_keep=torch.tensor([], dtype=torch.long))
+    assert none.shape == (1, 0, whole.shape[2])
+    last = logits(model, inputs, MERGE, logits_to_keep=torch.tensor([-1]))
+    torch.testing.assert_close(last, whole[:, -1:])
+
+
+def test_asked_rows_are_forgotten_with_a_forward_that_failed(one):
+    model, inputs = one
+
+    def explode(*_):
+        raise KeyError("in the LLM")
+
+    llm = family_of(model).language_model(model.model)
+    with torch.no_grad(), foveate.reduce(model, MERGE):
+        whole = model.model(**inputs).last_hidden_state
+        handle = llm.register_forward_pre_hook(explode)
+        with pytest.raises(KeyError):
+            model(**inputs, logits_to_keep=torch.tensor([0, 1]))
+        handle.remove()
+        assert model.model(**inputs).last_hidden_state.shape == whole.shape

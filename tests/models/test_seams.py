@@ -241,3 +241,70 @@ def test_cache_in():
     assert cache_in({"a": 1, "b": cache}) is cache
     assert cache_in((torch.ones(1), cache)) is cache
     assert cache_in((torch.ones(1),)) is None
+
+
+def test_pictures_that_are_encoded_where_nobody_sees_are_refused(tiny):
+    model, inputs = tiny
+    core = model.model
+    modality = "video" if "pixel_values_videos" in inputs else "image"
+    name = f"get_{modality}_features"
+    own = getattr(type(core), name)
+
+    def mine(*args, **kwargs):
+        return own(core, *args, **kwargs)
+
+    with torch.no_grad():
+        with foveate.reduce(model, BOTH):
+            setattr(core, name, mine)
+            with pytest.raises(UnsupportedError, match="encoded, whole, inside reduce"):
+                model(**inputs)
+        assert getattr(core, name) is mine  # what was set inside stays
+        delattr(core, name)
+        with foveate.reduce(model, BOTH):
+            delattr(core, name)
+            with pytest.raises(UnsupportedError, match="encoded, whole, inside reduce"):
+                model(**inputs)
+        assert name not in vars(core)
+
+
+PUBLIC = [
+    (llava.LlavaForConditionalGeneration, "logits_to_keep"),
+    (llava.LlavaForConditionalGeneration, "labels"),
+    (llava.LlavaModel, "attention_mask"),
+    (llava.LlavaModel, "pixel_values"),
+    (llava.LlavaModel, "input_ids"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
+def test_a_public_input_that_is_gone_is_refused(monkeypatch, kind, name):
+    model, _ = make_tiny("llava")
+    stock = inspect.signature(kind.forward)
+
+    def forward(self, *args, **kwargs):
+        raise AssertionError("never run")
+
+    left = [part for part in stock.parameters.values() if part.name != name]
+    forward.__signature__ = stock.replace(parameters=left)
+    monkeypatch.setattr(kind, "forward", forward)
+    with (
+        pytest.raises(UnsupportedError, match=f"{kind.__name__}.forward has no {name}"),
+        foveate.reduce(model, BOTH),
+    ):
+        pass
+
+
+def test_what_a_family_says_of_its_llm_is_checked(monkeypatch):
+    for name, argument in (("qwen3_vl", "deepstack_visual_embeds"), ("gemma3", "token_type_ids")):
+        model, _ = make_tiny(name)
+        llm = model.model.language_model if name == "qwen3_vl" else model.model
+        stock = inspect.signature(type(llm).forward)
+        left = [part for part in stock.parameters.values() if part.name != argument]
+
+        def forward(self, *args, **kwargs):
+            raise AssertionError("never run")
+
+        forward.__signature__ = stock.replace(parameters=left)
+        monkeypatch.setattr(type(llm), "forward", forward)
+        with pytest.raises(UnsupportedError, match=argument), foveate.reduce(model, BOTH):
+            pass

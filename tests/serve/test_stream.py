@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 import foveate
 from foveate.combine.aim import AIM
@@ -102,3 +103,14 @@ def test_a_stream_that_nobody_reads_starts_nothing(vlm, picture):
     assert not running()
     stream.close()
     assert list(stream) == []
+
+
+def test_it_computes_under_the_reader_s_autocast(vlm, picture):
+    seen = []
+    handle = vlm.model.lm_head.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        asked = vlm.ask(picture, QUESTION, AIM(0.25)).text
+        streamed = "".join(vlm.stream(picture, QUESTION, AIM(0.25))).strip()
+    handle.remove()
+    assert set(seen) == {torch.bfloat16}
+    assert streamed == asked

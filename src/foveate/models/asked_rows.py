@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from foveate.errors import UnsupportedError
+from foveate.errors import InputError, UnsupportedError
 from foveate.models.rows import Rows, gather_rows
 
 
@@ -38,6 +38,7 @@ class AskedRows:
 
         Raises:
             UnsupportedError: rows that a reduction may take out, or that are padding or masked.
+            InputError: rows that the prompt does not have.
         """
         asked = call.get("logits_to_keep")
         if not visual or asked is None or (isinstance(asked, int) and asked == 0):
@@ -46,15 +47,7 @@ class AskedRows:
         padding = call.get("attention_mask")
         if isinstance(padding, Tensor) and padding.shape == text.shape:
             text = text & padding.bool().to(text.device)
-        count = text.shape[1]
-        if isinstance(asked, int):
-            rows = torch.arange(max(count - asked, 0), count, device=text.device)
-        elif isinstance(asked, Tensor) and asked.dim() == 1 and asked.dtype != torch.bool:
-            rows = asked.to(text.device) % count
-        else:
-            raise UnsupportedError(
-                f"logits_to_keep must be a count or a 1-D tensor of rows inside a reduce(), got {asked!r}"
-            )
+        rows = _rows(asked, text.shape[1]).to(text.device)
         missing = rows[~text[:, rows].all(0)].tolist()
         if missing:
             raise UnsupportedError(
@@ -69,9 +62,29 @@ class AskedRows:
     def pick(self, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B K D"]:
         """The states of the asked rows."""
         assert self.last_rows is not None
+        if not len(self.rows):
+            return states[:, :0]
         origin, valid = self.last_rows.origin, self.last_rows.valid
         count = int(max(origin.max(), self.rows.max())) + 1
         place = torch.zeros(len(origin), count + 1, dtype=torch.long, device=origin.device)
         here = torch.arange(origin.shape[1], device=origin.device).expand_as(origin)
         place.scatter_(1, origin.where(valid, count), here)
         return gather_rows(states, place[:, self.rows])
+
+
+def _rows(asked: Any, count: int) -> Int[Tensor, " K"]:
+    """Which of a prompt's `count` rows are asked for, from 0.
+
+    Raises:
+        UnsupportedError: anything but a count or a 1-D tensor of rows.
+        InputError: a row that the prompt does not have.
+    """
+    if isinstance(asked, int) and asked > 0:
+        return torch.arange(max(count - asked, 0), count)
+    if not isinstance(asked, Tensor) or asked.dim() != 1 or asked.dtype == torch.bool:
+        raise UnsupportedError(
+            f"logits_to_keep must be a count or a 1-D tensor of rows inside a reduce(), got {asked!r}"
+        )
+    if bool(((asked < -count) | (asked >= count)).any()):
+        raise InputError(f"logits_to_keep asks for rows {asked.tolist()} of a prompt of {count}")
+    return asked.long() % count

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from foveate.errors import UnsupportedError
 from foveate.models.held import Held
 from foveate.models.masks import Sight, kind_of, layer_mask
+from foveate.models.refusals import refuse_prepared_mask
 
 
 def enter_continuation(
@@ -24,12 +25,22 @@ def enter_continuation(
 
     Returns:
         What is changed in that, and the attention mask of each layer.
+
+    Raises:
+        UnsupportedError: the padding is no 2D mask of all tokens, or other than it was for cached ones.
     """
     embeds = call["inputs_embeds"]
     count = embeds.shape[1]
     fresh = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
-    if isinstance(padding, Tensor):
-        fresh = padding[:, -count:].bool()
+    if padding is not None:
+        refuse_prepared_mask(padding, held.seen + count)
+        whole = padding.bool().to(embeds.device)
+        if not torch.equal(whole[:, : held.seen], held.told):
+            raise UnsupportedError(
+                "the attention mask hides or shows tokens that are in the reduced cache already; what "
+                "was merged with what cannot be undone: start with an empty cache"
+            )
+        fresh = whole[:, held.seen :]
     positions = call.get("position_ids")
     if positions is None:
         positions = (held.seen + torch.arange(count, device=embeds.device))[None]

@@ -100,7 +100,7 @@ _watchers: dict[int, tuple[Watcher, ...]] = {}  # by core
 _users: Counter[int] = Counter()  # core -> contexts open on it
 _own: dict[int, dict[str, Any]] = {}  # core -> methods that its owner had set on the instance
 _lock = threading.Lock()
-_thread = threading.local()  # whether it is encoding
+_thread = threading.local()  # the cores that are encoding on it
 
 
 @contextmanager
@@ -122,9 +122,11 @@ def watch_encoding(core: nn.Module, watcher: Watcher) -> Iterator[None]:
             _users[id(core)] -= 1
             if not _users[id(core)]:
                 del _users[id(core)], _watchers[id(core)]
+                own = _own.pop(id(core))
                 for name in names:
-                    del core.__dict__[name]
-                core.__dict__.update(_own.pop(id(core)))
+                    if getattr(core.__dict__.get(name), "watches", None) is core:
+                        del core.__dict__[name]  # else set anew inside, or taken away
+                        core.__dict__.update({name: own[name]} if name in own else {})
 
 
 def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
@@ -135,9 +137,10 @@ def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
     @functools.wraps(original)
     def encode(*args: Any, **kwargs: Any) -> Any:
         call = functools.partial(original, *args, **kwargs)
-        if getattr(_thread, "encodes", False):  # one method may call the other: the outer is noted
+        encoding = _thread.__dict__.setdefault("encoding", set())
+        if id(core) in encoding:  # one method may call the other: the outer is noted
             return call()
-        _thread.encodes = True
+        encoding.add(id(core))
         try:
             arguments = signature.bind(core, *args, **kwargs).arguments
             arguments = dict(list(arguments.items())[1:])
@@ -147,6 +150,7 @@ def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
                 call = functools.partial(watcher, modality, call, arguments)
             return call()
         finally:
-            _thread.encodes = False
+            encoding.discard(id(core))
 
+    encode.watches = core  # type: ignore[attr-defined]
     return encode

@@ -62,6 +62,7 @@ class Family(ABC):
         grid_positions: whether visual tokens have positions of their own on a grid (M-RoPE). They keep
             them when others are merged away; elsewhere merging renumbers the sequence.
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
+        llm_arguments: what the LLM is handed beside what every LLM is.
     """
 
     model_type: ClassVar[str]
@@ -70,6 +71,7 @@ class Family(ABC):
     merge_at: ClassVar[tuple[str, ...]] = ("llm",)
     grid_positions: ClassVar[bool] = False
     token_types: ClassVar[str | None] = None
+    llm_arguments: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def placeholders(self, config: Any) -> dict[str, int]:

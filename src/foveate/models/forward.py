@@ -19,7 +19,12 @@ from foveate.models.family import Family
 from foveate.models.held import held_by, mark_reduced
 from foveate.models.masks import Sight
 from foveate.models.prefill import Prefill, clock
-from foveate.models.prompt import gather_encodings, placeholder_masks, refuse_missing_pixels
+from foveate.models.prompt import (
+    gather_encodings,
+    has_pictures,
+    placeholder_masks,
+    refuse_missing_pixels,
+)
 from foveate.models.refusals import (
     refuse_checkpointing,
     refuse_labels,
@@ -67,20 +72,26 @@ class Target:
         """
         core = model.model
         llm = family.language_model(core)
-        return cls(model, core, llm, family, Seams.of(model, core, llm))
+        return cls(model, core, llm, family, Seams.of(model, core, llm, family))
 
 
 class Forward(threading.local):
     """State of the forward that is under way; `threading.local` gives every thread its own."""
 
     def __init__(
-        self, target: Target, reduction: Reduction, choose: Choose | None, run: Run, notes: Notes
+        self,
+        target: Target,
+        reduction: Reduction,
+        choose: Choose | None,
+        run: Run,
+        encoder: EncoderWatch,
+        notes: Notes,
     ) -> None:
-        self.target, self.choose, self.run, self.notes = target, choose, run, notes
+        self.target, self.choose, self.run = target, choose, run
+        self.encoder, self.notes = encoder, notes
         self.model_config, self.config = target.core.config, target.llm.config
         self._take_up(reduction)
-        self.encoder = EncoderWatch(target.family, target.core, reduction.before)
-        attention = self.encoder.attention
+        attention = encoder.attention
         self.watched = [self.config] if attention is None else [self.config, attention.config]
         self.encodes = False  # whether it does: the LLM may then be reading the question
         self.asked: AskedRows | None = None  # rows of the prompt whose logits are asked for
@@ -148,6 +159,7 @@ class Forward(threading.local):
         """The whole model is called: see what is asked of its head."""
         call = self.target.seams.head.bind(args, kwargs)
         self.asked = None
+        self._begin(call)
         if self.is_off:
             return None
         refuse_labels(call)
@@ -162,12 +174,19 @@ class Forward(threading.local):
             return None
         return self.target.seams.head.rebind(args, kwargs, {"logits_to_keep": self.asked.of_head})
 
+    def _begin(self, call: Mapping[str, Any]) -> None:
+        """A new prompt has no report until it has run; what goes on from a cache has its prompt's."""
+        cache = cache_in(call)
+        if has_pictures(call) or cache is None or not cache.get_seq_length():
+            self.run.lapse("the last run did not come to its end")
+
     def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The prompt, or what goes on from it, is seen."""
         self.clear()
         if self.choose is not None:
             self._take_up(Reduction())  # until this prompt's is chosen
         call = self.target.seams.core.bind(args, kwargs)
+        self._begin(call)
         device = next((v.device for v in call.values() if isinstance(v, Tensor)), None)
         self.started = clock(device)
         self._keep_watching()
@@ -192,9 +211,9 @@ class Forward(threading.local):
         if self.reduction.is_off:
             return
         refuse_static(cache)
-        refuse_prepared_mask(self.padding)
-        refuse_packed(self.call, self.padding)
         refuse_prefix(cache)
+        refuse_prepared_mask(self.padding, next(iter(self.masks.values())).shape[1])
+        refuse_packed(self.call, self.padding)
         refuse_checkpointing(self.target.llm)
         if self.reduction.before is not None and not self.reduction.before.is_off:
             refuse_masked_pictures(self.masks, self.padding)
@@ -208,7 +227,7 @@ class Forward(threading.local):
         llm = self.target.seams.llm
         call = llm.bind(args, kwargs)
         cache = cache_in(call)
-        if self.encodings and self.masks:
+        if self.masks:
             found = gather_encodings(self.masks, self.encodings, self.notes)
             if found is None:
                 return self._pass_unknown_features()
@@ -232,9 +251,9 @@ class Forward(threading.local):
         """Returns what is changed among the LLM's arguments."""
         embeds = call["inputs_embeds"]
         valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
-        if isinstance(self.padding, Tensor) and self.padding.dim() == 2:
-            # behind a cached prefix the mask is longer than what is new
-            valid = self.padding[:, -embeds.shape[1] :].bool().to(embeds.device)
+        past = 0 if cache is None else int(cache.get_seq_length())
+        if isinstance(self.padding, Tensor) and self.padding.shape[1:] == (past + valid.shape[1],):
+            valid = self.padding[:, past:].bool().to(embeds.device)
         if self.choose is not None:
             self._take_up(chosen(self.choose, prefill.visual, valid))
             self._refuse(cache)
@@ -361,6 +380,16 @@ class Forward(threading.local):
             mark_reduced(prefill.cache, prefill.held())
         if self.asked is not None:
             self.asked.last_rows = prefill.rows
+
+    def leave(self) -> bool:
+        """Forget a forward that is over or failed; returns whether its prompt will not run again.
+
+        Without a cache, `generate` runs a prompt and its pictures anew for every token.
+        """
+        again = bool(self.masks) and cache_in(self.call) is None and self.prefill is None
+        self.asked = None
+        self.clear()
+        return not again
 
     def leave_core(self, output: Any) -> Any:
         """Hand the head the rows whose logits are asked for."""

@@ -25,13 +25,18 @@ class Held:
         valid: for each layer (B, K), False at cached padding, None where nothing is padding.
         place: for each layer (B, K), positions of all rows that it has computed.
         offset: (B,), by how much positions are lower than in the unreduced prompt.
-        seen: tokens of the unreduced prompt so far, padding included.
+        told: (B, N), the attention mask of all tokens of the unreduced prompt so far.
     """
 
     valid: list[Bool[Tensor, "B _"] | None]
     place: list[Int[Tensor, "B _"]]
     offset: Int[Tensor, " B"]
-    seen: int
+    told: Bool[Tensor, "B N"]
+
+    @property
+    def seen(self) -> int:
+        """Tokens of the unreduced prompt so far, padding included."""
+        return self.told.shape[1]
 
     def extend(self, fresh: Bool[Tensor, "B q"], place: Int[Tensor, "B q"]) -> None:
         """Account for `q` new tokens, which every layer is about to hold."""
@@ -47,7 +52,7 @@ class Held:
                 if id(valid) not in grown:
                     grown[id(valid)] = torch.cat([valid, fresh], dim=1)
                 self.valid[layer] = grown[id(valid)]
-        self.seen += fresh.shape[1]
+        self.told = torch.cat([self.told, fresh], dim=1)
 
     def rearrange(self, pick: Callable[[Tensor], Tensor]) -> None:
         """Account for samples that were repeated, chosen or put in another order.
@@ -64,7 +69,7 @@ class Held:
 
         self.valid = [None if valid is None else once(valid) for valid in self.valid]
         self.place = [once(place) for place in self.place]
-        self.offset = once(self.offset)
+        self.offset, self.told = once(self.offset), once(self.told)
 
 
 class ReducedCache(Cache):

@@ -52,8 +52,14 @@ def buckets(
         needs: of the method.
 
     Raises:
-        UnsupportedError: the method needs a question, and a sample has no text.
+        UnsupportedError: the method needs a question, and a sample has no text, or something that the
+            encoder did not show.
     """
+    missing = {"attention", "keys"} & set(needs) - set(visual.known)
+    if missing and visual.encoder is None:
+        raise UnsupportedError(
+            f"this method needs the encoder's {' and '.join(sorted(missing))}, which were not seen"
+        )
     sample = visual.mask.nonzero()[:, 0]
     unit = visual.clip if "frames" in needs else sample if "sample" in needs else visual.group
     counts = torch.bincount(unit).tolist()

@@ -201,7 +201,7 @@ class Prefill:
             [rows.mask for rows in self.rows_by_layer],
             [places[id(rows)] for rows in self.rows_by_layer],
             self.offset,
-            self.prompt.valid.shape[1],
+            self.prompt.valid,
         )
 
     def _held_rows(self, layer: int, rows: int) -> int:

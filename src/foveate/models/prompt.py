@@ -10,8 +10,7 @@ from torch import Tensor
 from foveate.errors import InputError, UnsupportedError
 from foveate.models.encoding import Notes
 from foveate.models.family import Visual
-
-PIXELS = ("pixel_values", "pixel_values_videos")
+from foveate.models.seams import PIXELS
 
 
 def placeholder_masks(
@@ -74,13 +73,14 @@ def refuse_missing_pixels(
     if count:
         raise InputError(
             f"no pixels for the prompt's {count} placeholder tokens ({placeholders}), so there is no "
-            f"picture to reduce; pass all that the processor returned, {' or '.join(PIXELS)} among it"
+            f"picture to reduce; pass all that the processor returned, {PIXELS['image']} or "
+            f"{PIXELS['video']} among it"
         )
 
 
 def has_pictures(inputs: Mapping[str, Any]) -> bool:
     """Whether a model's forward is given pictures, as pixels or as features."""
-    pixels = any(inputs.get(name) is not None for name in PIXELS)
+    pixels = any(inputs.get(name) is not None for name in PIXELS.values())
     return pixels or bool(inputs.get("mm_encoder_outputs"))
 
 
@@ -97,6 +97,8 @@ def gather_encodings(
     Returns:
         Where the tokens are, and the seconds that encoding took; None where features are unknown.
     """
+    if not encodings:
+        return None
     first = next(iter(masks.values()))
     labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
     clips = labels.clone()
@@ -116,6 +118,8 @@ def gather_encodings(
             used += int(group.max()) + 1 if len(group) else 0
             grids += note.grids[item] if note.grids else []
         mask = masks[modality]
+        if int(mask.sum()) != sum(len(part) for part in parts):
+            return None  # features of other pictures
         labels[mask] = torch.cat(parts).to(labels.device)
         clips[mask] = torch.cat(whole).to(labels.device)
         for name, values in note.known.items():

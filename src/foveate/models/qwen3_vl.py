@@ -19,6 +19,8 @@ class Qwen3VL(Qwen2VL):
     model_type = "qwen3_vl"
     model_class = "Qwen3VLForConditionalGeneration"
 
+    llm_arguments = ("visual_pos_masks", "deepstack_visual_embeds")
+
     def deepstack(self, arguments: dict[str, Any]) -> list[Float[Tensor, "V D"]]:
         """`deepstack_visual_embeds`, with the mask that places them."""
         arguments["visual_pos_masks"] = None

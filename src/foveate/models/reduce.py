@@ -6,11 +6,13 @@ layer drops rows (`Forward` has what each does). On leaving, also by an exceptio
 nothing else was touched.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any, Never
 
 from torch import nn
@@ -26,6 +28,7 @@ from foveate.models.prompt import has_pictures
 from foveate.models.refusals import refuse_compiled
 from foveate.models.run import Run
 from foveate.models.scope import Scope, refuse_outside, scope_of
+from foveate.models.vision import EncoderWatch
 from foveate.reduction import Reduction
 
 
@@ -109,8 +112,11 @@ class Reducer:
         self.scope = Scope(target.model, everywhere=everywhere)
         choose = None if isinstance(reduction, Reduction) else reduction
         first = reduction if isinstance(reduction, Reduction) else Reduction()
-        self.forward = Forward(target, first, choose, self.run, Notes())
-        self.under_way: set[int] = set()  # threads with a forward
+        encoder = EncoderWatch(target.family, target.core, first.before)
+        self.forward = Forward(target, first, choose, self.run, encoder, Notes())
+        self.under_way: set[int] = (
+            set()
+        )  # threads between a prompt's encoding and the end of its forward
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -181,13 +187,14 @@ class Reducer:
             self._refuse_outside()
 
     def _leave(self, *_: Any) -> None:
-        self.forward.clear()
-        self.under_way.discard(threading.get_ident())
+        if self.forward.leave():
+            self.under_way.discard(threading.get_ident())
 
     def _encode(
         self, modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]
     ) -> Any:
         if self.scope.holds_here():
+            self.under_way.add(threading.get_ident())
             return self.forward.see_encoding(modality, encode, arguments)
         self._refuse_outside()
         return encode()
@@ -195,11 +202,21 @@ class Reducer:
     def _refuse_outside(self) -> None:
         """Refuse pictures from a context without a reduction, if this one would change something."""
         if scope_of(self.scope.model) is None and not self.forward.is_off:
-            self.run.lapse("a prompt with pictures came from outside and was refused")
+            self.run.refuse("a prompt with pictures came from outside and was refused")
             refuse_outside()
 
     def _wait(self) -> None:
-        """Let prefills of other threads end: without hooks they would go on, wrong."""
-        alive = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
-        while self.under_way & alive:
+        """Let prompts of other threads run to their end: without hooks they would go on, unreduced."""
+        others = self.under_way - {threading.get_ident()}
+        while any(self._is_inside(sys._current_frames().get(thread)) for thread in others):
             time.sleep(0.001)
+            others &= self.under_way
+
+    def _is_inside(self, frame: FrameType | None) -> bool:
+        """Whether a thread runs the model: one that was stopped in the middle of it does no longer."""
+        mine = (self.target.model, self.target.core)
+        while frame is not None:
+            if any(frame.f_locals.get("self") is module for module in mine):
+                return True
+            frame = frame.f_back
+        return False

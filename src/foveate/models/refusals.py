@@ -93,8 +93,12 @@ def refuse_static(cache: Any) -> None:
         )
 
 
-def refuse_prepared_mask(mask: Any) -> None:
-    """Refuse an attention mask that was made for layers.
+def refuse_prepared_mask(mask: Any, rows: int) -> None:
+    """Refuse an attention mask that was made for layers, or for another prompt.
+
+    Args:
+        mask: of the prompt, or of what goes on from it with all that is cached; None for none.
+        rows: N of (B, N), which it must have.
 
     Raises:
         UnsupportedError: it is none of (B, N).
@@ -102,6 +106,10 @@ def refuse_prepared_mask(mask: Any) -> None:
     if isinstance(mask, dict) or (mask is not None and mask.dim() != 2):
         raise UnsupportedError(
             "a reduction needs a 2D attention mask (B, N) or none; got a prepared one"
+        )
+    if mask is not None and mask.shape[1] != rows:
+        raise UnsupportedError(
+            f"the attention mask has {mask.shape[1]} columns, and there are {rows} tokens"
         )
 
 

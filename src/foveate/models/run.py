@@ -1,11 +1,27 @@
 """What one `with foveate.reduce(...)` has to tell."""
 
+import asyncio
+import itertools
 import threading
-from typing import Any
-from weakref import WeakKeyDictionary
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, ref
 
 from foveate.errors import NoEffectError
 from foveate.reduction import Report
+
+Outcome = Report | str  # of a run: its report, or why it has none
+
+
+class _Last(NamedTuple):
+    """The last run of a context."""
+
+    of: Any  # its `Run`, weakly
+    number: int
+    outcome: Outcome
+
+
+_here: ContextVar[_Last | None] = ContextVar("foveate_last_run", default=None)
 
 
 class Run:
@@ -17,22 +33,32 @@ class Run:
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
-        self._opener = threading.get_ident()
-        self._last: Report | str = "no prompt with visual tokens has run inside this reduce() yet"
-        self._last_of_thread: dict[int, Report | str] = {}
+        self._numbers = itertools.count(1)
+        self._last: Outcome = "no prompt with visual tokens has run inside this reduce() yet"
+        self._refused = 0  # number of the last run that was refused
+        self._contexts = 0  # that ran something
+        self._opener = _reader()
         self._by_cache: WeakKeyDictionary[Any, Report] = WeakKeyDictionary()
 
     @property
     def report(self) -> Report:
-        """Report of the last prefill; in another thread than reduce() was opened in, of that thread's.
+        """Report of the last prefill of the thread or asyncio task that reads it.
+
+        If it ran nothing itself: of the last that ran, for the one that opened the reduce(), or where
+        only one ran something.
 
         Raises:
-            NoEffectError: nothing has run yet, or the last run was no prompt with visual tokens.
+            NoEffectError: the last run has none (nothing has run, it had no picture, it failed or was
+                refused), or several ran, and the one that reads ran nothing.
         """
-        thread = threading.get_ident()
-        last = (
-            self._last if thread == self._opener else self._last_of_thread.get(thread, self._last)
-        )
+        last, own = self._last, self._of_context()
+        if own is not None and own.number > self._refused:
+            last = own.outcome
+        elif self._contexts > 1 and self._opener != _reader():
+            last = (
+                "several threads or tasks ran inside this reduce(), and the one that reads `report` ran "
+                "nothing; `reports` has all of them"
+            )
         if isinstance(last, str):
             raise NoEffectError(last)
         return last
@@ -48,9 +74,29 @@ class Run:
         """The last run has no report."""
         self._note(f"{why}, so there is no report of it; `reports` has those of earlier prompts")
 
+    def refuse(self, why: str) -> None:
+        """A run from outside was refused: nobody is to take an earlier report for its."""
+        self._last = f"{why}, so there is no report of it; `reports` has those of earlier prompts"
+        self._refused = next(self._numbers)
+
     def of_cache(self, cache: Any) -> Report | None:
         """Report of the prefill that filled a cache."""
         return self._by_cache.get(cache)
 
-    def _note(self, last: Report | str) -> None:
-        self._last = self._last_of_thread[threading.get_ident()] = last
+    def _of_context(self) -> _Last | None:
+        last = _here.get()
+        return last if last is not None and last.of() is self else None
+
+    def _note(self, outcome: Outcome) -> None:
+        self._contexts += self._of_context() is None
+        self._last = outcome
+        _here.set(_Last(ref(self), next(self._numbers), outcome))
+
+
+def _reader() -> tuple[int, Any]:
+    """The thread and asyncio task that asks."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs here
+        task = None
+    return threading.get_ident(), None if task is None else ref(task)

@@ -11,8 +11,9 @@
 | attention functions | `AttentionInterface`, by `config._attn_implementation` | scores |
 | encoders | `get_image_features`, `get_video_features`, whose output has a `pooler_output` | groups |
 
-Names of a model's own inputs (`input_ids`, `attention_mask`, `position_ids`, `inputs_embeds`, pixels) are
-public: processors make them. Everything between modules is found by type and signature, never by one
+Names of a model's own inputs (`input_ids`, `attention_mask`, `position_ids`, `inputs_embeds`, pixels, and
+of its head `labels`, `logits_to_keep`) are public: processors and users give them. That the model takes
+them is checked all the same. What goes on between modules is found by type and signature, never by one
 name.
 """
 
@@ -39,6 +40,7 @@ TESTED = {
     "torch": ("2.11", "2.15"),
 }  # first and last minor version
 INPUTS = ("inputs_embeds", "attention_mask", "position_ids")  # of every LLM
+PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}  # of the model, by modality
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,8 @@ class Seams:
     layers: tuple[Signature, ...]
 
     @classmethod
-    def of(cls, model: Any, core: Any, llm: Any) -> "Seams":
-        """Look at a model's classes.
+    def of(cls, model: Any, core: Any, llm: Any, family: Any) -> "Seams":
+        """Look at a model's classes, and whether they take what its `Family` says.
 
         Raises:
             UnsupportedError: one of them is not as expected; the message names it and the tested range.
@@ -152,7 +154,7 @@ class Seams:
             Signature.of(type(llm)),
             tuple(Signature.of(type(layer)) for layer in layers),
         )
-        for fault in (*_faults(seams), *_library_faults()):
+        for fault in (*_faults(seams, core, family), *_library_faults()):
             raise UnsupportedError(
                 f"{fault}, so {seams.head.owner} cannot be reduced safely; {versions()}"
             )
@@ -165,13 +167,24 @@ class Seams:
         return seams
 
 
-def _faults(seams: Seams) -> Iterator[str]:
+def _faults(seams: Seams, core: Any, family: Any) -> Iterator[str]:
     """What is not as expected in the modules' signatures."""
     if not seams.layers:
         yield f"{seams.llm.owner} has no layers"
-    for name in INPUTS:
-        if name not in seams.llm.names:
-            yield f"{seams.llm.owner}.forward has no {name}"
+    prompt = ["input_ids", *INPUTS, *(PIXELS[modality] for modality in family.modalities)]
+    prompt += [] if family.token_types is None else [family.token_types]
+    taken = {
+        seams.head: [*prompt, "labels", "logits_to_keep"],
+        seams.core: prompt,
+        seams.llm: [*INPUTS, *family.llm_arguments],
+    }
+    for signature, names in taken.items():
+        for name in names:
+            if name not in signature.names:
+                yield f"{signature.owner}.forward has no {name}"
+    for modality in family.modalities:
+        if not hasattr(core, f"get_{modality}_features"):
+            yield f"{seams.core.owner} has no get_{modality}_features"
     for signature in {seams.llm, *seams.layers}:
         if not signature.cache:
             yield f"{signature.owner}.forward has no single parameter of type Cache"

@@ -59,8 +59,11 @@ def splice(
         project: takes encoder features to the LLM's width.
 
     Raises:
-        UnsupportedError: a method at the encoder, but patches and visual tokens are not one to one.
+        UnsupportedError: a method at the encoder, but patches were not seen, or are not one to one with
+            visual tokens; or something else that the method needs is not known.
     """
+    if compressor.at == "encoder" and not visual.encoder:
+        raise UnsupportedError(f"{compressor!r} works on patches, and the encoder's were not seen")
     rows = visual.mask.flatten().nonzero()[:, 0]
     flat = embeds.flatten(0, 1).clone()
     stays = torch.ones_like(visual.mask).flatten()

@@ -33,9 +33,10 @@ class Stream(Iterator[str]):
         generate: Callable[..., Any],
         reduced: Callable[[], AbstractContextManager[Run]],
         tokenizer: Any,
+        device: torch.device,
     ) -> None:
         self.text = ""
-        self._job = _Job(generate, reduced, tokenizer)
+        self._job = _Job(generate, reduced, tokenizer, device)
         self._thread = threading.Thread(target=self._job.work, name=THREAD, daemon=True)
         self._ended = False
 
@@ -89,11 +90,17 @@ class _Job:
     generate: Callable[..., Any]
     reduced: Callable[[], AbstractContextManager[Run]]
     tokenizer: Any
+    device: torch.device
     run: Run | None = None
     error: BaseException | None = None
     closed: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
+        # what torch keeps for each thread, as it is for whoever asked
+        kind = self.device.type
+        self.autocast = torch.autocast(
+            kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind)
+        )
         self.pieces: Any = TextIteratorStreamer(
             self.tokenizer, skip_prompt=True, skip_special_tokens=True
         )
@@ -101,7 +108,7 @@ class _Job:
     def work(self) -> None:
         criteria = StoppingCriteriaList([_Closed(self.closed)])
         try:
-            with torch.no_grad(), self.reduced() as self.run:
+            with torch.no_grad(), self.autocast, self.reduced() as self.run:
                 self.generate(streamer=self.pieces, stopping_criteria=criteria)
         except BaseException as error:  # of any kind: it is the reader's
             self.error = error

@@ -138,9 +138,8 @@ class VLM:
         generate = partial(
             self.model.generate, **inputs, max_new_tokens=max_new_tokens, do_sample=False
         )
-        return Stream(
-            generate, partial(reduce, self.model, wanted, **knobs), self.processor.tokenizer
-        )
+        reduced = partial(reduce, self.model, wanted, **knobs)
+        return Stream(generate, reduced, self.processor.tokenizer, self.model.device)
 
     def _prompt(
         self,

@@ -64,6 +64,8 @@ class CompressedModel(_Model):
         video_sample: Tensor | None = None,
         visual_tokens: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         """As LLaVA-OneVision's, with the question of each sample; see `get_image_features`."""
@@ -84,7 +86,12 @@ class CompressedModel(_Model):
             visual = torch.cat(list(output.pooler_output)).to(embeds)
             masks = self.get_placeholder_mask(input_ids, embeds, **{f"{modality}_features": visual})
             embeds = embeds.masked_scatter(masks[modality == "video"], visual)
-        return super().forward(inputs_embeds=embeds, **kwargs)
+        return super().forward(
+            inputs_embeds=embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            **kwargs,
+        )
 
     def get_image_features(
         self,
