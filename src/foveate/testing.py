@@ -294,13 +294,14 @@ def _merged_prompt(
 
 @dataclass
 class _Spy:
-    """A method before the LLM that remembers what it was handed."""
+    """A method before the LLM that remembers what it was handed; a protocol looks at the class itself."""
 
     method: Compressor
     handed: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.method, name)
+    needs = property(lambda self: self.method.needs)
+    at = property(lambda self: self.method.at)
+    is_off = property(lambda self: self.method.is_off)
+    flops = property(lambda self: self.method.flops)
 
     def __call__(self, features: Tensor, **needed: Any) -> VisionTokens:
         for number, group in enumerate(features):
