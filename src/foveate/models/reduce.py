@@ -114,9 +114,8 @@ class Reducer:
         first = reduction if isinstance(reduction, Reduction) else Reduction()
         encoder = EncoderWatch(target.family, target.core, first.before)
         self.forward = Forward(target, first, choose, self.run, encoder, Notes())
-        self.under_way: set[int] = (
-            set()
-        )  # threads between a prompt's encoding and the end of its forward
+        # threads between a prompt's encoding and the end of its forward
+        self.under_way: set[int] = set()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
