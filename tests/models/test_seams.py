@@ -4,7 +4,6 @@ import ast
 import inspect
 import sys
 import textwrap
-import warnings
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from transformers.models.llava import modeling_llava as llava
 import foveate
 from foveate.combine.aim import AIM
 from foveate.errors import UnsupportedError
-from foveate.models import seams
 from foveate.models.seams import Signature, by_row, cache_in
 from foveate.testing import GREEDY
 from foveate.testing import tiny as make_tiny
@@ -202,21 +200,6 @@ def test_a_layer_that_did_not_run_is_noticed(monkeypatch):
     monkeypatch.setattr(model.model.language_model.config, "num_hidden_layers", 4)
     with pytest.raises(UnsupportedError, match="4 layers ran of 6"), foveate.reduce(model, BOTH):
         model(**inputs)
-
-
-def test_a_version_that_is_not_tested_is_said_once(monkeypatch):
-    model, _ = make_tiny("llava")
-    monkeypatch.setattr(seams.transformers, "__version__", "5.99.0")
-    seams.warn_untested.cache_clear()
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        for _ in range(2):
-            with foveate.reduce(model, BOTH):
-                pass
-    (warning,) = [each for each in seen if "foveate" in str(each.message)]
-    assert "transformers 5.17 to" in str(warning.message)
-    assert "5.99.0" in str(warning.message)
-    seams.warn_untested.cache_clear()
 
 
 def test_by_row():

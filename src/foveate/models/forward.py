@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from foveate.models.attention import keep_watching
 from foveate.models.choice import Choose, chosen
 from foveate.models.continuation import enter_continuation
 from foveate.models.encoding import CHARGE, Encoded, Notes
-from foveate.models.family import Family
 from foveate.models.held import held_by, mark_reduced
 from foveate.models.masks import Sight
 from foveate.models.prefill import Prefill, clock
@@ -38,41 +36,12 @@ from foveate.models.refusals import (
 )
 from foveate.models.rows import gather_rows, top_rows
 from foveate.models.run import Run
-from foveate.models.seams import Seams, cache_in, versions
+from foveate.models.seams import cache_in, versions
 from foveate.models.splice import Spliced, splice
+from foveate.models.target import Target
 from foveate.models.vision import EncoderWatch
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction, Report
-
-
-@dataclass(frozen=True)
-class Target:
-    """A model that is reduced, and how its parts are found.
-
-    Attributes:
-        model: the whole model.
-        core: without its head.
-        llm: the LLM, whose `layers` are its decoder layers.
-        family: what is known of its family.
-        seams: the signatures of these.
-    """
-
-    model: Any
-    core: Any
-    llm: Any
-    family: Family
-    seams: Seams
-
-    @classmethod
-    def of(cls, model: Any, family: Family) -> "Target":
-        """The parts of a model.
-
-        Raises:
-            UnsupportedError: one of them is not as expected.
-        """
-        core = model.model
-        llm = family.language_model(core)
-        return cls(model, core, llm, family, Seams.of(model, core, llm, family))
 
 
 class Forward(threading.local):

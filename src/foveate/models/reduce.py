@@ -23,11 +23,12 @@ from foveate.models.attention import watch
 from foveate.models.choice import Choose
 from foveate.models.encoding import Notes, watch_encoding
 from foveate.models.family import family_of
-from foveate.models.forward import Forward, Target
+from foveate.models.forward import Forward
 from foveate.models.prompt import has_pictures
 from foveate.models.refusals import refuse_compiled
 from foveate.models.run import Run
 from foveate.models.scope import Scope, refuse_outside, scope_of
+from foveate.models.target import Target
 from foveate.models.vision import EncoderWatch
 from foveate.reduction import Reduction
 
