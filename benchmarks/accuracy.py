@@ -17,14 +17,14 @@ from typing import Any
 import torch
 
 import foveate
-from foveate.measure.records import UNREDUCED, conditions
-from foveate.measure.report.cells import Cell, Records, read
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.run.worker import fingerprint
-from foveate.measure.statistics import paired_difference
 from foveate.measure.tasks.scenes import NAMES, SPLITS, Scenes
+from foveate.records.intervals import paired_difference
+from foveate.records.journal import UNREDUCED, conditions
+from foveate.records.read import Cell, Records, read
 
 ROOT = Path(__file__).parent.parent
 PRUNE = (0.5, 0.786)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 import foveate
-from foveate.measure.records import Journal, conditions
+from foveate.records.journal import Journal, conditions
 from foveate.train.rivals.cell import COUNTS, RIVALS
 from foveate.train.rivals.draw import RivalRecipe
 from foveate.train.rivals.features import pictures

@@ -21,17 +21,17 @@ from typing import Any
 import torch
 
 import foveate
-from foveate.measure.records import UNREDUCED, conditions
-from foveate.measure.report.cells import Cell, read
-from foveate.measure.request import request_cost
+from foveate.cost.request import request_cost
+from foveate.cost.vision.encoder import Media
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
-from foveate.measure.statistics import paired_difference
 from foveate.measure.tasks.long_video import LENGTH, LongVideo
-from foveate.measure.vision.encoder import Media
 from foveate.plan.budget import Budget
 from foveate.plan.planner import Plan, plan_reduction
+from foveate.records.intervals import paired_difference
+from foveate.records.journal import UNREDUCED, conditions
+from foveate.records.read import Cell, read
 
 ROOT = Path(__file__).parent.parent
 FEW = 4

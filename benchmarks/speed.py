@@ -30,8 +30,8 @@ from transformers import (
 )
 
 import foveate
-from foveate.measure.cost import prefill_cost
-from foveate.measure.records import Journal, conditions
+from foveate.cost.llm import prefill_cost
+from foveate.records.journal import Journal, conditions
 
 ROOT = Path(__file__).parent.parent
 TEXT_TOKENS = 100

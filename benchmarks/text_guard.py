@@ -17,8 +17,8 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from foveate.measure.records import conditions
 from foveate.plan.text import task_of
+from foveate.records.journal import conditions
 from foveate.serve.media import Clip, looked_at
 from foveate.train.scenes import TASKS, make
 

@@ -4,7 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from foveate.measure.configs import published
+from foveate.cost.configs import published
 
 CLIP = published()["llava-1.5-7b"]["vision_config"]
 SIGLIP = published()["llava-onevision-7b"]["vision_config"]

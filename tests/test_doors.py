@@ -9,12 +9,12 @@ from typer.models import OptionInfo
 
 import foveate
 from foveate import cli, cli_cost, cli_measure, cli_plan, cli_train, defaults
+from foveate.cost.probe import calibrate
+from foveate.cost.request import request_cost
+from foveate.cost.vision.encoder import Media
 from foveate.harness.asking import Asker, generate_arguments
 from foveate.measure.analyze.analysis import analyze
-from foveate.measure.probe import calibrate
-from foveate.measure.request import request_cost
 from foveate.measure.run.runner import Amount
-from foveate.measure.vision.encoder import Media
 from foveate.plan.ladder import ladder
 from foveate.plan.planner import plan_batch, plan_frames, plan_reduction
 from foveate.serve.media import read

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
 
 import foveate
 from foveate.models.family import families
@@ -14,58 +15,7 @@ from foveate.models.family import families
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "foveate"
 FILES = sorted(SRC.rglob("*.py"))
-
-# what each part may import of foveate; a part is a folder or a file of the top level
-LEAVES = {"defaults", "errors", "keep", "tokens", "registry", "measure.cost", "measure.records"}
-# with their subfolders
-NO_TORCH = {"defaults", "errors", "keep", "registry", "prune.schedule", "measure"}
-ALLOWED = {
-    "defaults": set(),
-    "errors": set(),
-    "keep": {"defaults", "errors"},
-    "tokens": {"errors"},
-    "registry": {"errors"},
-    "prune.schedule": {"errors", "keep"},
-    "measure.cost": {"errors", "measure"},
-    "measure.records": {"errors"},
-    "pictures": {"errors"},
-    "measure": NO_TORCH | {"measure.cost", "measure.records"},
-    "measure.tasks": {"errors", "registry", "serve", "train", "measure.tasks"},
-    "measure.run": LEAVES | {"measure", "measure.tasks", "models", "reduction", "serve"},
-    "measure.analyze": LEAVES
-    | {"combine", "compress", "measure", "measure.run", "measure.tasks", "models", "prune"}
-    | {"prune.schedule", "reduction", "serve"},
-    "plan": NO_TORCH | {"measure.cost", "measure.records", "pictures"},
-    "shell": {"errors"},
-    "cli_cost": {"defaults", "errors", "shell", "measure", "plan"},
-    "cli_plan": {"defaults", "errors", "shell", "measure", "plan", "serve"},
-    "compress": LEAVES,
-    "prune": LEAVES | {"prune", "prune.schedule"},
-    "reduction": LEAVES | {"prune", "prune.schedule"},
-    "combine": LEAVES | {"compress", "prune", "prune.schedule", "reduction"},
-    "models": LEAVES | {"compress", "prune", "prune.schedule", "reduction", "models"},
-    "serve": LEAVES | {"combine", "measure", "pictures", "plan", "reduction", "models", "serve"},
-    "harness": {"combine", "defaults", "errors", "registry", "reduction", "models", "serve"}
-    | {"measure.tasks"},
-    "train": LEAVES | {"pictures", "reduction", "models", "serve", "train"},
-    "train.rivals": LEAVES | {"models", "train", "measure"},
-    "testing": LEAVES | {"reduction", "models"},
-    "cli_measure": {"errors", "shell", "serve", "measure", "measure.records"}
-    | {"measure.analyze", "measure.run", "measure.tasks"},
-    "cli_train": {"errors", "shell", "train"},
-    "cli": LEAVES
-    | {"reduction", "models", "serve", "train", "shell"}
-    | {"cli_cost", "cli_plan", "cli_measure", "cli_train"},
-    "__main__": {"cli"},
-    "__init__": None,  # names everything, loads nothing
-}
-
-
-def part(module: str) -> str:
-    """`foveate.models.llava` -> `models`; measure.cost and measure.records stand alone."""
-    names = module.split(".")[1:]
-    pair = ".".join(names[:2])
-    return pair if pair in ALLOWED else (names[0] if names else "__init__")
+NO_TORCH = {"cost", "plan", "records"}
 
 
 def module_of(path: Path) -> str:
@@ -84,14 +34,10 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
-def test_imports_run_one_way(path):
-    module = module_of(path)
-    allowed = ALLOWED[part(module)]
-    if allowed is None:
-        return
-    used = {part(name) for name in imports(path) if name.split(".")[0] == "foveate"}
-    assert used - allowed - {part(module)} <= set()
+def test_imports_run_one_way(capsys):
+    """The contract in pyproject.toml; a new part of the house takes its place there."""
+    status = lint_imports(str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
@@ -161,11 +107,7 @@ def test_nothing_is_built_to_list(code):
 
 
 def test_planning_needs_no_torch():
-    names = [
-        module_of(path)
-        for path in FILES
-        if part(module_of(path)) in {"plan", "measure", "measure.cost", "measure.records"}
-    ]
+    names = [module_of(path) for path in FILES if path.relative_to(SRC).parts[0] in NO_TORCH]
     code = (
         "import sys, importlib\nfor name in ('torch', 'transformers'): sys.modules[name] = None\n"
     )

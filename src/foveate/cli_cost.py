@@ -56,10 +56,10 @@ def cost(
 
     Without --keep and --prune unreduced; with one of them the other is as in foveate.AIM.
     """
-    from foveate.measure.configs import read_config
-    from foveate.measure.hardware import hardware as machine_named
-    from foveate.measure.request import request_cost
-    from foveate.measure.vision.encoder import Media
+    from foveate.cost.configs import read_config
+    from foveate.cost.hardware import hardware as machine_named
+    from foveate.cost.request import request_cost
+    from foveate.cost.vision.encoder import Media
 
     on = machine_named(renamed("--machine", machine, "--hardware", hardware) or MACHINE)
     media: Any = visual_tokens
@@ -197,7 +197,7 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Measure this machine's prefill (a minute or two); then `--machine calibration.json`."""
-    from foveate.measure import probe
+    from foveate.cost import probe
 
     check_out("--out", out, ".json")
     if repeats < 1:

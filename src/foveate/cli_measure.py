@@ -122,8 +122,8 @@ def analyze(
     """Find which layers read visual tokens, how alike these are, and the schedule to start from."""
     from foveate.measure.analyze.analysis import analyze as run
     from foveate.measure.analyze.figure import FORMATS, draw
-    from foveate.measure.records import conditions
     from foveate.measure.tasks import task
+    from foveate.records.journal import conditions
     from foveate.serve.vlm import load
 
     if samples < 1:

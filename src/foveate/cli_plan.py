@@ -75,7 +75,7 @@ def plan(
 
 def _shown(images: int, frames: int, size: str | None, picture: str | None) -> tuple[Any, list]:
     """What a cost depends on, and the pixels where there is a file."""
-    from foveate.measure.vision.encoder import Media
+    from foveate.cost.vision.encoder import Media
     from foveate.serve.media import Sampling, looked_at, media_of, read
 
     if picture is None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from foveate.combine.aim import PAPER
-from foveate.measure.configs import read_config
-from foveate.measure.hardware import hardware
-from foveate.measure.request import request_cost
+from foveate.cost.configs import read_config
+from foveate.cost.hardware import hardware
+from foveate.cost.request import request_cost
 
 ROOT = Path(__file__).parents[2]
 GROUPS = json.loads((ROOT / "runs" / "published.json").read_text())["groups"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from foveate.combine.aim import AIM
+from foveate.cost.configs import published, read_config
+from foveate.cost.hardware import TABLE
+from foveate.cost.request import request_cost
+from foveate.cost.vision.encoder import Media
 from foveate.errors import BudgetError, InputError
-from foveate.measure.configs import published, read_config
-from foveate.measure.hardware import TABLE
-from foveate.measure.request import request_cost
-from foveate.measure.vision.encoder import Media
 from foveate.plan.budget import Budget
 from foveate.plan.frontier import optimum
 from foveate.plan.ladder import ORDER, Rung, ladder

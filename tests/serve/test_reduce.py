@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import foveate
+from foveate.cost.calibration import Calibration
+from foveate.cost.llm import prefill_cost
 from foveate.errors import InputError, UnsupportedError
-from foveate.measure.calibration import Calibration
-from foveate.measure.cost import prefill_cost
 from foveate.models.family import families
 from foveate.models.seams import cache_in
 from foveate.plan.measured import Measured

@@ -10,11 +10,11 @@ from transformers import AutoProcessor, LlavaOnevisionForConditionalGeneration
 
 import foveate
 import foveate.train
-from foveate.measure.report.cells import read
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.tasks.scenes import Scenes
+from foveate.records.read import read
 from foveate.train.mini.card import training_prose
 from foveate.train.mini.evaluate import evaluate
 from foveate.train.mini.plan import LanguageRecipe

@@ -1,1 +1,1 @@
-"""What a run costs and how well it answers."""
+"""How well a model answers at what cost: runs, their questions, reports, analyses."""

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from foveate.cost.llm import kv_elements_per_row, prefill_cost
 from foveate.errors import UnsupportedError
-from foveate.measure.cost import kv_elements_per_row, prefill_cost
 from foveate.models.family import Visual
 from foveate.models.held import Held
 from foveate.models.masks import SLIDING, Sight, kind_of, layer_mask

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from foveate.cost.hardware import Machine
+from foveate.cost.request import RequestCost
 from foveate.errors import InputError
-from foveate.measure.hardware import Machine
-from foveate.measure.request import RequestCost
 
 Kind = Literal["share", "flops", "kv_bytes", "ms"]
 UNITS: dict[str, tuple[Kind, float]] = {

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from foveate.cost.request import Prune
 from foveate.errors import InputError
-from foveate.measure.request import Prune
 
 SETTING = re.compile(r"keep=([0-9.]+), prune=(?:(off)|\(([0-9.]+), ([0-9.]+)\))")
 

@@ -5,6 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from foveate.cost.configs import read_config
+from foveate.cost.hardware import Machine
+from foveate.cost.hardware import hardware as machine_named
+from foveate.cost.llm import Convention
+from foveate.cost.request import Prune, RequestCost, Visual, request_cost, visual_groups
+from foveate.cost.shapes import read_llm
+from foveate.cost.vision.encoder import Media
 from foveate.defaults import (
     ANSWER_TOKENS,
     KEEP,
@@ -15,13 +22,6 @@ from foveate.defaults import (
     TEXT_TOKENS,
 )
 from foveate.errors import BudgetError, InputError
-from foveate.measure.configs import read_config
-from foveate.measure.cost import Convention
-from foveate.measure.hardware import Machine
-from foveate.measure.hardware import hardware as machine_named
-from foveate.measure.request import Prune, RequestCost, Visual, request_cost, visual_groups
-from foveate.measure.shapes import read_llm
-from foveate.measure.vision.encoder import Media
 from foveate.plan.budget import Budget
 from foveate.plan.frontier import Mixture, Optimum, optimum
 from foveate.plan.ladder import WHOLE, Rung, Task, ladder

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from foveate.cost.vision.encoder import Media
 from foveate.errors import InputError
-from foveate.measure.vision.encoder import Media
 from foveate.pictures import (
     ANIMATED,
     check_size,

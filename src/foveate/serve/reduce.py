@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from foveate.cost.hardware import Machine
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK
 from foveate.errors import InputError
-from foveate.measure.hardware import Machine
 from foveate.models import reduce as models
 from foveate.models.choice import Choose, Sample
 from foveate.plan.budget import Budget

@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from foveate.cost.hardware import Machine
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
-from foveate.measure.hardware import Machine
 from foveate.models.family import Family, family_named, family_of
 from foveate.pictures import to_rgb
 from foveate.plan.budget import Budget

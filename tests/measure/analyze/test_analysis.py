@@ -19,8 +19,8 @@ from foveate.measure.analyze.analysis import (
 from foveate.measure.analyze.figure import draw
 from foveate.measure.analyze.hiding import _covered, agreement
 from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
-from foveate.measure.statistics import Difference
 from foveate.measure.tasks import task
+from foveate.records.intervals import Difference
 from foveate.reduction import Reduction
 
 

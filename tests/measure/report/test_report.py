@@ -11,7 +11,7 @@ from foveate.errors import InputError
 from foveate.measure.report.figures import over_time
 from foveate.measure.report.page import write
 from foveate.measure.report.summary import summarise
-from foveate.measure.statistics import mean_difference, paired_difference
+from foveate.records.intervals import mean_difference, paired_difference
 
 START = {
     "kind": "run", "model": "mini", "family": "llava_onevision", "layers": 8, "weights": "abc",

@@ -14,7 +14,6 @@ from transformers import (
 
 import foveate
 from foveate.errors import InputError, UnsupportedError
-from foveate.measure.records import UNREDUCED, Journal
 from foveate.measure.report.page import write
 from foveate.measure.report.summary import summarise
 from foveate.measure.run.answering import encoding_flops
@@ -26,6 +25,7 @@ from foveate.measure.run.settings import RESIZE, UNREDUCED_SETTING, resized, set
 from foveate.measure.run.worker import Answered, Refused, Worker
 from foveate.measure.tasks import task
 from foveate.models.family import families
+from foveate.records.journal import UNREDUCED, Journal
 from foveate.reduction import Reduction
 from foveate.serve.media import Clip
 from foveate.serve.vlm import VLM

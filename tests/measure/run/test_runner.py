@@ -13,7 +13,6 @@ import torch
 import foveate
 from foveate.errors import InputError, UnsupportedError
 from foveate.keep import check_keep, kept_count
-from foveate.measure.records import UNREDUCED
 from foveate.measure.run.answering import answer, encoding_flops, taken
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
@@ -22,6 +21,7 @@ from foveate.measure.tasks import task
 from foveate.models.compressed import CompressedProcessor, with_compressor
 from foveate.models.compressed.question import QuestionCache
 from foveate.models.family import families
+from foveate.records.journal import UNREDUCED
 from foveate.reduction import Reduction
 from foveate.registry import Method
 from foveate.serve.media import Sampling

@@ -2,7 +2,7 @@
 
 import pytest
 
-from foveate.measure.records import Journal
+from foveate.records.journal import Journal
 from foveate.train.rivals.cell import COUNTS
 from foveate.train.rivals.grid import Grid
 

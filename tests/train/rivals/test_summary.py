@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 
 from foveate.errors import InputError
-from foveate.measure.statistics import mean_over_runs, paired_difference
+from foveate.records.intervals import mean_over_runs, paired_difference
 from foveate.train.rivals.cell import COUNTS, RIVALS
 from foveate.train.rivals.summary import summarise
 

@@ -10,8 +10,8 @@ protocol, for the encoder has then seen the whole picture.
 from dataclasses import dataclass
 from typing import Any
 
-from foveate.measure.records import UNREDUCED
-from foveate.measure.report.cells import Records, Setting
+from foveate.records.journal import UNREDUCED
+from foveate.records.read import Records, Setting
 
 # the first that was measured at a share tells hard from easy: of the picture, of its features
 RESIZING = ("resize", "resize-grid")

@@ -7,9 +7,9 @@ will err.
 from dataclasses import dataclass
 from typing import Any
 
-from foveate.measure.records import UNREDUCED
-from foveate.measure.report.cells import Records, Setting
-from foveate.measure.statistics import Difference, mean_difference
+from foveate.records.intervals import Difference, mean_difference
+from foveate.records.journal import UNREDUCED
+from foveate.records.read import Records, Setting
 
 
 @dataclass(frozen=True)

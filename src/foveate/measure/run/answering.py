@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from PIL import Image
 
+from foveate.cost.llm import decode_cost, prefill_cost
+from foveate.cost.vision.encoder import Media, encode
 from foveate.errors import UnsupportedError
-from foveate.measure.cost import decode_cost, prefill_cost
 from foveate.measure.tasks import Item
-from foveate.measure.vision.encoder import Media, encode
 from foveate.models.reduce import reduce
 from foveate.reduction import Reduction, Report
 from foveate.serve.media import Clip, Sampling, read

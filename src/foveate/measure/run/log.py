@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from foveate.errors import InputError
-from foveate.measure.records import Journal, conditions
 from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Task
+from foveate.records.journal import Journal, conditions
 from foveate.serve.media import Sampling
 
 Cell = tuple[str, str, float]  # task, method, share

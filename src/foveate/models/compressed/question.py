@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foveate.measure.cost import prefill_cost
+from foveate.cost.llm import prefill_cost
 
 KEPT = 256  # questions
 

@@ -18,12 +18,12 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from foveate.errors import InputError, MissingExtraError
-from foveate.measure.records import installed
 from foveate.models.compressed import (
     CompressedForConditionalGeneration,
     CompressedProcessor,
     with_compressor,
 )
+from foveate.records.journal import installed
 from foveate.serve.vlm import load
 from foveate.train.recipe.collate import Collator
 from foveate.train.recipe.data import Data

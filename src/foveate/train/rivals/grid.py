@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from foveate.measure.records import Journal
+from foveate.records.journal import Journal
 from foveate.train.mini.packing import Packer
 from foveate.train.rivals.cell import COUNTS, RIVALS, Trainee, train
 from foveate.train.rivals.draw import RivalRecipe

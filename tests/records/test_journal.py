@@ -1,8 +1,8 @@
 import pytest
 
 from foveate.errors import InputError
-from foveate.measure.records import Journal, conditions, installed
-from foveate.measure.statistics import paired_difference
+from foveate.records.intervals import paired_difference
+from foveate.records.journal import Journal, conditions, installed
 
 
 def test_a_journal_survives_a_kill(tmp_path):

@@ -4,8 +4,8 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from foveate.measure.cost import Cost
-from foveate.measure.vision.encoder import (
+from foveate.cost.llm import Cost
+from foveate.cost.vision.encoder import (
     Encoded,
     Media,
     linear,

@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from foveate.cost.calibration import Calibration
 from foveate.errors import InputError
-from foveate.measure.calibration import Calibration
 
 
 @runtime_checkable

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from foveate.cost.hardware import Machine
+from foveate.cost.llm import Convention, Cost, Operation, decode_cost, prefill_cost
+from foveate.cost.shapes import LLM, read_llm
+from foveate.cost.vision.encoder import Encoded, Media, encode
 from foveate.defaults import ANSWER_TOKENS
 from foveate.errors import InputError
 from foveate.keep import check_keep, kept_count
-from foveate.measure.cost import Convention, Cost, Operation, decode_cost, prefill_cost
-from foveate.measure.hardware import Machine
-from foveate.measure.shapes import LLM, read_llm
-from foveate.measure.vision.encoder import Encoded, Media, encode
 from foveate.prune.schedule import Bound, check_bounds, kept_after, linear
 
 Prune = tuple[Bound, Bound]

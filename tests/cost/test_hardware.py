@@ -1,7 +1,7 @@
 import pytest
 
+from foveate.cost.hardware import TABLE, hardware, measure_cpu
 from foveate.errors import InputError
-from foveate.measure.hardware import TABLE, hardware, measure_cpu
 
 
 def test_every_machine_says_where_its_figures_are_from():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from foveate.measure.configs import read_config
-from foveate.measure.hardware import hardware
-from foveate.measure.request import request_cost
+from foveate.cost.configs import read_config
+from foveate.cost.hardware import hardware
+from foveate.cost.request import request_cost
 
 ONEVISION, LLAVA, QWEN = "llava-onevision-7b", "llava-1.5-7b", "qwen2-vl-7b"
 VIDEO, IMAGE = 100, 40  # text tokens that the tables assume

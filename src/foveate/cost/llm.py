@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+from foveate.cost.hardware import Machine
+from foveate.cost.shapes import LLM, read_llm
 from foveate.errors import InputError
-from foveate.measure.hardware import Machine
-from foveate.measure.shapes import LLM, read_llm
 
 Convention = Literal["exact", "llm-viewer"]
 CONVENTIONS = ("exact", "llm-viewer")

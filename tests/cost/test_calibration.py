@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from foveate.cost.calibration import Calibration, fit_calibration
+from foveate.cost.hardware import hardware
+from foveate.cost.probe import FITTED, HELD_OUT, Shape, _layer, _weights, calibrate
 from foveate.errors import InputError
-from foveate.measure.calibration import Calibration, fit_calibration
-from foveate.measure.hardware import hardware
-from foveate.measure.probe import FITTED, HELD_OUT, Shape, _layer, _weights, calibrate
 from foveate.plan.planner import plan_reduction
 
 RATES = {

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from foveate.cost.llm import Cost, Operation
 from foveate.errors import InputError, UnsupportedError
-from foveate.measure.cost import Cost, Operation
 from foveate.registry import discover
 
 DEFAULT_SIDE = 448  # of a picture without a size, where the encoder takes any
@@ -87,7 +87,7 @@ def encode(config: Any, media: Media) -> Encoded:
         UnsupportedError: no such family; the message lists those there are.
         InputError: a field of the config is missing.
     """
-    discover("foveate.measure.vision")
+    discover("foveate.cost.vision")
     kind = getattr(config, "model_type", None)
     if kind not in _ENCODERS:
         raise UnsupportedError(

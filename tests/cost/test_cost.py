@@ -1,8 +1,8 @@
 import pytest
 from transformers import Qwen2Config
 
+from foveate.cost.llm import kv_elements_per_row, prefill_cost
 from foveate.errors import InputError
-from foveate.measure.cost import kv_elements_per_row, prefill_cost
 
 CONFIG = Qwen2Config(
     hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,

@@ -8,9 +8,9 @@ import torch
 from transformers import GotOcr2ImageProcessor, Idefics3ImageProcessor, SmolVLMImageProcessor
 from transformers.models.internvl import processing_internvl
 
-from foveate.measure.configs import read_config
-from foveate.measure.vision import tiled
-from foveate.measure.vision.encoder import Media, encode
+from foveate.cost.configs import read_config
+from foveate.cost.vision import tiled
+from foveate.cost.vision.encoder import Media, encode
 from test_cli import run
 
 MANY = 2000

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from foveate.measure.calibration import Calibration, fit_calibration
-from foveate.measure.cost import Cost, prefill_cost
-from foveate.measure.records import conditions
-from foveate.measure.shapes import LLM
+from foveate.cost.calibration import Calibration, fit_calibration
+from foveate.cost.llm import Cost, prefill_cost
+from foveate.cost.shapes import LLM
+from foveate.records.journal import conditions
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from foveate.measure.cost import Cost
-from foveate.measure.vision.encoder import (
+from foveate.cost.llm import Cost
+from foveate.cost.vision.encoder import (
     DEFAULT_SIDE,
     Encoded,
     Media,

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from foveate.combine.aim import AIM
+from foveate.cost.configs import read_config
+from foveate.cost.hardware import TABLE
+from foveate.cost.request import layer_tokens, request_cost
+from foveate.cost.vision.encoder import Media, encode
 from foveate.errors import InputError, UnsupportedError
-from foveate.measure.configs import read_config
-from foveate.measure.hardware import TABLE
-from foveate.measure.request import layer_tokens, request_cost
-from foveate.measure.vision.encoder import Media, encode
 
 CONFIG = read_config("llava-onevision-7b")
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from foveate.measure.cost import Cost
-from foveate.measure.vision.encoder import Encoded, Media, linear, register_encoder, side, tower
+from foveate.cost.llm import Cost
+from foveate.cost.vision.encoder import Encoded, Media, linear, register_encoder, side, tower
 
 MOST_TILES = 12  # of InternVL: `max_patches`; `min_patches` is 1
 LONGEST_EDGE = (

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from counted import FIELDS, counted, on_meta, transformers_config
-from foveate.measure.configs import read_config
-from foveate.measure.cost import decode_cost, prefill_cost
-from foveate.measure.shapes import read_llm
-from foveate.measure.vision.encoder import Media, encode
+from foveate.cost.configs import read_config
+from foveate.cost.llm import decode_cost, prefill_cost
+from foveate.cost.shapes import read_llm
+from foveate.cost.vision.encoder import Media, encode
 from foveate.models import anyres
 from foveate.models.seams import cache_in, on_cache
 
@@ -195,7 +195,7 @@ def test_transformers_config_and_plain_fields_give_the_same(name, tmp_path):
 def test_defaults_are_those_of_transformers():
     from transformers import AutoConfig
 
-    from foveate.measure.configs import DEFAULTS
+    from foveate.cost.configs import DEFAULTS
 
     for kind, fields in DEFAULTS.items():
         config = AutoConfig.for_model(kind)

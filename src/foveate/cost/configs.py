@@ -59,7 +59,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 def published() -> dict[str, dict[str, Any]]:
     """The published models' fields, by name."""
-    return json.loads((files("foveate.measure") / "models.json").read_text())
+    return json.loads((files("foveate.cost") / "models.json").read_text())
 
 
 def read_config(name: str) -> Any:
