@@ -22,8 +22,9 @@ from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.run.worker import fingerprint
 from foveate.measure.tasks.scenes import NAMES, SPLITS, Scenes
+from foveate.records.conditions import conditions
 from foveate.records.intervals import paired_difference
-from foveate.records.journal import UNREDUCED, conditions
+from foveate.records.journal import UNREDUCED
 from foveate.records.read import Cell, Records, read
 
 ROOT = Path(__file__).parent.parent

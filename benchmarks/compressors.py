@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 import foveate
-from foveate.records.journal import Journal, conditions
+from foveate.records.conditions import conditions
+from foveate.records.journal import Journal
 from foveate.train.rivals.cell import COUNTS, RIVALS
 from foveate.train.rivals.draw import RivalRecipe
 from foveate.train.rivals.features import pictures

@@ -29,8 +29,9 @@ from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.tasks.long_video import LENGTH, LongVideo
 from foveate.plan.budget import Budget
 from foveate.plan.planner import Plan, plan_reduction
+from foveate.records.conditions import conditions
 from foveate.records.intervals import paired_difference
-from foveate.records.journal import UNREDUCED, conditions
+from foveate.records.journal import UNREDUCED
 from foveate.records.read import Cell, read
 
 ROOT = Path(__file__).parent.parent

@@ -28,7 +28,8 @@ from safetensors.torch import save_file
 from speed import SIZES, TEXT_TOKENS, build, prompt
 
 import foveate
-from foveate.records.journal import Journal, all_conditions, conditions
+from foveate.records.conditions import all_conditions, conditions
+from foveate.records.journal import Journal
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (14, 22)

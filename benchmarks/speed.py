@@ -31,7 +31,8 @@ from transformers import (
 
 import foveate
 from foveate.cost.llm import prefill_cost
-from foveate.records.journal import Journal, conditions
+from foveate.records.conditions import conditions
+from foveate.records.journal import Journal
 
 ROOT = Path(__file__).parent.parent
 TEXT_TOKENS = 100

@@ -18,7 +18,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from foveate.plan.text import task_of
-from foveate.records.journal import conditions
+from foveate.records.conditions import conditions
 from foveate.serve.media import Clip, looked_at
 from foveate.train.scenes import TASKS, make
 

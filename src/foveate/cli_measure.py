@@ -123,7 +123,7 @@ def analyze(
     from foveate.measure.analyze.analysis import analyze as run
     from foveate.measure.analyze.figure import FORMATS, draw
     from foveate.measure.tasks import task
-    from foveate.records.journal import conditions
+    from foveate.records.conditions import conditions
     from foveate.serve.vlm import load
 
     if samples < 1:

@@ -1,8 +1,9 @@
 import pytest
 
 from foveate.errors import InputError
+from foveate.records.conditions import conditions, installed
 from foveate.records.intervals import paired_difference
-from foveate.records.journal import Journal, conditions, installed
+from foveate.records.journal import Journal
 
 
 def test_a_journal_survives_a_kill(tmp_path):

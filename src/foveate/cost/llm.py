@@ -13,70 +13,17 @@ On a machine of the table both times are rooflines, which no real run reaches; `
 measures this machine.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from foveate.cost.hardware import Machine
+from foveate.cost.llm_viewer import viewer_layer
+from foveate.cost.operation import Cost, Operation
 from foveate.cost.shapes import LLM, read_llm
 from foveate.errors import InputError
 
 Convention = Literal["exact", "llm-viewer"]
 CONVENTIONS = ("exact", "llm-viewer")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of one prefill of one sample, or of its decoding.
-
-    Attributes:
-        flops: all layers and the logits of the last token.
-        attention_flops: the N x N products among them; a causal kernel computes about half of these.
-        kv_elements: numbers held in the KV cache; times the bytes of one for its size.
-        operations: FLOPs and moved numbers of each operation, for the roofline.
-    """
-
-    flops: int
-    attention_flops: int
-    kv_elements: int
-    operations: tuple[tuple["Operation", int], ...] = ()
-
-    def ms(self, machine: Machine) -> float:
-        """Time on a machine: a roofline, or what was measured there."""
-        return machine.ms(self.operations)
-
-    def __add__(self, other: "Cost") -> "Cost":
-        """Both, one after the other."""
-        return Cost(
-            self.flops + other.flops,
-            self.attention_flops + other.attention_flops,
-            self.kv_elements + other.kv_elements,
-            self.operations + other.operations,
-        )
-
-    @classmethod
-    def of(cls, operations: Iterable[tuple["Operation", int]], kv_elements: int = 0) -> "Cost":
-        """The sum of operations, each with how often it runs."""
-        counted = tuple(operations)
-        return cls(
-            flops=sum(work.flops * times for work, times in counted),
-            attention_flops=sum(w.flops * times for w, times in counted if w.attention),
-            kv_elements=kv_elements,
-            operations=counted,
-        )
-
-
-class Operation(NamedTuple):
-    """One operation: what it counts for, what it takes, and what it moves.
-
-    `flops` are counted, `timed` are those a kernel really computes, `moved` are numbers read or written.
-    """
-
-    flops: int
-    timed: int
-    moved: int
-    attention: bool = False
 
 
 def prefill_cost(
@@ -108,7 +55,7 @@ def prefill_cost(
         raise InputError(f"tokens must be at least 0, got {min(visual_tokens_by_layer)} visual "
                          f"and {text_tokens} text")  # fmt: skip
     published = convention == "llm-viewer"
-    make = _viewer_layer if published else _layer
+    make = viewer_layer if published else _layer
     rows_by_layer = [visual + text_tokens for visual in visual_tokens_by_layer]
     counted: dict[Operation, int] = {}
     for layer, rows in enumerate(rows_by_layer):
@@ -169,28 +116,3 @@ def _layer(llm: LLM, layer: int, rows: int) -> tuple[Operation, ...]:
         Operation(product, product // 2, 2 * rows * (llm.attention_width + llm.kv_width), attention=True),
         Operation(0, 0, rows * (10 * llm.width + 3 * llm.inner)),  # norms, residuals, activation
     )  # fmt: skip
-
-
-@lru_cache(maxsize=8192)
-def _viewer_layer(llm: LLM, _: int, rows: int) -> tuple[Operation, ...]:
-    """One layer as the published tables charge it."""
-    width, wide, narrow = llm.width, llm.attention_width, llm.kv_width
-    pairs = rows * rows * llm.heads
-    residuals = 1 if llm.qkv_bias else 2  # the tables' `--skip-mlp-bias`, used for Qwen2 alone
-
-    def work(flops: int, moved: int, attention: bool = False) -> Operation:  # noqa: FBT001
-        return Operation(flops, flops, moved, attention)
-
-    matrices = [(width, wide), (width, narrow), (width, narrow), (wide, width)]
-    matrices += [(width, llm.inner)] * (llm.matrices - 1) + [(llm.inner, width)]
-    product = 2 * rows * rows * wide
-    return (
-        *(work(2 * rows * a * b, a * b + rows * (a + b)) for a, b in matrices),
-        # the reference charges the queries with the keys' width here
-        work(product, 2 * rows * narrow + pairs, attention=True),
-        work(product, pairs + rows * (wide + narrow), attention=True),
-        work(5 * pairs, 2 * pairs),  # softmax
-        *[work(7 * rows * width, 2 * rows * width)] * 2,  # norms
-        *[work(rows * width, 2 * rows * width)] * residuals,
-        work(2 * rows * width, 3 * rows * width),  # activation, charged with the model's width
-    )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.cost.calibration import Calibration, fit_calibration
-from foveate.cost.llm import Cost, prefill_cost
+from foveate.cost.llm import prefill_cost
+from foveate.cost.operation import Cost
 from foveate.cost.shapes import LLM
-from foveate.records.journal import conditions
+from foveate.records.conditions import conditions
 
 
 @dataclass(frozen=True)

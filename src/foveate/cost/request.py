@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.cost.hardware import Machine
-from foveate.cost.llm import Convention, Cost, Operation, decode_cost, prefill_cost
+from foveate.cost.llm import Convention, decode_cost, prefill_cost
+from foveate.cost.operation import Cost, Operation
 from foveate.cost.shapes import LLM, read_llm
 from foveate.cost.vision.encoder import Encoded, Media, encode
 from foveate.defaults import ANSWER_TOKENS

@@ -7,7 +7,8 @@ from statistics import fmean, median
 from typing import Any
 
 from foveate.errors import InputError
-from foveate.records.journal import UNREDUCED, Journal, all_conditions
+from foveate.records.conditions import all_conditions
+from foveate.records.journal import UNREDUCED, Journal
 
 Setting = tuple[str, float]  # method, share
 FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from foveate.cost.llm import Cost, Operation
+from foveate.cost.operation import Cost, Operation
 from foveate.errors import InputError, UnsupportedError
 from foveate.registry import discover
 

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from foveate.cost.llm import Cost
+from foveate.cost.operation import Cost
 from foveate.cost.vision.encoder import (
     Encoded,
     Media,

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from foveate.cost.llm import Cost
+from foveate.cost.operation import Cost
 from foveate.cost.vision.encoder import (
     DEFAULT_SIDE,
     Encoded,

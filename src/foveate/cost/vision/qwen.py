@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from foveate.cost.llm import Cost, Operation
+from foveate.cost.operation import Cost, Operation
 from foveate.cost.vision.encoder import (
     DEFAULT_SIDE,
     Encoded,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from foveate.cost.llm import Cost
+from foveate.cost.operation import Cost
 from foveate.cost.vision.encoder import Encoded, Media, linear, register_encoder, side, tower
 
 MOST_TILES = 12  # of InternVL: `max_patches`; `min_patches` is 1

@@ -9,7 +9,8 @@ from typing import Any
 from foveate.errors import InputError
 from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Task
-from foveate.records.journal import Journal, conditions
+from foveate.records.conditions import conditions
+from foveate.records.journal import Journal
 from foveate.serve.media import Sampling
 
 Cell = tuple[str, str, float]  # task, method, share

@@ -23,7 +23,7 @@ from foveate.models.compressed import (
     CompressedProcessor,
     with_compressor,
 )
-from foveate.records.journal import installed
+from foveate.records.conditions import installed
 from foveate.serve.vlm import load
 from foveate.train.recipe.collate import Collator
 from foveate.train.recipe.data import Data

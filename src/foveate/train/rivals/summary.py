@@ -5,8 +5,8 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from foveate.records.conditions import all_conditions
 from foveate.records.intervals import Difference, mean_over_runs
-from foveate.records.journal import all_conditions
 from foveate.train.rivals.cell import COUNTS, RIVALS
 from foveate.train.rivals.draw import LOOKUPS
 

@@ -1,0 +1,60 @@
+"""What is counted: operations, and the sum of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from foveate.cost.hardware import Machine
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one prefill of one sample, or of its decoding.
+
+    Attributes:
+        flops: all layers and the logits of the last token.
+        attention_flops: the N x N products among them; a causal kernel computes about half of these.
+        kv_elements: numbers held in the KV cache; times the bytes of one for its size.
+        operations: FLOPs and moved numbers of each operation, for the roofline.
+    """
+
+    flops: int
+    attention_flops: int
+    kv_elements: int
+    operations: tuple[tuple["Operation", int], ...] = ()
+
+    def ms(self, machine: Machine) -> float:
+        """Time on a machine: a roofline, or what was measured there."""
+        return machine.ms(self.operations)
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Both, one after the other."""
+        return Cost(
+            self.flops + other.flops,
+            self.attention_flops + other.attention_flops,
+            self.kv_elements + other.kv_elements,
+            self.operations + other.operations,
+        )
+
+    @classmethod
+    def of(cls, operations: Iterable[tuple["Operation", int]], kv_elements: int = 0) -> "Cost":
+        """The sum of operations, each with how often it runs."""
+        counted = tuple(operations)
+        return cls(
+            flops=sum(work.flops * times for work, times in counted),
+            attention_flops=sum(w.flops * times for w, times in counted if w.attention),
+            kv_elements=kv_elements,
+            operations=counted,
+        )
+
+
+class Operation(NamedTuple):
+    """One operation: what it counts for, what it takes, and what it moves.
+
+    `flops` are counted, `timed` are those a kernel really computes, `moved` are numbers read or written.
+    """
+
+    flops: int
+    timed: int
+    moved: int
+    attention: bool = False

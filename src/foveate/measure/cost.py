@@ -1,0 +1,20 @@
+"""The public name of the LLM's cost, which others import; what it holds stands in `foveate.cost`."""
+
+from foveate.cost.llm import (
+    CONVENTIONS,
+    Convention,
+    decode_cost,
+    kv_elements_per_row,
+    prefill_cost,
+)
+from foveate.cost.operation import Cost, Operation
+
+__all__ = [
+    "CONVENTIONS",
+    "Convention",
+    "Cost",
+    "Operation",
+    "decode_cost",
+    "kv_elements_per_row",
+    "prefill_cost",
+]
