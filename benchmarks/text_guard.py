@@ -19,8 +19,8 @@ from scipy.stats import binomtest
 
 from foveate.plan.text import task_of
 from foveate.records.conditions import conditions
+from foveate.scenes import TASKS, make
 from foveate.serve.media import Clip, looked_at
-from foveate.train.scenes import TASKS, make
 
 ROOT = Path(__file__).parent.parent
 EXPECTED = {"reasoning": "reasoning", "ocr": "ocr", "video": "reasoning"}

@@ -20,7 +20,7 @@ from foveate.plan.planner import plan_batch, plan_frames, plan_reduction
 from foveate.serve.media import read
 from foveate.serve.reduce import fitting
 from foveate.serve.vlm import VLM
-from foveate.train.recipe.settings import Recipe
+from foveate.train.settings import Recipe
 from test_cli import run
 
 PICTURE, QUESTION = str(foveate.example("text")), "what is written?"

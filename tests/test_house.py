@@ -15,6 +15,8 @@ from foveate.models.family import families
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "foveate"
 FILES = sorted(SRC.rglob("*.py"))
+# packages that are not installed with foveate
+APART = [*sorted(ROOT.glob("recipes/*/*.py")), *sorted(ROOT.glob("benchmarks/*/*.py"))]
 NO_TORCH = {"cost", "plan", "records"}
 
 
@@ -46,7 +48,12 @@ def test_transformers_is_known_only_where_allowed(path):
     assert not knows or path.relative_to(SRC).parts[0] in {"models", "serve", "train"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
+def test_the_package_knows_no_experiment():
+    for path in FILES:
+        assert not {name.split(".")[0] for name in imports(path)} & {"recipes", "benchmarks"}, path
+
+
+@pytest.mark.parametrize("path", [*FILES, *APART], ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_are_small_and_documented(path):
     tree = ast.parse(path.read_text())
     assert path.read_text().count("\n") <= 400
@@ -150,3 +157,5 @@ def test_prose_links_exist():
                 assert (ROOT / target).exists(), target
         for command in re.findall(r"python ((?:benchmarks|recipes)/\S+\.py)", page.read_text()):
             assert (ROOT / command).exists(), command
+        for package in re.findall(r"python -m ((?:benchmarks|recipes)\.\w+)", page.read_text()):
+            assert (ROOT / package.replace(".", "/") / "__main__.py").exists(), package

@@ -39,8 +39,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a learned compressor into a model; run it again after a kill and it goes on."""
-    from foveate.train.recipe.run import train as run
-    from foveate.train.recipe.settings import FIRST, SECOND, Recipe
+    from foveate.train.run import train as run
+    from foveate.train.settings import FIRST, SECOND, Recipe
 
     settings: dict[str, Any] = {"name": compressor} | _knobs(knobs)
     if kernel is not None:

@@ -13,9 +13,9 @@ from foveate.errors import InputError
 from foveate.models.compressed import CompressedProcessor, with_compressor
 from foveate.models.compressed.processor import current_question
 from foveate.models.compressed.question import question_flops, question_vectors
-from foveate.train.mini.model import MiniShape, build
-from foveate.train.mini.tokens import build_processor, token_ids
-from foveate.train.scenes import make
+from foveate.scenes import make
+from recipes.foveate_mini.model import MiniShape, build
+from recipes.foveate_mini.tokens import build_processor, token_ids
 
 SHAPE = MiniShape(width=32, tower_layers=2, tower_heads=2, layers=4, head=16, key_value_heads=1)
 KNOBS = {

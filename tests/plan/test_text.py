@@ -85,7 +85,7 @@ def test_the_planner_keeps_the_tokens_of_text():
 
 @pytest.mark.slow
 def test_accuracy_on_scenes_that_were_not_looked_at():
-    from foveate.train.scenes import make
+    from foveate.scenes import make
 
     for task in ("reasoning", "ocr"):
         right = [task_of([make(task, "test", index).frame(0)]) == task for index in range(100)]

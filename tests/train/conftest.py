@@ -1,29 +1,3 @@
-"""One tiny random model and the processor, shared."""
+"""The tiny foveate-mini of `mini`."""
 
-import pytest
-import torch
-
-from foveate.train.mini.model import MiniShape, build
-from foveate.train.mini.tokens import build_processor, token_ids
-
-TINY = MiniShape(width=32, tower_layers=2, tower_heads=2, layers=3, head=16, key_value_heads=1)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _two_threads():
-    torch.set_num_threads(2)
-
-
-@pytest.fixture(scope="session")
-def processor():
-    return build_processor()
-
-
-@pytest.fixture(scope="session")
-def model(processor):
-    return build(TINY, token_ids(processor.tokenizer), seed=0).eval()
-
-
-@pytest.fixture
-def fresh(processor):
-    return lambda: build(TINY, token_ids(processor.tokenizer), seed=0)
+from mini import _two_threads, fresh, model, processor  # noqa: F401

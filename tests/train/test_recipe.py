@@ -18,11 +18,11 @@ import foveate
 from foveate.cli import app
 from foveate.errors import InputError, MissingExtraError
 from foveate.models.compressed import CompressedProcessor, with_compressor
-from foveate.train.recipe import Recipe, Stage, train
-from foveate.train.recipe.collate import IGNORED, Collator
-from foveate.train.recipe.data import read_llava
-from foveate.train.recipe.settings import RECORD
-from foveate.train.recipe.sources import read
+from foveate.train import Recipe, Stage, train
+from foveate.train.collate import IGNORED, Collator
+from foveate.train.data import read_llava
+from foveate.train.settings import RECORD
+from foveate.train.sources import read
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 
@@ -296,7 +296,7 @@ def test_only_a_stock_model_takes_a_compressor(small, stock, tmp_path):
 
 
 def test_what_is_not_installed_is_said(stock, tmp_path, monkeypatch):
-    monkeypatch.setattr("foveate.train.recipe.run.installed", lambda name: None)
+    monkeypatch.setattr("foveate.train.run.installed", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "foveate\[train\]"'):
         train(recipe(stock), tmp_path)
 

@@ -4,7 +4,7 @@ import pytest
 from foveate.errors import InputError
 from foveate.measure.tasks import task
 from foveate.measure.tasks.long_video import LENGTH, SHOWN, LongVideo
-from foveate.train.scenes import make
+from foveate.scenes import make
 
 
 @pytest.mark.parametrize("frames", SHOWN)

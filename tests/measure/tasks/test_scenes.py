@@ -4,8 +4,8 @@ import pytest
 from foveate.errors import InputError
 from foveate.measure.tasks import task, tasks
 from foveate.measure.tasks.scenes import NAMES, Scenes
+from foveate.scenes import questions
 from foveate.serve.media import Clip
-from foveate.train.scenes import questions
 
 
 @pytest.mark.parametrize("name", NAMES)

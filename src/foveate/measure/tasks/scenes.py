@@ -1,4 +1,4 @@
-"""The scenes of `foveate.train.scenes` as tasks: reasoning, ocr and video, on a held-out split."""
+"""The scenes of `foveate.scenes` as tasks: reasoning, ocr and video, on a held-out split."""
 
 from collections.abc import Callable
 from functools import partial
@@ -33,8 +33,8 @@ class Scenes(Task):
 
     def item(self, index: int) -> Item:
         """The question that `scenes.questions` asks about scene `index`."""
+        from foveate.scenes import make, one_question
         from foveate.serve.media import Clip
-        from foveate.train.scenes import make, one_question
 
         scene = make(self.name, self.split, index)
         asked = one_question(scene)

@@ -1,0 +1,1 @@
+"""What is measured, and the tables of the pages: scripts, and packages to be run with `python -m`."""

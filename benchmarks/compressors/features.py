@@ -1,0 +1,76 @@
+"""The frozen tower's features of many pictures, made once and kept on disk, with their questions."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foveate.scenes import make, one_question
+from foveate.scenes.sample import GRID, Question, Sample
+from recipes.foveate_mini.plan import ask
+from recipes.foveate_mini.tower import pixels_of
+
+TASKS = ("reasoning", "ocr")
+AT_ONCE = 32
+EVERY = 1000  # more questions than any picture has
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one split, one of each task in turns.
+
+    Attributes:
+        states: (P, L, N, D) float16 on disk, the tower's hidden states behind each of its layers.
+        questions: of each training picture all, of another the one that is scored.
+    """
+
+    states: np.ndarray
+    questions: list[list[Question]]
+
+    def batch(self, rows: list[int]) -> list[Float[Tensor, "B N D"] | None]:
+        """Hidden states of some pictures, by layer; the patch embedding, number 0, is not kept."""
+        picked = torch.from_numpy(np.stack([self.states[row] for row in rows])).float()
+        return [None, *picked.unbind(1)]
+
+    def of(self, task: str) -> list[int]:
+        """The numbers of one task's pictures."""
+        return list(range(TASKS.index(task), len(self.questions), len(TASKS)))
+
+
+def pictures(tower: Any, split: str, count: int, folder: Path) -> Pictures:
+    """The pictures of a split, encoded if they are not on disk yet.
+
+    Args:
+        tower: the frozen vision tower.
+        split: "train", "val" or "test".
+        count: pictures, half of each task.
+        folder: where their features are kept.
+    """
+    samples = [make(TASKS[row % 2], split, row // 2) for row in range(count)]
+    path = folder / f"{split}-{count}.npy"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _encode(tower, samples, path)
+    asked = (
+        ask(samples, EVERY, seed=0) if split == "train" else [[one_question(s)] for s in samples]
+    )
+    return Pictures(np.load(path, mmap_mode="r"), asked)
+
+
+def _encode(tower: Any, samples: list[Sample], path: Path) -> None:
+    config = tower.config
+    shape = (len(samples), config.num_hidden_layers, GRID * GRID, config.hidden_size)
+    unfinished = path.with_suffix(".part")
+    kept = np.lib.format.open_memmap(unfinished, "w+", np.float16, shape)
+    for first in range(0, len(samples), AT_ONCE):
+        pixels = pixels_of(np.stack([one.frame(0) for one in samples[first : first + AT_ONCE]]))
+        with torch.no_grad():
+            states = tower(pixels, output_hidden_states=True).hidden_states[1:]
+        kept[first : first + AT_ONCE] = torch.stack(states, 1).half().numpy()
+    kept.flush()
+    os.replace(unfinished, path)

@@ -1,0 +1,1 @@
+"""Models that we make, each from nothing: `python -m recipes.foveate_mini`."""

@@ -1,6 +1,0 @@
-"""`foveate train`: put a learned compressor into a model and train it, as LLaVA does, in two stages."""
-
-from foveate.train.recipe.run import train
-from foveate.train.recipe.settings import Recipe, Stage
-
-__all__ = ["Recipe", "Stage", "train"]

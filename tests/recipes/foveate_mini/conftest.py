@@ -1,0 +1,3 @@
+"""The tiny foveate-mini of `mini`."""
+
+from mini import _two_threads, fresh, model, processor  # noqa: F401
