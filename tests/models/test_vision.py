@@ -10,7 +10,8 @@ from foveate.models import vision
 from foveate.models.encoding import watch_encoding
 from foveate.models.family import family_of
 from foveate.models.needs import questions
-from foveate.models.vision import EncoderWatch, layer_of_state, patch_attention
+from foveate.models.towers import layer_of_state
+from foveate.models.vision import EncoderWatch, patch_attention
 from foveate.testing import tiny as make_tiny
 
 

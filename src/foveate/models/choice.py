@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
-from foveate.models.family import Visual
+from foveate.models.visual_tokens import Visual
 from foveate.reduction import Reduction
 
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 MODALITIES = ("image", "video")
-CHARGE = "foveate_charge"  # on an encoding, the FLOPs that reading the question took
 
 
 @dataclass(frozen=True)

@@ -8,43 +8,19 @@ import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
 from foveate.models.tiny import Picture, prompt, stacked
 from foveate.registry import decorated
 
-
-@dataclass(frozen=True)
-class Visual:
-    """Where the visual tokens of a batch sit in the prompt.
-
-    Attributes:
-        mask: (B, N), True at visual tokens.
-        group: (V,), for each visual token, in reading order over the batch, the tile or frame that it
-            belongs to; tokens of different groups are never merged. Row separators are a group.
-        clip: (V,), the same for the clip: the frames of one clip are one, anything else stands alone.
-        encoder: for a method at the encoder "features" and what else it needs, each (images, patches, E).
-        known: what the encoder knows of each token, (V, ...), as far as the method needs it.
-        grid: rows and columns of each group, if the method needs them.
-        flops: spent on what is known.
-        question_flops: spent on reading the question for a learned compressor.
-    """
-
-    mask: Bool[Tensor, "B N"]
-    group: Int[Tensor, " V"]
-    clip: Int[Tensor, " V"]
-    encoder: Mapping[str, Tensor] | None = None
-    known: Mapping[str, Tensor] = field(default_factory=dict)
-    grid: Sequence[tuple[int, int]] = ()
-    flops: int = 0
-    question_flops: int = 0
+CHARGE = "foveate_charge"  # on an encoding, the FLOPs that reading the question took
 
 
 class Family(ABC):

@@ -13,7 +13,8 @@ from foveate.models.asked_rows import AskedRows
 from foveate.models.attention import keep_watching
 from foveate.models.choice import Choose, chosen
 from foveate.models.continuation import enter_continuation
-from foveate.models.encoding import CHARGE, Encoded, Notes
+from foveate.models.encoding import Encoded, Notes
+from foveate.models.family import CHARGE
 from foveate.models.held import held_by, mark_reduced
 from foveate.models.masks import Sight
 from foveate.models.prefill import Prefill, clock

@@ -16,7 +16,7 @@ from foveate.models.tiny import (
     Picture,
     noise,
 )
-from foveate.models.vision import vision_encoder
+from foveate.models.towers import vision_encoder
 
 
 @register_family

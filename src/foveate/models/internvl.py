@@ -12,7 +12,7 @@ from foveate.models.tiny import (
     Picture,
     noise,
 )
-from foveate.models.vision import layer_of_state
+from foveate.models.towers import layer_of_state
 
 
 @register_family

@@ -5,7 +5,7 @@ from typing import Any
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VISION, Picture, noise
-from foveate.models.vision import layer_of_state, vision_encoder
+from foveate.models.towers import layer_of_state, vision_encoder
 
 
 @register_family

@@ -20,7 +20,7 @@ from foveate.models.anyres import (
 )
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VIDEO, TINY_VISION, Picture, noise
-from foveate.models.vision import layer_of_state, vision_encoder
+from foveate.models.towers import layer_of_state, vision_encoder
 
 
 @register_family

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_END, TINY_IMAGE, TINY_LLM, TINY_VISION, Picture, noise, stacked
-from foveate.models.vision import layer_of_state
+from foveate.models.towers import layer_of_state
 
 BREAK = 124
 

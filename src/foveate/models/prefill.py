@@ -10,12 +10,12 @@ from torch import Tensor
 
 from foveate.cost.llm import kv_elements_per_row, prefill_cost
 from foveate.errors import UnsupportedError
-from foveate.models.family import Visual
 from foveate.models.held import Held
 from foveate.models.masks import SLIDING, Sight, kind_of, layer_mask
 from foveate.models.rows import Rows, gather_rows
 from foveate.models.seams import Signature, by_row, cache_in, versions
 from foveate.models.splice import Spliced
+from foveate.models.visual_tokens import Visual
 from foveate.reduction import Pruner, Report
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from foveate.errors import InputError, UnsupportedError
 from foveate.models.encoding import Notes
-from foveate.models.family import Visual
 from foveate.models.seams import PIXELS
+from foveate.models.visual_tokens import Visual
 
 
 def placeholder_masks(

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
-from foveate.models.family import Visual
 from foveate.models.needs import buckets
+from foveate.models.visual_tokens import Visual
 from foveate.reduction import Compressor
 
 

@@ -15,7 +15,7 @@ from foveate.compress.learned import LearnedCompressor
 from foveate.errors import InputError
 from foveate.models.compressed.config import CompressedConfig, build_compressor
 from foveate.models.compressed.question import QuestionCache
-from foveate.models.encoding import CHARGE
+from foveate.models.family import CHARGE
 
 # transformers' classes are Any here, as its models are in all of this package
 _Model: Any = LlavaOnevisionModel

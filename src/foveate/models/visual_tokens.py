@@ -1,0 +1,33 @@
+"""Where the visual tokens of a prompt are, and what is known of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Visual:
+    """Where the visual tokens of a batch sit in the prompt.
+
+    Attributes:
+        mask: (B, N), True at visual tokens.
+        group: (V,), for each visual token, in reading order over the batch, the tile or frame that it
+            belongs to; tokens of different groups are never merged. Row separators are a group.
+        clip: (V,), the same for the clip: the frames of one clip are one, anything else stands alone.
+        encoder: for a method at the encoder "features" and what else it needs, each (images, patches, E).
+        known: what the encoder knows of each token, (V, ...), as far as the method needs it.
+        grid: rows and columns of each group, if the method needs them.
+        flops: spent on what is known.
+        question_flops: spent on reading the question for a learned compressor.
+    """
+
+    mask: Bool[Tensor, "B N"]
+    group: Int[Tensor, " V"]
+    clip: Int[Tensor, " V"]
+    encoder: Mapping[str, Tensor] | None = None
+    known: Mapping[str, Tensor] = field(default_factory=dict)
+    grid: Sequence[tuple[int, int]] = ()
+    flops: int = 0
+    question_flops: int = 0
