@@ -17,7 +17,7 @@ from foveate.tokens import VisionTokens
 class Compressor(Protocol):
     """A method before the LLM: groups of features in, fewer tokens out.
 
-    `needs` names what the model adapter hands over as keyword arguments (`foveate.models.needs` lists
+    `needs` names what the model adapter hands over as keyword arguments (`foveate.runtime.buckets` lists
     them); `at` says which features it sees: "llm" (at the LLM's input) or "encoder" (before the
     projector).
     """

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family, families, family_of
-from foveate.models.run import Run
 from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
+from foveate.runtime.run import Run
 from foveate.tokens import VisionTokens
 
 Given = Reduction | Compressor | Pruner  # what `foveate.reduce` takes
@@ -39,7 +39,7 @@ def tiny(model_type: str, modality: str = "image") -> tuple[Any, dict[str, Tenso
 
 def reduce(model: Any, reduction: Given) -> AbstractContextManager[Run]:
     """`foveate.reduce`, imported on the first call: transformers' modelling code takes seconds."""
-    from foveate.models.reduce import reduce as enter
+    from foveate.runtime.reducer import reduce as enter
 
     return enter(model, as_reduction(reduction))
 
@@ -112,7 +112,7 @@ def check_no_trace(model: Any, inputs: dict[str, Tensor], reduction: Given) -> N
 
 def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
     """Dropped tokens are out of the hidden states and of the cache, and the report counts the bytes."""
-    from foveate.models.seams import cache_in
+    from foveate.runtime.seams import cache_in
 
     family = family_of(model)
     widths: list[int] = []
@@ -171,7 +171,7 @@ def _answers(
     model: Any, inputs: dict[str, Tensor], reduction: Given, padding: str
 ) -> tuple[Tensor, list[list[int]]]:
     """Logits (B, V) after each sample's last token, and greedy tokens."""
-    from foveate.models.seams import cache_in, on_cache
+    from foveate.runtime.seams import cache_in, on_cache
 
     steps, mask = GREEDY["max_new_tokens"], inputs["attention_mask"]
     with reduce(model, reduction) as run:
@@ -325,7 +325,7 @@ def _handed(
 
 def _groups(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     """The group of every visual token of a prompt with one picture."""
-    from foveate.models.encoding import watch_encoding
+    from foveate.runtime.watch_encoding import watch_encoding
 
     family, core = family_of(model), model.model
     found: dict[str, Any] = {}

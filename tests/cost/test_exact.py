@@ -11,7 +11,7 @@ from foveate.cost.llm import decode_cost, prefill_cost
 from foveate.cost.shapes import read_llm
 from foveate.cost.vision.encoder import Media, encode
 from foveate.models import anyres
-from foveate.models.seams import cache_in, on_cache
+from foveate.runtime.seams import cache_in, on_cache
 
 TOLERANCE = 0.01
 # their code reads values of position or mask tensors, so a small copy is run on the CPU instead

@@ -1,1 +1,1 @@
-"""The only place that knows transformers' models: where visual tokens sit, how one is reduced."""
+"""The families: where the visual tokens of each sit, and a tiny random model to test on."""

@@ -8,14 +8,14 @@ from typing import Any, Literal
 from foveate.cost.hardware import Machine
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK
 from foveate.errors import InputError
-from foveate.models import reduce as models
-from foveate.models.choice import Choose, Sample
 from foveate.plan.budget import Budget
 from foveate.plan.ladder import Task
 from foveate.plan.measured import Measured
 from foveate.plan.planner import decide, plan_batch
 from foveate.plan.suggestion import Suggests, read_analysis
 from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
+from foveate.runtime import reducer
+from foveate.runtime.per_prompt import Choose, Sample
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def reduce(
     budget: Budget | float | int | str | None = None,
     everywhere: bool = False,
     **more: Any,
-) -> Iterator[models.Run]:
+) -> Iterator[reducer.Run]:
     """Reduce the visual tokens of every forward and `generate` of `model` in this context.
 
     A context is Python's: this thread or asyncio task, what it starts by `asyncio.to_thread` or as a
@@ -59,7 +59,7 @@ def reduce(
             f'budget="25%", not both; got {reduction!r}, budget={budget!r}, {more}'
         )
     wanted = fitting(model, budget, **more) if budget is not None else _wanted(reduction)
-    with models.reduce(model, wanted, everywhere=everywhere) as run:
+    with reducer.reduce(model, wanted, everywhere=everywhere) as run:
         yield run
 
 

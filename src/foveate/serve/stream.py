@@ -10,8 +10,8 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 from foveate.errors import NoEffectError
-from foveate.models.run import Run
 from foveate.reduction import Report
+from foveate.runtime.run import Run
 
 THREAD = "foveate stream"
 

@@ -19,10 +19,10 @@ from foveate.measure.analyze.hiding import agreement
 from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
 from foveate.measure.run.answering import answer, shown
 from foveate.measure.tasks import Item, Task
-from foveate.models.attention import watch
 from foveate.prune.aim import AIMPrune
 from foveate.records.intervals import Difference, paired_difference
 from foveate.reduction import Reduction
+from foveate.runtime.watch_attention import watch
 from foveate.serve.media import Sampling
 from foveate.serve.vlm import VLM
 

@@ -11,8 +11,8 @@ from foveate.cost.llm import decode_cost, prefill_cost
 from foveate.cost.vision.encoder import Media, encode
 from foveate.errors import UnsupportedError
 from foveate.measure.tasks import Item
-from foveate.models.reduce import reduce
 from foveate.reduction import Reduction, Report
+from foveate.runtime.reducer import reduce
 from foveate.serve.media import Clip, Sampling, read
 from foveate.serve.vlm import VLM
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from foveate.models.rows import Rows, gather_rows, top_rows
+from foveate.runtime.rows import Rows, gather_rows, top_rows
 
 
 def naive_select(valid, keep, *, pad_left):

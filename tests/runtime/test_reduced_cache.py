@@ -10,8 +10,8 @@ import foveate
 from foveate.combine.aim import AIM
 from foveate.errors import UnsupportedError
 from foveate.models.family import families, family_of
-from foveate.models.held import ReducedCache
-from foveate.models.seams import cache_in, on_cache
+from foveate.runtime.reduced_cache import ReducedCache
+from foveate.runtime.seams import cache_in, on_cache
 from foveate.testing import tiny
 
 REDUCTIONS = {"merged": AIM(0.5, None), "pruned": AIM(1.0, (1, 4)), "both": AIM(0.5, (1, 4))}

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from foveate.errors import UnsupportedError
-from foveate.models.held import Held
-from foveate.models.masks import Sight, kind_of, layer_mask
-from foveate.models.refusals import refuse_prepared_mask
+from foveate.runtime.masks import Sight, kind_of, layer_mask
+from foveate.runtime.reduced_cache import Held
+from foveate.runtime.refusals import refuse_prepared_mask
 
 
 def enter_continuation(

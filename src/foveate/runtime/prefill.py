@@ -10,13 +10,13 @@ from torch import Tensor
 
 from foveate.cost.llm import kv_elements_per_row, prefill_cost
 from foveate.errors import UnsupportedError
-from foveate.models.held import Held
-from foveate.models.masks import SLIDING, Sight, kind_of, layer_mask
-from foveate.models.rows import Rows, gather_rows
-from foveate.models.seams import Signature, by_row, cache_in, versions
-from foveate.models.splice import Spliced
-from foveate.models.visual_tokens import Visual
 from foveate.reduction import Pruner, Report
+from foveate.runtime.masks import SLIDING, Sight, kind_of, layer_mask
+from foveate.runtime.reduced_cache import Held
+from foveate.runtime.rows import Rows, gather_rows
+from foveate.runtime.seams import Signature, by_row, cache_in, versions
+from foveate.runtime.splice import Spliced
+from foveate.runtime.visual_tokens import Visual
 
 
 class Prefill:

@@ -16,8 +16,8 @@ import foveate
 from foveate.combine.aim import AIM
 from foveate.errors import UnsupportedError
 from foveate.models.family import families, family_of
-from foveate.models.held import ReducedCache
-from foveate.models.seams import cache_in, on_cache
+from foveate.runtime.reduced_cache import ReducedCache
+from foveate.runtime.seams import cache_in, on_cache
 from foveate.testing import tiny as make_tiny
 
 BOTH = AIM(0.25, (2, 4))

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.errors import InputError, UnsupportedError
-from foveate.models.rows import Rows, gather_rows
+from foveate.runtime.rows import Rows, gather_rows
 
 
 @dataclass

@@ -33,7 +33,7 @@ from transformers import Cache
 from transformers.masking_utils import create_causal_mask
 
 from foveate.errors import UnsupportedError
-from foveate.models.rows import gather_rows
+from foveate.runtime.rows import gather_rows
 
 TESTED = {
     "transformers": ("5.17", "5.24"),

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from foveate.errors import InputError, UnsupportedError
-from foveate.models.encoding import Notes
-from foveate.models.seams import PIXELS
-from foveate.models.visual_tokens import Visual
+from foveate.runtime.seams import PIXELS
+from foveate.runtime.visual_tokens import Visual
+from foveate.runtime.watch_encoding import Notes
 
 
 def placeholder_masks(

@@ -7,8 +7,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
-from foveate.models.visual_tokens import Visual
 from foveate.reduction import Reduction
+from foveate.runtime.visual_tokens import Visual
 
 
 @dataclass(frozen=True)

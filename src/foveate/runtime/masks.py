@@ -11,8 +11,8 @@ from typing import Any
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from foveate.models.refusals import refuse_unmasked
-from foveate.models.seams import causal_mask
+from foveate.runtime.refusals import refuse_unmasked
+from foveate.runtime.seams import causal_mask
 
 SLIDING = "sliding_attention"
 

@@ -19,18 +19,18 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from foveate.errors import InputError, UnsupportedError
-from foveate.models.attention import watch
-from foveate.models.choice import Choose
-from foveate.models.encoding import Notes, watch_encoding
 from foveate.models.family import family_of
-from foveate.models.forward import Forward
-from foveate.models.prompt import has_pictures
-from foveate.models.refusals import refuse_compiled
-from foveate.models.run import Run
-from foveate.models.scope import Scope, refuse_outside, scope_of
-from foveate.models.target import Target
-from foveate.models.vision import EncoderWatch
 from foveate.reduction import Reduction
+from foveate.runtime.forward import Forward
+from foveate.runtime.per_prompt import Choose
+from foveate.runtime.prompt import has_pictures
+from foveate.runtime.refusals import refuse_compiled
+from foveate.runtime.run import Run
+from foveate.runtime.scope import Scope, refuse_outside, scope_of
+from foveate.runtime.target import Target
+from foveate.runtime.vision import EncoderWatch
+from foveate.runtime.watch_attention import watch
+from foveate.runtime.watch_encoding import Notes, watch_encoding
 
 
 @contextmanager

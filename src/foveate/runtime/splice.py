@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
-from foveate.models.needs import buckets
-from foveate.models.visual_tokens import Visual
 from foveate.reduction import Compressor
+from foveate.runtime.buckets import buckets
+from foveate.runtime.visual_tokens import Visual
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import foveate
 from foveate.combine.aim import AIM
 from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.models.family import families, family_of
-from foveate.models.seams import cache_in, on_cache
+from foveate.runtime.seams import cache_in, on_cache
 from foveate.testing import GREEDY, check_no_trace, fingerprint
 
 ONE = [[("image", 0)]]

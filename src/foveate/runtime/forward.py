@@ -9,22 +9,22 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from foveate.errors import NoEffectError, UnsupportedError
-from foveate.models.asked_rows import AskedRows
-from foveate.models.attention import keep_watching
-from foveate.models.choice import Choose, chosen
-from foveate.models.continuation import enter_continuation
-from foveate.models.encoding import Encoded, Notes
 from foveate.models.family import CHARGE
-from foveate.models.held import held_by, mark_reduced
-from foveate.models.masks import Sight
-from foveate.models.prefill import Prefill, clock
-from foveate.models.prompt import (
+from foveate.prune.schedule import Schedule, kept_after
+from foveate.reduction import Reduction, Report
+from foveate.runtime.asked_rows import AskedRows
+from foveate.runtime.continuation import enter_continuation
+from foveate.runtime.masks import Sight
+from foveate.runtime.per_prompt import Choose, chosen
+from foveate.runtime.prefill import Prefill, clock
+from foveate.runtime.prompt import (
     gather_encodings,
     has_pictures,
     placeholder_masks,
     refuse_missing_pixels,
 )
-from foveate.models.refusals import (
+from foveate.runtime.reduced_cache import held_by, mark_reduced
+from foveate.runtime.refusals import (
     refuse_checkpointing,
     refuse_labels,
     refuse_masked_pictures,
@@ -35,14 +35,14 @@ from foveate.models.refusals import (
     refuse_unknown_features,
     refuse_unmasked,
 )
-from foveate.models.rows import gather_rows, top_rows
-from foveate.models.run import Run
-from foveate.models.seams import cache_in, versions
-from foveate.models.splice import Spliced, splice
-from foveate.models.target import Target
-from foveate.models.vision import EncoderWatch
-from foveate.prune.schedule import Schedule, kept_after
-from foveate.reduction import Reduction, Report
+from foveate.runtime.rows import gather_rows, top_rows
+from foveate.runtime.run import Run
+from foveate.runtime.seams import cache_in, versions
+from foveate.runtime.splice import Spliced, splice
+from foveate.runtime.target import Target
+from foveate.runtime.vision import EncoderWatch
+from foveate.runtime.watch_attention import keep_watching
+from foveate.runtime.watch_encoding import Encoded, Notes
 
 
 class Forward(threading.local):

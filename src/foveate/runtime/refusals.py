@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from foveate.errors import UnsupportedError
-from foveate.models.attention import PREFIX
+from foveate.runtime.watch_attention import PREFIX
 
 PACKED = ("cu_seq_lens", "cu_seqlens", "seq_idx")  # what tells flash attention where documents end
 

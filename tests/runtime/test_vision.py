@@ -6,12 +6,12 @@ import torch
 import foveate
 from foveate.compress.visionzip import VisionZip
 from foveate.errors import UnsupportedError
-from foveate.models import vision
-from foveate.models.encoding import watch_encoding
 from foveate.models.family import family_of
-from foveate.models.needs import questions
 from foveate.models.towers import layer_of_state
-from foveate.models.vision import EncoderWatch, patch_attention
+from foveate.runtime import vision
+from foveate.runtime.buckets import questions
+from foveate.runtime.vision import EncoderWatch, patch_attention
+from foveate.runtime.watch_encoding import watch_encoding
 from foveate.testing import tiny as make_tiny
 
 

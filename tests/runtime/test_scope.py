@@ -13,7 +13,7 @@ import foveate
 from foveate.combine.aim import AIM
 from foveate.errors import FoveateError, InputError, NoEffectError, UnsupportedError
 from foveate.models.family import family_of
-from foveate.models.reduce import Reducer
+from foveate.runtime.reducer import Reducer
 from foveate.testing import fingerprint
 from foveate.testing import tiny as make_tiny
 

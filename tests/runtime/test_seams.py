@@ -14,7 +14,7 @@ from transformers.models.llava import modeling_llava as llava
 import foveate
 from foveate.combine.aim import AIM
 from foveate.errors import UnsupportedError
-from foveate.models.seams import Signature, by_row, cache_in
+from foveate.runtime.seams import Signature, by_row, cache_in
 from foveate.testing import GREEDY
 from foveate.testing import tiny as make_tiny
 

@@ -1,7 +1,7 @@
 """What the vision encoder knows beside its features, for methods that need it.
 
 Queries and keys of the one layer that makes the chosen features are watched while SDPA does its work
-(`foveate.models.attention`); from them come the attention that each patch receives, a block of rows at a
+(`watch_attention`); from them come the attention that each patch receives, a block of rows at a
 time, and the keys. The family carries both to the visual tokens, as it carries features there: pooled,
 shuffled or packed alike.
 """

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 
 import foveate
 from foveate.combine.aim import AIM
-from foveate.models.seams import TESTED, warn_untested
+from foveate.runtime.seams import TESTED, warn_untested
 from foveate.testing import tiny as make_tiny
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -31,7 +31,7 @@ def told(monkeypatch):
     """What `foveate.reduce`, entered twice under a version of a library, warns of."""
 
     def enter_twice(name, version):
-        monkeypatch.setattr(f"foveate.models.seams.{name}.__version__", version)
+        monkeypatch.setattr(f"foveate.runtime.seams.{name}.__version__", version)
         model, _ = make_tiny("llava")
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
@@ -66,7 +66,7 @@ OLD = "import warnings\ndef old(): warnings.warn('old', category, stacklevel=2)\
 @pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning])
 @pytest.mark.parametrize(
     "name",
-    ["foveate", "foveate.models.seams", "torch.nn.modules.module", "transformers.utils.generic"],
+    ["foveate", "foveate.runtime.seams", "torch.nn.modules.module", "transformers.utils.generic"],
 )
 def test_a_deprecated_call_of_ours_is_an_error(name, category):
     with pytest.raises(category, match="old"):

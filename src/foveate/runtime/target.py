@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.models.family import Family
-from foveate.models.seams import Seams
+from foveate.runtime.seams import Seams
 
 
 @dataclass(frozen=True)

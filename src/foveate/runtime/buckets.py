@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
-from foveate.models.visual_tokens import Visual
+from foveate.runtime.visual_tokens import Visual
 
 
 @dataclass(frozen=True)

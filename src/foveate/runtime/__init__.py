@@ -1,0 +1,1 @@
+"""The hooks in a running model, by which tokens are merged, dropped and accounted for."""
