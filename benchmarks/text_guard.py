@@ -17,10 +17,10 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from foveate.plan.text import task_of
+from foveate.ask.media import Clip, looked_at
+from foveate.planner.text_guard import task_of
 from foveate.records.conditions import conditions
 from foveate.scenes import TASKS, make
-from foveate.serve.media import Clip, looked_at
 
 ROOT = Path(__file__).parent.parent
 EXPECTED = {"reasoning": "reasoning", "ocr": "ocr", "video": "reasoning"}

@@ -15,9 +15,9 @@ from transformers.utils import logging
 
 import foveate
 from foveate.cli import main
+from foveate.demo import demo as demonstration
 from foveate.errors import InputError
 from foveate.models.family import families
-from foveate.serve import demo as demonstration
 from foveate.shell import parse_prune, print_json
 
 CLIP = str(foveate.example("clip"))
@@ -97,7 +97,7 @@ def test_bad_input_is_one_line_and_a_status(arguments, message, tmp_path, monkey
     for taken in ("TAKEN.png", "TAKEN.html"):
         (tmp_path / taken).mkdir()
     (tmp_path / "FILE").touch()
-    monkeypatch.setattr("foveate.serve.demo.run", None)  # refused before any work
+    monkeypatch.setattr("foveate.demo.demo.run", None)  # refused before any work
     monkeypatch.setattr("foveate.measure.analyze.analysis.analyze", None)
     out = run(*arguments)
     assert out.returncode == 2
@@ -110,7 +110,7 @@ def test_an_error_of_several_lines_is_one_line(monkeypatch):
     def fail(*_):
         raise InputError("one\n  two\nthree")
 
-    monkeypatch.setattr("foveate.serve.vlm.load", fail)
+    monkeypatch.setattr("foveate.ask.vlm.load", fail)
     assert run("ask", CLIP, "what?").stderr == "foveate: one two three\n"
 
 

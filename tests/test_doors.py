@@ -9,17 +9,17 @@ from typer.models import OptionInfo
 
 import foveate
 from foveate import cli, cli_cost, cli_measure, cli_plan, cli_train, defaults
+from foveate.apply import fitting
+from foveate.ask.media import read
+from foveate.ask.vlm import VLM
 from foveate.cost.probe import calibrate
 from foveate.cost.request import request_cost
 from foveate.cost.vision.encoder import Media
 from foveate.harness.asking import Asker, generate_arguments
 from foveate.measure.analyze.analysis import analyze
 from foveate.measure.run.runner import Amount
-from foveate.plan.ladder import ladder
-from foveate.plan.planner import plan_batch, plan_frames, plan_reduction
-from foveate.serve.media import read
-from foveate.serve.reduce import fitting
-from foveate.serve.vlm import VLM
+from foveate.planner.ladder import ladder
+from foveate.planner.planner import plan_batch, plan_frames, plan_reduction
 from foveate.train.settings import Recipe
 from test_cli import run
 

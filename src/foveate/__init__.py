@@ -8,18 +8,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from foveate.apply import reduce as reduce
+    from foveate.ask.examples import example as example
+    from foveate.ask.vlm import load as load
     from foveate.combine.aim import AIM as AIM
     from foveate.errors import FoveateError as FoveateError
-    from foveate.plan.law import fit_law as fit_law
-    from foveate.plan.planner import plan as plan
+    from foveate.laws.law import fit_law as fit_law
+    from foveate.planner.planner import plan as plan
     from foveate.reduction import Reduction as Reduction
     from foveate.reduction import Report as Report
     from foveate.reduction import create as create
     from foveate.registry import methods as methods
     from foveate.registry import register as register
-    from foveate.serve.examples import example as example
-    from foveate.serve.reduce import reduce as reduce
-    from foveate.serve.vlm import load as load
     from foveate.tokens import VisionTokens as VisionTokens
 
 _HOMES = {
@@ -29,12 +29,12 @@ _HOMES = {
     "Report": "foveate.reduction",
     "VisionTokens": "foveate.tokens",
     "create": "foveate.reduction",
-    "example": "foveate.serve.examples",
-    "fit_law": "foveate.plan.law",
-    "load": "foveate.serve.vlm",
+    "example": "foveate.ask.examples",
+    "fit_law": "foveate.laws.law",
+    "load": "foveate.ask.vlm",
     "methods": "foveate.registry",
-    "plan": "foveate.plan",
-    "reduce": "foveate.serve.reduce",
+    "plan": "foveate.planner.planner",
+    "reduce": "foveate.apply",
     "register": "foveate.registry",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

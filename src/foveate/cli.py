@@ -56,7 +56,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Ask the built-in model fixed questions, unreduced and under AIM at several settings."""
-    from foveate.serve import demo as demonstration
+    from foveate.demo import demo as demonstration
 
     check_out("--out", out, ".png", ".jpg", ".webp")
     columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
@@ -113,8 +113,8 @@ def ask(
 
     What is not given is as the method has it in Python: --keep .25 is AIM(keep=.25), which prunes.
     """
+    from foveate.ask.vlm import load
     from foveate.reduction import create
-    from foveate.serve.vlm import load
 
     if len(media) < 2:
         raise InputError(f"ask takes at least one picture and a question, got {media}")

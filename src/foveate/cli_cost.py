@@ -131,9 +131,9 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit the scaling law to scores: parameters with intervals, and what they cannot tell."""
-    from foveate.plan.figure import FORMATS, draw
-    from foveate.plan.law import FORMS, fit_points, largest_held_out
-    from foveate.plan.points import FAMILIES, published, read_points
+    from foveate.laws.figure import FORMATS, draw
+    from foveate.laws.law import FORMS, fit_points, largest_held_out
+    from foveate.laws.points import FAMILIES, published, read_points
 
     if figure is not None:
         check_out("--figure", figure, *FORMATS)
@@ -176,7 +176,7 @@ def held_out_text(rows: list[dict[str, float | None]]) -> str:
 
 def law_document(law: Any) -> dict[str, Any]:
     """What `fit --json` prints of a law."""
-    from foveate.plan.law import largest_held_out
+    from foveate.laws.law import largest_held_out
 
     return {
         **{name: value for name, value in vars(law).items() if name != "points"},

@@ -54,11 +54,11 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Ask a model every question under every method and share; goes on where a killed run was."""
+    from foveate.ask.media import Sampling
     from foveate.measure.run.engines import engine as engine_named
     from foveate.measure.run.runner import Amount, Runner
     from foveate.measure.run.settings import settings
     from foveate.measure.tasks import task
-    from foveate.serve.media import Sampling
 
     amount = Amount(samples, batch, timed, rounds, Sampling(frames, fps))
     asked = [task(name) for name in _names(tasks)]
@@ -120,11 +120,11 @@ def analyze(
     as_json: Json = False,
 ) -> None:
     """Find which layers read visual tokens, how alike these are, and the schedule to start from."""
+    from foveate.ask.vlm import load
     from foveate.measure.analyze.analysis import analyze as run
     from foveate.measure.analyze.figure import FORMATS, draw
     from foveate.measure.tasks import task
     from foveate.records.conditions import conditions
-    from foveate.serve.vlm import load
 
     if samples < 1:
         raise InputError(f"--samples must be at least 1, got {samples}")

@@ -52,7 +52,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Turn a budget into a reduction; --frames alone: how many fit; --law: which LLM, how many tokens."""
-    from foveate.plan.measured import read_measured
+    from foveate.planner.measured import read_measured
 
     if analysis is not None and (law is not None or budget is None):
         raise InputError("--analysis is where a model's plan starts: it takes a --budget, no --law")
@@ -75,8 +75,8 @@ def plan(
 
 def _shown(images: int, frames: int, size: str | None, picture: str | None) -> tuple[Any, list]:
     """What a cost depends on, and the pixels where there is a file."""
+    from foveate.ask.media import Sampling, looked_at, media_of, read
     from foveate.cost.vision.encoder import Media
-    from foveate.serve.media import Sampling, looked_at, media_of, read
 
     if picture is None:
         return Media(images, frames, *parse_size(size)), []
@@ -93,7 +93,7 @@ def _print_reduction(
     *,
     as_json: bool,
 ) -> None:
-    from foveate.plan.planner import decide, plan_reduction
+    from foveate.planner.planner import decide, plan_reduction
 
     media, pixels = shown
     chosen = decide(task, pixels)
@@ -111,7 +111,7 @@ def _print_reduction(
 
 
 def _print_frames(model: str, frames: int, text: int, size: str | None, *, as_json: bool) -> None:
-    from foveate.plan.planner import plan_frames
+    from foveate.planner.planner import plan_frames
 
     height, width = parse_size(size)
     shape = None if height is None or width is None else (height, width)
@@ -135,7 +135,7 @@ def _print_frames(model: str, frames: int, text: int, size: str | None, *, as_js
 def _print_optimum(
     law: str, budget: str | None, text: int, sizes: str | None, *, as_json: bool
 ) -> None:
-    from foveate.plan.planner import plan as choose
+    from foveate.planner.planner import plan as choose
 
     if budget is None:
         raise InputError('--law needs a --budget in FLOPs, such as "0.4 TFLOP"')
@@ -175,9 +175,9 @@ def _numbers(text: str) -> list[float]:
 
 def _mixture(text: str) -> Any:
     """`reasoning`, `scores.csv`, or shares of several: `reasoning=0.8,ocr=0.2`."""
-    from foveate.plan.frontier import Mixture
-    from foveate.plan.law import fit_points
-    from foveate.plan.points import FAMILIES, published, read_points
+    from foveate.laws.frontier import Mixture
+    from foveate.laws.law import fit_points
+    from foveate.laws.points import FAMILIES, published, read_points
 
     parts = []
     for part in text.split(","):

@@ -4,13 +4,13 @@ import torch
 from PIL import Image
 
 import foveate
+from foveate.ask.media import Clip, read
 from foveate.combine.aim import AIM
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 from foveate.harness import asking
 from foveate.harness.asking import Asker, generate_arguments
 from foveate.measure.tasks import task
-from foveate.serve.media import Clip, read
 
 
 @pytest.mark.parametrize(

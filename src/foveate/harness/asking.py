@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from PIL import Image
 
+from foveate.apply import check_of_budget, reduce
+from foveate.ask.media import Clip, Sampling, looked_at, read, read_picture
+from foveate.ask.vlm import VLM, load
 from foveate.combine.aim import AIM
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 from foveate.reduction import Compressor, Pruner, Reduction, as_reduction, at_share, create
 from foveate.registry import method
-from foveate.serve.media import Clip, Sampling, looked_at, read, read_picture
-from foveate.serve.reduce import check_of_budget, reduce
-from foveate.serve.vlm import VLM, load
 
 GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample")
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from foveate.ask.media import Clip
 from foveate.errors import MissingExtraError
 from foveate.measure.tasks.scenes import NAMES, Scenes
-from foveate.serve.media import Clip
 
 YAML = """\
 task: foveate_{name}

@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
+from foveate.ask.media import read_picture
 from foveate.errors import InputError
 from foveate.pictures import parts
-from foveate.serve.media import read_picture
 
 TOKEN = "<image>"
 SHOWN = 20  # problems in one message

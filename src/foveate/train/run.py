@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
+from foveate.ask.vlm import load
 from foveate.errors import InputError, MissingExtraError
 from foveate.models.compressed import (
     CompressedForConditionalGeneration,
@@ -24,7 +25,6 @@ from foveate.models.compressed import (
     with_compressor,
 )
 from foveate.records.conditions import installed
-from foveate.serve.vlm import load
 from foveate.train.collate import Collator
 from foveate.train.data import Data
 from foveate.train.settings import RECORD, Recipe, Stage, claim

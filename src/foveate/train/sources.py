@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from foveate.ask.media import read_picture
 from foveate.errors import InputError, MissingExtraError
 from foveate.scenes import TASKS, make, one_question
-from foveate.serve.media import read_picture
 from foveate.train.data import Data, Example, checked, read_llava
 
 

@@ -13,6 +13,8 @@ from transformers import (
 )
 
 import foveate
+from foveate.ask.media import Clip
+from foveate.ask.vlm import VLM
 from foveate.errors import InputError, UnsupportedError
 from foveate.measure.report.page import write
 from foveate.measure.report.summary import summarise
@@ -27,8 +29,6 @@ from foveate.measure.tasks import task
 from foveate.models.family import families
 from foveate.records.journal import UNREDUCED, Journal
 from foveate.reduction import Reduction
-from foveate.serve.media import Clip
-from foveate.serve.vlm import VLM
 from foveate.testing import tiny
 
 SPECIAL = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import foveate
+from foveate.ask.media import Sampling
 from foveate.errors import InputError, UnsupportedError
 from foveate.keep import check_keep, kept_count
 from foveate.measure.run.answering import answer, encoding_flops, taken
@@ -24,7 +25,6 @@ from foveate.models.family import families
 from foveate.records.journal import UNREDUCED
 from foveate.reduction import Reduction
 from foveate.registry import Method
-from foveate.serve.media import Sampling
 from foveate.tokens import VisionTokens
 from test_cli import run
 

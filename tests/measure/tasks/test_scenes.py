@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from foveate.ask.media import Clip
 from foveate.errors import InputError
 from foveate.measure.tasks import task, tasks
 from foveate.measure.tasks.scenes import NAMES, Scenes
 from foveate.scenes import questions
-from foveate.serve.media import Clip
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foveate.ask.media import Sampling
+from foveate.ask.vlm import VLM
 from foveate.combine.aim import AIM
 from foveate.compress.aim import AIMMerge
 from foveate.measure.analyze.hiding import agreement
@@ -23,8 +25,6 @@ from foveate.prune.aim import AIMPrune
 from foveate.records.intervals import Difference, paired_difference
 from foveate.reduction import Reduction
 from foveate.runtime.watch_attention import watch
-from foveate.serve.media import Sampling
-from foveate.serve.vlm import VLM
 
 KEEPS = (0.5, 0.25, 0.125, 0.0625)
 MARGIN = 0.02  # accuracy that a suggestion may cost, at the lower end of its interval

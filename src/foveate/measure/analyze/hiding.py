@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from foveate.serve.vlm import VLM
+from foveate.ask.vlm import VLM
 
 
 @torch.no_grad()

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from PIL import Image
 
+from foveate.ask.media import Clip, Sampling, read
+from foveate.ask.vlm import VLM
 from foveate.cost.llm import decode_cost, prefill_cost
 from foveate.cost.vision.encoder import Media, encode
 from foveate.errors import UnsupportedError
 from foveate.measure.tasks import Item
 from foveate.reduction import Reduction, Report
 from foveate.runtime.reducer import reduce
-from foveate.serve.media import Clip, Sampling, read
-from foveate.serve.vlm import VLM
 
 Shown = tuple[Image.Image | Clip, ...]
 

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from foveate.ask.media import Sampling
 from foveate.errors import InputError
 from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Task
 from foveate.records.conditions import conditions
 from foveate.records.journal import Journal
-from foveate.serve.media import Sampling
 
 Cell = tuple[str, str, float]  # task, method, share
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
+from foveate.ask.media import Clip
+from foveate.ask.vlm import VLM
 from foveate.errors import UnsupportedError
 from foveate.keep import check_keep, kept_count
 from foveate.measure.run.answering import Shown
-from foveate.serve.media import Clip
-from foveate.serve.vlm import VLM
 
 LEAST = 32  # pixels of the shortest side; some processors refuse less
 STEPS = 10  # of the bisection: sides are found to a 1024th

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from foveate.ask.media import Sampling
 from foveate.measure.run.answering import Shown, shape, shown
 from foveate.measure.run.log import Cell
 from foveate.measure.run.picture import Prompt, Smaller
 from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Item, Task
 from foveate.reduction import Reduction
-from foveate.serve.media import Sampling
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from foveate.ask.media import Sampling
 from foveate.errors import InputError
 from foveate.measure.run.engines import Engine
 from foveate.measure.run.log import Cell, Log
@@ -16,7 +17,6 @@ from foveate.measure.run.plan import Job, ask, jobs
 from foveate.measure.run.settings import Setting
 from foveate.measure.run.worker import Outcome, Refused
 from foveate.measure.tasks import Task
-from foveate.serve.media import Sampling
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from foveate.ask.vlm import VLM, load
 from foveate.errors import FoveateError, InputError
 from foveate.measure.run.answering import Taken, answer, taken
 from foveate.measure.run.picture import Prompt, counts
 from foveate.measure.run.plan import Work
-from foveate.serve.vlm import VLM, load
 
 PARTS = ("encode", "compress", "score", "prefill", "decode")
 

@@ -39,8 +39,8 @@ class LongVideo(Task):
 
     def item(self, index: int) -> Item:
         """The question that `scenes.one_question` asks about clip `index`."""
+        from foveate.ask.media import Clip, spread
         from foveate.scenes import make, one_question
-        from foveate.serve.media import Clip, spread
 
         scene = make("video", self.split, index, length=LENGTH)
         asked, images = one_question(scene), scene.images()

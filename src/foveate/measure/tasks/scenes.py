@@ -33,8 +33,8 @@ class Scenes(Task):
 
     def item(self, index: int) -> Item:
         """The question that `scenes.questions` asks about scene `index`."""
+        from foveate.ask.media import Clip
         from foveate.scenes import make, one_question
-        from foveate.serve.media import Clip
 
         scene = make(self.name, self.split, index)
         asked = one_question(scene)

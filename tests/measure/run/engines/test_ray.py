@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from foveate.ask.media import Sampling
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import engine
 from foveate.measure.run.engines.local import Local
@@ -19,7 +20,6 @@ from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import settings
 from foveate.measure.tasks import task
 from foveate.reduction import Reduction
-from foveate.serve.media import Sampling
 
 CHANGING = {"conditions", "engine", "actors", "threads", "device", "gpu"}
 

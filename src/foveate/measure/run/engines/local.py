@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from foveate.ask.vlm import VLM
 from foveate.errors import InputError
 from foveate.measure.run.engines import Engine, register_engine
 from foveate.measure.run.plan import Job
 from foveate.measure.run.worker import Outcome, Worker
-from foveate.serve.vlm import VLM
 
 
 @register_engine("local")

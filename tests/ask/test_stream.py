@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import foveate
+from foveate.ask.stream import THREAD
 from foveate.combine.aim import AIM
 from foveate.errors import InputError, NoEffectError
-from foveate.serve.stream import THREAD
 from foveate.testing import fingerprint
 
 QUESTION = "how many digits are there?"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from foveate.plan.frontier import optimum
-from foveate.plan.law import FORMS, fit_points, largest_held_out
-from foveate.plan.planner import plan_frames
-from foveate.plan.points import FAMILIES, published
+from foveate.laws.frontier import optimum
+from foveate.laws.law import FORMS, fit_points, largest_held_out
+from foveate.laws.points import FAMILIES, published
+from foveate.planner.planner import plan_frames
 
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs/concepts/laws.md").read_text().split())

@@ -10,14 +10,14 @@ from foveate.cost.hardware import TABLE
 from foveate.cost.request import request_cost
 from foveate.cost.vision.encoder import Media
 from foveate.errors import BudgetError, InputError
-from foveate.plan.budget import Budget
-from foveate.plan.frontier import optimum
-from foveate.plan.ladder import ORDER, Rung, ladder
-from foveate.plan.law import fit_points
-from foveate.plan.measured import Measured, pareto, read_measured
-from foveate.plan.planner import plan_frames, plan_reduction
-from foveate.plan.points import published as published_points
-from foveate.plan.suggestion import Suggestion, read_analysis
+from foveate.laws.frontier import optimum
+from foveate.laws.law import fit_points
+from foveate.laws.points import published as published_points
+from foveate.planner.budget import Budget
+from foveate.planner.ladder import ORDER, Rung, ladder
+from foveate.planner.measured import Measured, pareto, read_measured
+from foveate.planner.planner import plan_frames, plan_reduction
+from foveate.planner.suggestion import Suggestion, read_analysis
 
 CLIP, ONEVISION = Media(frames=32), "llava-onevision-7b"
 A100 = TABLE["a100"]

@@ -8,8 +8,8 @@ from foveate.cost.calibration import Calibration
 from foveate.cost.llm import prefill_cost
 from foveate.errors import InputError, UnsupportedError
 from foveate.models.family import families
-from foveate.plan.measured import Measured
-from foveate.plan.planner import plan_reduction
+from foveate.planner.measured import Measured
+from foveate.planner.planner import plan_reduction
 from foveate.reduction import as_reduction
 from foveate.runtime.seams import cache_in
 from foveate.testing import fingerprint

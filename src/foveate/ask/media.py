@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from foveate.ask.video import SUFFIXES, frames, is_video
 from foveate.cost.vision.encoder import Media
 from foveate.errors import InputError
 from foveate.pictures import (
@@ -25,7 +26,6 @@ from foveate.pictures import (
     to_image,
     to_rgb,
 )
-from foveate.serve.video import SUFFIXES, frames, is_video
 
 FRAMES = 8  # taken from a clip where nothing else is said
 

@@ -22,13 +22,13 @@ from foveate.defaults import (
     TEXT_TOKENS,
 )
 from foveate.errors import BudgetError, InputError
-from foveate.plan.budget import Budget
-from foveate.plan.frontier import Mixture, Optimum, optimum
-from foveate.plan.ladder import WHOLE, Rung, Task, ladder
-from foveate.plan.law import Law
-from foveate.plan.measured import Measured, pareto
-from foveate.plan.suggestion import Suggests, read_analysis
-from foveate.plan.text import task_of
+from foveate.laws.frontier import Mixture, Optimum, optimum
+from foveate.laws.law import Law
+from foveate.planner.budget import Budget
+from foveate.planner.ladder import WHOLE, Rung, Task, ladder
+from foveate.planner.measured import Measured, pareto
+from foveate.planner.suggestion import Suggests, read_analysis
+from foveate.planner.text_guard import task_of
 from foveate.registry import method
 
 Spending = Callable[
@@ -100,7 +100,7 @@ def plan(
     - `plan(model, frames=32)`: how many reduced `Frames` cost no more than 32 whole ones; see
       `plan_frames`.
     - `plan(budget=1e12, law=law)`: the `Optimum` of LLM size and visual tokens at so many FLOPs; see
-      `foveate.plan.frontier.optimum`.
+      `foveate.laws.frontier.optimum`.
 
     Raises:
         InputError: none or several of these were asked.
@@ -167,7 +167,7 @@ def plan_batch(
         task: "reasoning" or "ocr".
         machine: that milliseconds are of, a name or a calibration.
         measured: accuracies of settings on this model and task; without them the order is that of the
-            published ablations (`foveate.plan.ladder`).
+            published ablations (`foveate.planner.ladder`).
         analysis: of this model, or the file of one: without accuracies, its schedule is tried first, and
             the order goes down from there.
         itemsize: bytes of a number in the KV cache.

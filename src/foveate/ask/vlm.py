@@ -16,17 +16,17 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from foveate.apply import check_of_budget, reduce
+from foveate.ask.media import Clip, Sampling, is_one, looked_at, read
+from foveate.ask.stream import Stream
 from foveate.cost.hardware import Machine
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
 from foveate.models.family import Family, family_named, family_of
 from foveate.pictures import to_rgb
-from foveate.plan.budget import Budget
-from foveate.plan.ladder import Task
+from foveate.planner.budget import Budget
+from foveate.planner.ladder import Task
 from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
-from foveate.serve.media import Clip, Sampling, is_one, looked_at, read
-from foveate.serve.reduce import check_of_budget, reduce
-from foveate.serve.stream import Stream
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package

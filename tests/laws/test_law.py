@@ -8,8 +8,8 @@ import pytest
 from scipy.optimize import least_squares
 
 from foveate.errors import InputError
-from foveate.plan.law import FORMS, NAMES, fit_law, fit_points, hold_out, largest_held_out
-from foveate.plan.points import FAMILIES, published, read_points
+from foveate.laws.law import FORMS, NAMES, fit_law, fit_points, hold_out, largest_held_out
+from foveate.laws.points import FAMILIES, published, read_points
 
 AUTHORS = (
     4.06e-4  # squared error that the authors' own search reached on the reasoning points, in 99 s

@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 
 from foveate.errors import InputError
-from foveate.plan import fitting
-from foveate.plan.fitting import FORMS, Array, Form
-from foveate.plan.points import Number, Points
+from foveate.laws import fitting
+from foveate.laws.fitting import FORMS, Array, Form
+from foveate.laws.points import Number, Points
 
 NAMES: dict[str, tuple[str, ...]] = {
     "product": ("scale", "alpha", "beta", "floor"),

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from foveate.ask.examples import FOLDER
+from foveate.ask.media import Clip, read
+from foveate.ask.vlm import VLM, load
 from foveate.combine.aim import AIM
+from foveate.demo.drawing import draw_fates, stack
 from foveate.reduction import Reduction, Report
-from foveate.serve.drawing import draw_fates, stack
-from foveate.serve.examples import FOLDER
-from foveate.serve.media import Clip, read
-from foveate.serve.vlm import VLM, load
 
 REPEATS = 5
 TIMED = f"median of {REPEATS} after a warm-up"

@@ -3,10 +3,10 @@ import math
 import pytest
 
 from foveate.errors import BudgetError, InputError, MissingExtraError
-from foveate.plan.figure import draw
-from foveate.plan.frontier import Mixture, frontier, optimum
-from foveate.plan.law import FORMS, fit_points
-from foveate.plan.points import published
+from foveate.laws.figure import draw
+from foveate.laws.frontier import Mixture, frontier, optimum
+from foveate.laws.law import FORMS, fit_points
+from foveate.laws.points import published
 
 LAWS = {family: fit_points(published(family)) for family in ("reasoning", "ocr")}
 QWENS = {"0.5b": 0.5, "1.8b": 1.8, "4b": 4.0, "7b": 7.0}

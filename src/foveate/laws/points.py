@@ -85,7 +85,7 @@ def published(family: str, *, doubtful: bool = True) -> Points:
     """
     if family not in FAMILIES:
         raise InputError(f"published points are of {FAMILIES}, got {family!r}")
-    text = (files("foveate.plan") / "points" / f"{family}.csv").read_text()
+    text = (files("foveate.laws") / "points" / f"{family}.csv").read_text()
     return _parse(text, f"{family}.csv", doubtful)
 
 

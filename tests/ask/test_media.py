@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageSequence
 
 from foveate import example
+from foveate.ask.media import Clip, Sampling, is_one, read, read_picture, spread
 from foveate.errors import InputError
 from foveate.pictures import ORIENTATION
-from foveate.serve.media import Clip, Sampling, is_one, read, read_picture, spread
 
 
 def test_pictures_and_animations(tmp_path):
@@ -87,7 +87,7 @@ def test_frames_a_second(tmp_path):
 
 def test_memory_does_not_grow_with_a_clips_length(tmp_path):
     script = (
-        "import resource, sys; from foveate.serve.media import Sampling, read; "
+        "import resource, sys; from foveate.ask.media import Sampling, read; "
         "read(sys.argv[1], Sampling(4)); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 import foveate
+from foveate.ask.media import Clip, read
+from foveate.ask.vlm import ASSETS, MINI
 from foveate.errors import InputError, NoEffectError, UnsupportedError
 from foveate.pictures import ORIENTATION
-from foveate.serve.media import Clip, read
-from foveate.serve.vlm import ASSETS, MINI
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import numpy as np
 
 from foveate.defaults import QUERY_TOKENS
 from foveate.errors import InputError, MissingExtraError
-from foveate.plan.frontier import frontier
-from foveate.plan.law import Law
-from foveate.plan.points import Number
+from foveate.laws.frontier import frontier
+from foveate.laws.law import Law
+from foveate.laws.points import Number
 
 FORMATS = (".png", ".pdf", ".svg")
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from foveate.errors import InputError
-from foveate.plan.planner import plan_reduction
-from foveate.plan.text import LARGEST_SIDE, characters, task_of
+from foveate.planner.planner import plan_reduction
+from foveate.planner.text_guard import LARGEST_SIDE, characters, task_of
 
 DEMO = files("foveate") / "assets" / "demo"
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from foveate.errors import BudgetError, InputError
-from foveate.plan import fitting
-from foveate.plan.fitting import Array
-from foveate.plan.law import DRAWS, Interval, Law
-from foveate.plan.points import Number
+from foveate.laws import fitting
+from foveate.laws.fitting import Array
+from foveate.laws.law import DRAWS, Interval, Law
+from foveate.laws.points import Number
 
 CELLS = 400  # of the token axis, evenly on a log scale
 STEPS = (0.25, 0.5, 2.0, 4.0)  # neighbouring choices, as multiples of the best token count

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from foveate.cost.hardware import Machine
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK
 from foveate.errors import InputError
-from foveate.plan.budget import Budget
-from foveate.plan.ladder import Task
-from foveate.plan.measured import Measured
-from foveate.plan.planner import decide, plan_batch
-from foveate.plan.suggestion import Suggests, read_analysis
+from foveate.planner.budget import Budget
+from foveate.planner.ladder import Task
+from foveate.planner.measured import Measured
+from foveate.planner.planner import decide, plan_batch
+from foveate.planner.suggestion import Suggests, read_analysis
 from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
 from foveate.runtime import reducer
 from foveate.runtime.per_prompt import Choose, Sample

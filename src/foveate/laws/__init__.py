@@ -1,0 +1,1 @@
+"""Scaling laws: fitted to scores, their frontier, their figure."""
