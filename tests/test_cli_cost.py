@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from command import run
 from foveate.cli_plan import plan
 from foveate.errors import InputError
-from test_cli import run
 
 DEMO = Path(__file__).parents[1] / "src" / "foveate" / "assets" / "demo"
 PICTURE, TEXT = str(DEMO / "reasoning-0.png"), str(DEMO / "ocr-0.png")

@@ -8,7 +8,17 @@ import torch
 from typer.models import OptionInfo
 
 import foveate
-from foveate import cli, cli_cost, cli_measure, cli_plan, cli_train, defaults
+from command import run
+from foveate import (
+    cli_analyze,
+    cli_ask,
+    cli_calibrate,
+    cli_cost,
+    cli_measure,
+    cli_plan,
+    cli_train,
+    defaults,
+)
 from foveate.apply import fitting
 from foveate.ask.media import read
 from foveate.ask.vlm import VLM
@@ -21,12 +31,11 @@ from foveate.measure.run.runner import Amount
 from foveate.planner.ladder import ladder
 from foveate.planner.planner import plan_batch, plan_frames, plan_reduction
 from foveate.train.settings import Recipe
-from test_cli import run
 
 PICTURE, QUESTION = str(foveate.example("text")), "what is written?"
 DOORS = (VLM.ask, VLM.inputs, fitting, foveate.reduce, Asker.of)
 PLANS = (plan_reduction, plan_batch, plan_frames, ladder, request_cost)
-COMMANDS = (cli.ask, cli_cost.cost, cli_plan.plan, cli_measure.measure)
+COMMANDS = (cli_ask.ask, cli_cost.cost, cli_plan.plan, cli_measure.measure)
 # (command line, Python): the same reduction; the commands have no word for what Python takes alone
 SAME = [
     ((), {}),
@@ -147,8 +156,8 @@ def test_defaults_of_methods_and_plans_are_the_same():
     ("command", "function", "names"),
     [
         (cli_measure.measure, Amount, ("samples", "batch", "timed", "rounds")),
-        (cli_measure.analyze, analyze, ("samples",)),
-        (cli_cost.calibrate, calibrate, ("repeats",)),
+        (cli_analyze.analyze, analyze, ("samples",)),
+        (cli_calibrate.calibrate, calibrate, ("repeats",)),
         (
             cli_train.train,
             Recipe,

@@ -1,6 +1,5 @@
-"""The commands that run models over questions and read the records; `foveate.cli` adds them."""
+"""`foveate measure`: run models over questions and keep what came of it."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,19 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from foveate.errors import InputError
-from foveate.shell import Json, check_out, print_json, print_table, renamed
+from foveate.shell import Json, parse_names, print_json, renamed
 
 SHARES = ".5,.25,.125,.0625"  # that are measured if none are named
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(measure)
-    app.command()(report)
-    app.command()(analyze)
 
 
 def measure(
@@ -61,10 +52,10 @@ def measure(
     from foveate.measure.tasks import task
 
     amount = Amount(samples, batch, timed, rounds, Sampling(frames, fps))
-    asked = [task(name) for name in _names(tasks)]
+    asked = [task(name) for name in parse_names(tasks)]
     meant = _shares(renamed("--shares", shares, "--budgets", budgets) or SHARES)
     with engine_named(engine).start(model, device, threads, actors) as answering:
-        chosen = settings(_names(methods), meant, answering.identity()["layers"])
+        chosen = settings(parse_names(methods), meant, answering.identity()["layers"])
         runner = Runner(answering, chosen, asked, out, amount)
         _watch(runner)
     sys.stderr.write(f"Wrote {out}; foveate report {out} reads it.\n")
@@ -85,94 +76,9 @@ def _watch(runner: Any) -> None:
         runner.run(lambda done, what: progress.update(bar, completed=done, description=what))
 
 
-def report(
-    records: Annotated[Path, typer.Argument(help="What `foveate measure` wrote.")],
-    out: Annotated[Path, typer.Option(help="The page; pictures go beside it.")] = Path(
-        "report.html"
-    ),
-    as_json: Json = False,
-) -> None:
-    """Turn records into one page: accuracy over cost with intervals, the front, and a verdict."""
-    from foveate.measure.report.page import write
-    from foveate.measure.report.summary import summarise
-
-    check_out("--out", out, ".html")
-    found = summarise(records)
-    for path in write(found, out):
-        sys.stderr.write(f"Wrote {path}\n")
-    if as_json:
-        print_json(found.to_dict())
-        return
-    table = Table("method", "share", "n", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
-    for row in found.overall:
-        table.add_row(*row.cells())
-    print_table(table)
-
-
-def analyze(
-    model: Annotated[str, typer.Argument(help="foveate-mini, a folder, or a hub id.")],
-    data: Annotated[str, typer.Argument(help="Tasks or files, as --tasks of measure.")],
-    samples: Annotated[int, typer.Option(help="Questions a task, at most.")] = 50,
-    figure: Annotated[Path, typer.Option(help="Where the figure goes.")] = Path("analysis.png"),
-    out: Annotated[
-        Path | None, typer.Option(help="Where the numbers go, for foveate plan --analysis.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Find which layers read visual tokens, how alike these are, and the schedule to start from."""
-    from foveate.ask.vlm import load
-    from foveate.measure.analyze.analysis import analyze as run
-    from foveate.measure.analyze.figure import FORMATS, draw
-    from foveate.measure.tasks import task
-    from foveate.records.conditions import conditions
-
-    if samples < 1:
-        raise InputError(f"--samples must be at least 1, got {samples}")
-    check_out("--figure", figure, *FORMATS)
-    if out is not None:
-        check_out("--out", out, ".json")
-    asked = [task(name) for name in _names(data)]
-    columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("analysing", total=None)
-        vlm = load(model)
-        found = run(
-            vlm,
-            asked,
-            samples,
-            seen=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
-    draw(found, figure)
-    sys.stderr.write(f"Wrote {figure}\n")
-    document = {"model": model, "conditions": conditions(), **found.to_dict()}
-    if out is not None:
-        out.write_text(json.dumps(document, indent=1) + "\n")
-        sys.stderr.write(f"Wrote {out}; foveate plan {model} --budget 25% --analysis {out}\n")
-    if as_json:
-        print_json(document)
-        return
-    table = Table("", "value", "accuracy", "against unreduced, points")
-    for row in found.tried:
-        change = f"{100 * row.difference.low:+.1f} to {100 * row.difference.high:+.1f}"
-        table.add_row(row.what, str(row.value), f"{row.accuracy:.1%}", change)
-    print_table(table)
-    sys.stdout.write(f"foveate.AIM(keep={found.keep:g}, prune={found.prune})\n")
-    asked = sum(found.questions.values())
-    sys.stderr.write(
-        f"One time in twenty, {asked} questions show nothing of a cost of {found.unseen:.1%}.\n"
-    )
-
-
-def _names(text: str) -> list[str]:
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if not names:
-        raise InputError(f"a list of names with commas between is needed, got {text!r}")
-    return names
-
-
 def _shares(text: str) -> list[float]:
     try:
-        return [float(part) for part in _names(text)]
+        return [float(part) for part in parse_names(text)]
     except ValueError:
         raise InputError(
             f"--shares takes shares with commas between (.5,.25), got {text!r}"

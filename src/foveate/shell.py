@@ -110,3 +110,15 @@ def print_json(document: Any) -> None:
     """One JSON document on stdout; what is not finite is no number of JSON's, and missing."""
     finite = json.loads(json.dumps(document), parse_constant=lambda name: None)
     sys.stdout.write(json.dumps(finite) + "\n")
+
+
+def parse_names(text: str) -> list[str]:
+    """`aim,fastv`: names with commas between.
+
+    Raises:
+        InputError: none.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise InputError(f"a list of names with commas between is needed, got {text!r}")
+    return names

@@ -8,10 +8,10 @@ import torch
 from transformers import GotOcr2ImageProcessor, Idefics3ImageProcessor, SmolVLMImageProcessor
 from transformers.models.internvl import processing_internvl
 
+from command import run
 from foveate.cost.configs import read_config
 from foveate.cost.vision import tiled
 from foveate.cost.vision.encoder import Media, encode
-from test_cli import run
 
 MANY = 2000
 

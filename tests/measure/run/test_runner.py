@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import foveate
+from command import run
 from foveate.ask.media import Sampling
 from foveate.errors import InputError, UnsupportedError
 from foveate.keep import check_keep, kept_count
@@ -26,7 +27,6 @@ from foveate.records.journal import UNREDUCED
 from foveate.reduction import Reduction
 from foveate.registry import Method
 from foveate.tokens import VisionTokens
-from test_cli import run
 
 
 @dataclass(frozen=True)

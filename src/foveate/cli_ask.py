@@ -1,0 +1,68 @@
+"""`foveate ask`: a question about pictures or a clip, answered."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from foveate.defaults import MAX_NEW_TOKENS, TASK
+from foveate.errors import InputError
+from foveate.shell import Json, OldMachine, method_knobs, print_json, renamed
+
+
+def ask(
+    media: Annotated[list[str], typer.Argument(help="Picture(s) or clip, then the question.")],
+    model: Annotated[
+        str, typer.Option(help="foveate-mini, a folder, or a hub id.")
+    ] = "foveate-mini",
+    method: Annotated[
+        str | None, typer.Option(help="A name of `foveate methods`; --keep or --prune alone: aim.")
+    ] = None,
+    keep: Annotated[
+        float | None, typer.Option(help="Share of visual tokens kept, (0, 1]; aim: 1 merges none.")
+    ] = None,
+    prune: Annotated[
+        str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help='Instead: "25%", "15 TFLOP", "120 MB", "60 ms".')
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="Of a budget: reasoning, ocr, or auto: the pictures are looked at.")
+    ] = TASK,
+    machine: Annotated[
+        str | None, typer.Option(help="Of a budget in time: a calibration.json, or a name.")
+    ] = None,
+    hardware: OldMachine = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames taken a second of a clip.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = MAX_NEW_TOKENS,
+    as_json: Json = False,
+) -> None:
+    """Answer a question about pictures or a clip; with no --method, --keep, --prune, --budget unreduced.
+
+    What is not given is as the method has it in Python: --keep .25 is AIM(keep=.25), which prunes.
+    """
+    from foveate.ask.vlm import load
+    from foveate.reduction import create
+
+    if len(media) < 2:
+        raise InputError(f"ask takes at least one picture and a question, got {media}")
+    told = method_knobs(keep, prune)
+    reduction = create(method or "aim", **told) if told or method else None
+    knobs: dict[str, Any] = {"frames": frames, "fps": fps, "task": task}
+    knobs["machine"] = renamed("--machine", machine, "--hardware", hardware)
+    answer = load(model).ask(media[:-1], media[-1], reduction, budget, max_new_tokens, **knobs)
+    if as_json:
+        print_json({"text": answer.text, "report": answer.report.to_dict()})
+        return
+    sys.stdout.write(answer.text + "\n")
+    report = answer.report
+    share = report.prefill_flops / report.prefill_flops_unreduced
+    sys.stderr.write(
+        f"{report.visual_tokens_in[0]} visual tokens, {report.visual_tokens_to_llm[0]} to the LLM, "
+        f"{share:.0%} of the prefill FLOPs, "
+        f"{report.kv_bytes / report.kv_bytes_unreduced:.0%} of the KV cache\n"
+    )

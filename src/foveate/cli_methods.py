@@ -1,0 +1,31 @@
+"""`foveate methods`: the methods, and the families that they work on."""
+
+from rich.table import Table
+
+from foveate.shell import Json, print_json, print_table
+
+
+def methods(as_json: Json = False) -> None:
+    """List the reduction methods, and the model families that they work on."""
+    from foveate.models.family import support
+    from foveate.registry import methods as known
+
+    rows = [
+        {
+            "name": m.name,
+            "stage": m.stage,
+            "needs": ", ".join(getattr(m.build(), "needs", ())),
+            "paper": m.paper,
+            "summary": m.summary,
+        }
+        for m in known().values()
+    ]
+    families = [vars(row) for row in support()]
+    if as_json:
+        print_json({"methods": rows, "families": families})
+        return
+    for listed in (rows, families):
+        table = Table(*(name.replace("_", " ") for name in listed[0]))
+        for row in listed:
+            table.add_row(*row.values())
+        print_table(table)
