@@ -9,16 +9,7 @@ from typer.models import OptionInfo
 
 import foveate
 from command import run
-from foveate import (
-    cli_analyze,
-    cli_ask,
-    cli_calibrate,
-    cli_cost,
-    cli_measure,
-    cli_plan,
-    cli_train,
-    defaults,
-)
+from foveate import cli, defaults
 from foveate.apply import fitting
 from foveate.ask.media import read
 from foveate.ask.vlm import VLM
@@ -35,7 +26,7 @@ from foveate.train.settings import Recipe
 PICTURE, QUESTION = str(foveate.example("text")), "what is written?"
 DOORS = (VLM.ask, VLM.inputs, fitting, foveate.reduce, Asker.of)
 PLANS = (plan_reduction, plan_batch, plan_frames, ladder, request_cost)
-COMMANDS = (cli_ask.ask, cli_cost.cost, cli_plan.plan, cli_measure.measure)
+COMMANDS = (cli.ask.ask, cli.cost.cost, cli.plan.plan, cli.measure.measure)
 # (command line, Python): the same reduction; the commands have no word for what Python takes alone
 SAME = [
     ((), {}),
@@ -126,7 +117,7 @@ def default(door, name):
         ("answer_tokens", defaults.ANSWER_TOKENS, ()),
         ("answer", defaults.ANSWER_TOKENS, ()),
         ("text_tokens", defaults.TEXT_TOKENS, (request_cost,)),
-        ("frames", None, (cli_cost.cost, cli_plan.plan, plan_frames)),  # a count there, not a most
+        ("frames", None, (cli.cost.cost, cli.plan.plan, plan_frames)),  # a count there, not a most
         ("fps", None, ()),
         ("machine", None, (plan_batch,)),  # that of a model at hand is unknown
         ("keep", None, (plan_frames, request_cost)),  # None is what the method has
@@ -155,16 +146,16 @@ def test_defaults_of_methods_and_plans_are_the_same():
 @pytest.mark.parametrize(
     ("command", "function", "names"),
     [
-        (cli_measure.measure, Amount, ("samples", "batch", "timed", "rounds")),
-        (cli_analyze.analyze, analyze, ("samples",)),
-        (cli_calibrate.calibrate, calibrate, ("repeats",)),
+        (cli.measure.measure, Amount, ("samples", "batch", "timed", "rounds")),
+        (cli.analyze.analyze, analyze, ("samples",)),
+        (cli.calibrate.calibrate, calibrate, ("repeats",)),
         (
-            cli_train.train,
+            cli.train.train,
             Recipe,
             ("images", "views", "batch", "accumulate", "bf16", "save_every", "seed"),
         ),
-        (cli_cost.cost, Media, ("images", "frames", "max_pixels")),
-        (cli_plan.plan, Media, ("images", "frames")),
+        (cli.cost.cost, Media, ("images", "frames", "max_pixels")),
+        (cli.plan.plan, Media, ("images", "frames")),
     ],
 )
 def test_a_command_has_the_defaults_of_what_it_calls(command, function, names):

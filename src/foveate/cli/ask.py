@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from foveate.cli.console import Json, OldMachine, method_knobs, print_json, renamed
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
-from foveate.shell import Json, OldMachine, method_knobs, print_json, renamed
 
 
 def ask(

@@ -7,8 +7,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
-from foveate.defaults import ANSWER_TOKENS, KEEP, MACHINE, PRUNE, TEXT_TOKENS
-from foveate.shell import (
+from foveate.cli.console import (
     Json,
     OldMachine,
     amount,
@@ -18,6 +17,7 @@ from foveate.shell import (
     print_table,
     renamed,
 )
+from foveate.defaults import ANSWER_TOKENS, KEEP, MACHINE, PRUNE, TEXT_TOKENS
 
 
 def cost(

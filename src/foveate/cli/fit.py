@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from foveate.cli.console import Json, check_out, print_json, print_table
 from foveate.defaults import QUERY_TOKENS
-from foveate.shell import Json, check_out, print_json, print_table
 
 
 def fit(

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
+from foveate.cli.console import Json, check_out, parse_names, print_json, print_table
 from foveate.errors import InputError
-from foveate.shell import Json, check_out, parse_names, print_json, print_table
 
 
 def analyze(

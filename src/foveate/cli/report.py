@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from foveate.shell import Json, check_out, print_json, print_table
+from foveate.cli.console import Json, check_out, print_json, print_table
 
 
 def report(

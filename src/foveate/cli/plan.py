@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from foveate.cli.console import Json, OldMachine, parse_size, print_json, print_table, renamed
 from foveate.defaults import ANSWER_TOKENS, MACHINE, QUERY_TOKENS, TASK, TEXT_TOKENS
 from foveate.errors import InputError
-from foveate.shell import Json, OldMachine, parse_size, print_json, print_table, renamed
 
 
 def plan(

@@ -10,10 +10,10 @@ from PIL import Image
 
 import foveate
 from command import run
+from foveate.cli.console import parse_prune, print_json
 from foveate.demo import demo as demonstration
 from foveate.errors import InputError
 from foveate.models.family import families
-from foveate.shell import parse_prune, print_json
 
 CLIP = str(foveate.example("clip"))
 

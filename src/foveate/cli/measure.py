@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from foveate.cli.console import Json, parse_names, print_json, renamed
 from foveate.errors import InputError
-from foveate.shell import Json, parse_names, print_json, renamed
 
 SHARES = ".5,.25,.125,.0625"  # that are measured if none are named
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from command import run
-from foveate.cli_plan import plan
+from foveate.cli.plan import plan
 from foveate.errors import InputError
 
-DEMO = Path(__file__).parents[1] / "src" / "foveate" / "assets" / "demo"
+DEMO = Path(__file__).parents[2] / "src" / "foveate" / "assets" / "demo"
 PICTURE, TEXT = str(DEMO / "reasoning-0.png"), str(DEMO / "ocr-0.png")
 
 

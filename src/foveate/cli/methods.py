@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from foveate.shell import Json, print_json, print_table
+from foveate.cli.console import Json, print_json, print_table
 
 
 def methods(as_json: Json = False) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from foveate.cli.console import Json, check_out, print_json
 from foveate.errors import InputError
-from foveate.shell import Json, check_out, print_json
 
 
 def calibrate(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from foveate.shell import Json, check_out, print_json, print_table
+from foveate.cli.console import Json, check_out, print_json, print_table
 
 
 def demo(

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from foveate.cli.console import Json, print_json
 from foveate.errors import InputError
-from foveate.shell import Json, print_json
 
 
 def train(
