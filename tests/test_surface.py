@@ -22,6 +22,7 @@ FIXED = {
     "foveate.prune.aim": "token_importance",
     "foveate.prune.fastv": "FastV",
     "foveate.measure.cost": "Cost prefill_cost",
+    "foveate.measure.vision.encoder": "Media",
     "foveate.models.family": "families",
     "foveate.testing": "tiny",
     "foveate.cli": "main",
