@@ -3,12 +3,13 @@
 import gc
 import threading
 import time
+from functools import partial
 
 import pytest
 import torch
 
 import foveate
-from foveate.ask.stream import THREAD
+from foveate.ask.stream import THREAD, Stream
 from foveate.combine.aim import AIM
 from foveate.errors import InputError, NoEffectError
 from foveate.testing import fingerprint
@@ -71,23 +72,25 @@ def test_its_reduction_holds_for_nobody_else(vlm, picture):
     assert fingerprint(vlm.model) == before
 
 
-def test_closing_or_forgetting_it_ends_the_generation(vlm, picture):
-    for end in ("close", "forget"):
-        stream = vlm.stream(picture, QUESTION, AIM(0.25), max_new_tokens=100_000)
-        vlm.model.generation_config.eos_token_id, stops = (
-            None,
-            (vlm.model.generation_config.eos_token_id),
-        )
-        try:
-            next(stream)
-            if end == "close":
-                stream.close()
-                assert list(stream) == []
-            del stream
-            gc.collect()
-            assert alone()
-        finally:
-            vlm.model.generation_config.eos_token_id = stops
+@pytest.mark.parametrize("end", ["close", "forget"])
+def test_closing_or_forgetting_it_ends_the_generation(vlm, end):
+    words = vlm.processor.tokenizer("one two three ", return_tensors="pt")["input_ids"]
+
+    def endless(streamer, stopping_criteria):
+        streamer.put(words)  # the prompt, which is skipped
+        while not stopping_criteria(words, None).all():
+            streamer.put(words)
+            time.sleep(0.001)
+
+    reduced = partial(foveate.reduce, vlm.model, AIM(0.25))
+    stream = Stream(endless, reduced, vlm.processor.tokenizer, vlm.model.device)
+    assert next(stream)
+    if end == "close":
+        stream.close()
+        assert list(stream) == []
+    del stream
+    gc.collect()
+    assert alone()
 
 
 def test_errors_are_the_reader_s(vlm, picture):
