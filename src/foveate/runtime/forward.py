@@ -137,9 +137,7 @@ class Forward(threading.local):
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        self.asked = AskedRows.of(
-            call, placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
-        )
+        self.asked = AskedRows.of(call, placeholder_masks(placeholders, call))
         if self.asked is None:
             return None
         return self.target.seams.head.rebind(args, kwargs, {"logits_to_keep": self.asked.of_head})
