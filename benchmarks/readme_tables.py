@@ -220,10 +220,10 @@ def families() -> str:
 
 def methods() -> str:
     """Every registered method."""
-    rows = []
-    for method in known_methods().values():
-        paper = f"arXiv {method.paper}" if method.paper[0].isdigit() else method.paper
-        rows.append([f"`{method.name}`", method.stage, method.summary, paper])
+    rows = [
+        [f"`{method.name}`", method.stage, method.summary, method.source]
+        for method in known_methods().values()
+    ]
     return markdown(["name", "works", "what it does", "source"], rows)
 
 

@@ -114,11 +114,16 @@ def test_every_method_is_listed_with_its_paper():
     assert {"aim", "aim-merge", "aim-prune"} <= set(table)
     for method in table.values():
         assert method.summary.endswith(".")
-        assert method.paper
+        assert (method.role == "baseline") is not bool(method.paper)
+        assert method.source
+    plain = {name for name, method in table.items() if method.role == "baseline"}
+    assert plain == {"pool", "random", "resize-grid", "stride"}
     with pytest.raises(InputError, match="stage must be one of"):
-        register("x", stage="after", paper="")
+        register("x", stage="after")
+    with pytest.raises(InputError, match="role must be one of"):
+        register("x", stage="before", role="yardstick")
     with pytest.raises(InputError, match="'aim' is already registered"):
-        register("aim", stage="both", paper="")(AIMMerge)
+        register("aim", stage="both")(AIMMerge)
 
 
 @pytest.mark.parametrize("layers", [8, 28])

@@ -1,4 +1,4 @@
-"""One table of methods: name -> class, stage, paper. A module registers its own method."""
+"""One table of methods: name -> class, stage, paper, role. A module registers its own method."""
 
 import ast
 import importlib
@@ -13,6 +13,7 @@ from foveate.errors import InputError
 
 PACKAGES = ("foveate.compress", "foveate.prune", "foveate.combine")  # where methods are
 STAGES = ("before", "inside", "both")
+METHOD, BASELINE = ROLES = ("method", "baseline")
 T = TypeVar("T")
 
 
@@ -23,37 +24,47 @@ class Method:
     Attributes:
         name: what `foveate.create` and the command line call it.
         stage: "before" the LLM, "inside" it, or "both".
-        paper: where it is from, as an arXiv number, or what it is.
         build: makes the method from its knobs.
+        paper: where it is from, as an arXiv number, or who made it; "" for nobody's.
+        role: "method", or "baseline": a plain thing that every verdict of a report compares with.
     """
 
     name: str
     stage: str
-    paper: str
     build: Callable[..., Any]
+    paper: str = ""
+    role: str = METHOD
 
     @property
     def summary(self) -> str:
         """First line of the method's docstring."""
         return (self.build.__doc__ or "").strip().splitlines()[0]
 
+    @property
+    def source(self) -> str:
+        """Where it is from, in words: "arXiv 2412.03248", "foveate", "baseline"."""
+        return f"arXiv {self.paper}" if self.paper[:1].isdigit() else self.paper or self.role
+
 
 _TABLE: dict[str, Method] = {}
 
 
-def register(name: str, *, stage: str, paper: str) -> Callable[[type[T]], type[T]]:
-    """Class decorator that enters a method into the table.
+def register(
+    name: str, *, stage: str, paper: str = "", role: str = METHOD
+) -> Callable[[type[T]], type[T]]:
+    """Class decorator that enters a method into the table; arguments as of `Method`.
 
     Raises:
-        InputError: the name is taken or the stage unknown.
+        InputError: the name is taken, or the stage or role unknown.
     """
-    if stage not in STAGES:
-        raise InputError(f"a method's stage must be one of {STAGES}, got {stage!r}")
+    for word, given, allowed in (("stage", stage, STAGES), ("role", role, ROLES)):
+        if given not in allowed:
+            raise InputError(f"a method's {word} must be one of {allowed}, got {given!r}")
 
     def enter(cls: type[T]) -> type[T]:
         if name in _TABLE and _TABLE[name].build.__qualname__ != cls.__qualname__:
             raise InputError(f"a method named {name!r} is already registered")
-        _TABLE[name] = Method(name, stage, paper, cls)
+        _TABLE[name] = Method(name, stage, cls, paper, role)
         return cls
 
     return enter

@@ -15,7 +15,7 @@ def methods(as_json: Json = False) -> None:
             "name": m.name,
             "stage": m.stage,
             "needs": ", ".join(getattr(m.build(), "needs", ())),
-            "paper": m.paper,
+            "source": m.source,
             "summary": m.summary,
         }
         for m in known().values()

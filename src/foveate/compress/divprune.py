@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foveate.keep import KeepShare, kept_count
+from foveate.compress.base import KeepShare
+from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 

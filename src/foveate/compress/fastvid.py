@@ -23,8 +23,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foveate.compress.base import KeepShare
 from foveate.errors import InputError
-from foveate.keep import KeepShare, kept_count
+from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from foveate.compress.base import KeepShare
 from foveate.compress.grid import cells_of, middles_of, smaller_grid
-from foveate.keep import KeepShare, kept_count
+from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
 
-@register("pool", stage="before", paper="baseline")
+@register("pool", stage="before", role="baseline")
 @dataclass(frozen=True)
 class Pool(KeepShare):
     """Average the visual tokens of each cell of a coarser grid.

@@ -6,13 +6,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foveate.compress.base import KeepShare
 from foveate.errors import InputError
-from foveate.keep import KeepShare, kept_count
+from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
 
-@register("random", stage="before", paper="baseline")
+@register("random", stage="before", role="baseline")
 @dataclass(frozen=True)
 class Random(KeepShare):
     """Keep visual tokens drawn at random, the same ones in every run.

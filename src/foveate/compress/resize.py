@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foveate.compress.base import KeepShare
 from foveate.compress.grid import cells_of, middles_of, smaller_grid
-from foveate.keep import KeepShare, kept_count
+from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
 
-@register("resize-grid", stage="before", paper="baseline")
+@register("resize-grid", stage="before", role="baseline")
 @dataclass(frozen=True)
 class ResizeGrid(KeepShare):
     """Resample each grid of visual tokens to a smaller one, as a picture is resized.

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foveate.keep import KeepShare, kept_count
+from foveate.compress.base import KeepShare
+from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
 
-@register("stride", stage="before", paper="baseline")
+@register("stride", stage="before", role="baseline")
 @dataclass(frozen=True)
 class Stride(KeepShare):
     """Keep evenly spaced visual tokens, in reading order.

@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foveate.compress.aim import merge_tokens
+from foveate.compress.base import KeepShare
 from foveate.errors import InputError
-from foveate.keep import KeepShare, kept_count
+from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foveate.compress.base import KeepShare
 from foveate.compress.stride import spaced
 from foveate.errors import InputError
-from foveate.keep import KeepShare, kept_count
+from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 

@@ -9,10 +9,10 @@ from typing import Any
 from foveate.errors import InputError
 from foveate.records.conditions import all_conditions
 from foveate.records.journal import UNREDUCED, Journal
+from foveate.registry import BASELINE
 
 Setting = tuple[str, float]  # method, share
 FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring
-BASELINE = "baseline"  # what the registry calls the paper of a plain thing
 # how a sentence calls the plain things; resizing first
 WORDS = {
     "resize": "resizing the picture",
@@ -68,13 +68,13 @@ class Records:
     Attributes:
         path: the file.
         starts: a line for each time the run was started.
-        papers: where each method is from.
+        baselines: the plain things among the methods, and how a sentence calls them.
         cells: by task, then by method and share.
     """
 
     path: Path
     starts: list[dict[str, Any]]
-    papers: dict[str, str]
+    baselines: dict[str, str]
     cells: dict[str, dict[Setting, Cell]]
 
     @property
@@ -99,13 +99,6 @@ class Records:
             for task, cells in self.cells.items()
             if cells.get((UNREDUCED, 1.0), Cell()).answers
         ]
-
-    @property
-    def baselines(self) -> dict[str, str]:
-        """The plain things among the methods, and how a sentence calls them."""
-        plain = [name for name, paper in self.papers.items() if paper == BASELINE]
-        order = [*(name for name in WORDS if name in plain), *plain]
-        return {name: WORDS.get(name, name) for name in order}
 
     def settings(self) -> list[Setting]:
         """Methods and shares that were answered on every task, as they were asked for."""
@@ -132,7 +125,7 @@ def read(path: Path) -> Records:
     """
     if not path.is_file():
         raise InputError(f"no such file of records: {path}")
-    starts, papers = [], {}
+    starts, plain = [], set()
     cells: dict[str, dict[Setting, Cell]] = defaultdict(lambda: defaultdict(Cell))
     try:
         for row in Journal(path):
@@ -140,7 +133,8 @@ def read(path: Path) -> Records:
                 case "run":
                     starts.append(row)
                 case "setting":
-                    papers[row["method"]] = row["paper"]
+                    if is_baseline(row):
+                        plain.add(row["method"])
                 case kind:
                     cell = cells[row["task"]][row["method"], float(row["budget"])]
                     if kind == "answer":
@@ -153,7 +147,19 @@ def read(path: Path) -> Records:
                         cell.refused = row["why"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is not a file of `foveate measure`: {error!r}") from None
-    found = Records(path, starts, papers, {task: dict(rows) for task, rows in cells.items()})
+    known = {task: dict(rows) for task, rows in cells.items()}
+    found = Records(path, starts, worded(plain), known)
     if not starts or not found.tasks:
         raise InputError(f"{path} holds no answers of the unreduced model; run `foveate measure`")
     return found
+
+
+def is_baseline(setting: dict[str, Any]) -> bool:
+    """Whether a line of a setting is of a plain thing; before lines had a role, their paper said it."""
+    return setting["role" if "role" in setting else "paper"] == BASELINE
+
+
+def worded(baselines: set[str]) -> dict[str, str]:
+    """How a sentence calls the plain things, in the order of `WORDS`, then by name."""
+    order = [*(name for name in WORDS if name in baselines), *sorted(baselines)]
+    return {name: WORDS.get(name, name) for name in order}

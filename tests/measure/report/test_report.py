@@ -20,7 +20,13 @@ START = {
     "conditions": {"cpu": "cpu", "python": "3", "torch": "2", "transformers": "5", "foveate": "0",
                    "commit": None},
 }  # fmt: skip
-PAPERS = {"unreduced": "", "good": "1", "same": "2", "resize-grid": "baseline", "new": "baseline"}
+ROLES = {
+    "unreduced": "method",
+    "good": "method",
+    "same": "method",
+    "resize-grid": "baseline",
+    "new": "baseline",
+}
 COST = {"unreduced": 100, "good": 40, "same": 40, "resize-grid": 40, "new": 30}
 BUDGET = {"unreduced": 1.0}
 N = 60
@@ -38,8 +44,8 @@ def write_run(path, *, rounds: int = 3, extra: tuple[dict, ...] = ()) -> list[di
     }
     rows = [START]
     rows += [
-        {"kind": "setting", "method": name, "budget": BUDGET.get(name, 0.4), "paper": paper, "knobs": ""}
-        for name, paper in PAPERS.items()
+        {"kind": "setting", "method": name, "budget": BUDGET.get(name, 0.4), "role": role, "knobs": ""}
+        for name, role in ROLES.items()
     ]  # fmt: skip
     for task in ("ocr", "video"):
         for name, is_right in right.items():

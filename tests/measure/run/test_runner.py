@@ -61,7 +61,7 @@ class Fails(First):
         raise UnsupportedError("not on this family")
 
 
-FIRST = Method("first", "before", "baseline", First)
+FIRST = Method("first", "before", First, role="baseline")
 TINY = Amount(samples=4, batch=3, timed=1, rounds=2)
 
 
@@ -91,7 +91,7 @@ def test_settings():
     first = setting_at(FIRST, 0.25, 8)
     assert first.reduction == Reduction(before=First(0.25))
     assert setting_at(FIRST, 0.05, 8).refused == "the first tokens are at least a tenth, got 0.05"
-    no_share = setting_at(Method("x", "inside", "x", lambda: None), 0.5, 8)
+    no_share = setting_at(Method("x", "inside", lambda: None), 0.5, 8)
     assert "neither `for_share` nor `keep`" in no_share.refused
     for bad, message in ((1.0, "leave it out"), (0, "got 0"), (1.5, "got 1.5")):
         with pytest.raises(InputError, match=message):

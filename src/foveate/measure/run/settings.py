@@ -9,7 +9,7 @@ from foveate.keep import check_keep
 from foveate.measure.run.picture import Smaller
 from foveate.records.journal import UNREDUCED
 from foveate.reduction import Reduction, at_share
-from foveate.registry import Method, method, methods
+from foveate.registry import BASELINE, METHOD, Method, method, methods
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Setting:
         method: its name, "unreduced" for none.
         share: mean share of visual tokens over the LLM's layers that was asked for.
         reduction: the method with its knobs, None if it cannot be had at this share.
-        paper: where the method is from.
+        role: of the method, as of `foveate.registry.Method`.
         refused: why there is no reduction.
         smaller: what is done to the pictures before the model sees them, if anything.
     """
@@ -28,7 +28,7 @@ class Setting:
     method: str
     share: float
     reduction: Reduction | None
-    paper: str = ""
+    role: str = METHOD
     refused: str | None = None
     smaller: Smaller | None = None
 
@@ -44,7 +44,7 @@ class Setting:
             "kind": "setting",
             "method": self.method,
             "budget": self.share,
-            "paper": self.paper,
+            "role": self.role,
             "knobs": knobs,
         }
 
@@ -84,12 +84,12 @@ def settings(names: Sequence[str], shares: Sequence[float | int], layers: int) -
 
 def resized(share: float) -> Setting:
     """Smaller pictures, of which the unreduced model makes fewer tokens."""
-    return Setting(RESIZE, share, Reduction(), "baseline", smaller=Smaller(share))
+    return Setting(RESIZE, share, Reduction(), BASELINE, smaller=Smaller(share))
 
 
 def setting_at(found: Method, share: float, layers: int) -> Setting:
     """A method with the knobs that bring it to a share, or why it cannot be had there."""
     try:
-        return Setting(found.name, share, at_share(found, share, layers), found.paper)
+        return Setting(found.name, share, at_share(found, share, layers), found.role)
     except FoveateError as error:
-        return Setting(found.name, share, None, found.paper, str(error))
+        return Setting(found.name, share, None, found.role, str(error))

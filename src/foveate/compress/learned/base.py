@@ -1,13 +1,5 @@
-"""Learned compressors: modules with weights of their own, one interface, one table by name.
+"""The interface of learned compressors, and their table by name."""
 
-A compressor stands between a vision tower and the projector: it takes the patches of B tiles or frames
-and gives fewer tokens of the same width. It is trained with its model (`foveate train`), unlike the
-methods of `foveate.methods()`, and so lives in a table of its own. Each is one folder of this package,
-which registers itself; no other file is edited.
-"""
-
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -16,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foveate.errors import InputError
+from foveate.registry import discover
 
 Grid = int | tuple[int, int]
 T = TypeVar("T")
@@ -152,7 +145,7 @@ class Learned:
 
     Attributes:
         name: what a config and `foveate train` call it.
-        paper: where it is from, as an arXiv number, or what it is.
+        paper: where it is from, as an arXiv number; "" for nobody's.
         config: class of its settings.
         build: makes the module from them.
     """
@@ -172,7 +165,7 @@ _TABLE: dict[str, Learned] = {}
 
 
 def register_learned(
-    name: str, *, config: type[LearnedConfig], paper: str
+    name: str, *, config: type[LearnedConfig], paper: str = ""
 ) -> Callable[[type[T]], type[T]]:
     """Class decorator that enters a learned compressor into the table.
 
@@ -192,10 +185,7 @@ def register_learned(
 
 def learned() -> dict[str, Learned]:
     """All learned compressors by name, sorted."""
-    package = importlib.import_module("foveate.compress")
-    for module in pkgutil.iter_modules(package.__path__, "foveate.compress."):
-        if module.ispkg:
-            importlib.import_module(module.name)
+    discover("foveate.compress.learned")
     return dict(sorted(_TABLE.items()))
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.compress.learned import (
+from foveate.compress.learned.base import (
     Grid,
     LearnedCompressor,
     LearnedConfig,

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from foveate.compress.learned import (
+from foveate.compress.learned.base import (
     Grid,
     LearnedCompressor,
     LearnedConfig,
     as_grid,
     register_learned,
 )
-from foveate.compress.regions import mean_of_regions, region_grid
+from foveate.compress.learned.regions import mean_of_regions, region_grid
 from foveate.errors import InputError
 
 

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.compress.learned import Grid, as_grid, register_learned
-from foveate.compress.region_attention import (
+from foveate.compress.learned.base import Grid, as_grid, register_learned
+from foveate.compress.learned.region_attention import (
     EPS,
     RegionAttention,
     RegionAttentionCompressor,
     RegionAttentionConfig,
 )
-from foveate.compress.regions import region_grid
+from foveate.compress.learned.regions import region_grid
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.compress.regions import RegionCompressor, RegionConfig, regions
+from foveate.compress.learned.regions import RegionCompressor, RegionConfig, regions
 from foveate.errors import InputError
 
 EPS = 1e-6  # of layer norms, as published

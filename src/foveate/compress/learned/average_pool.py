@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from foveate.compress.learned import Grid, as_grid, register_learned
-from foveate.compress.regions import RegionCompressor, RegionConfig, mean_of_regions
+from foveate.compress.learned.base import Grid, as_grid, register_learned
+from foveate.compress.learned.regions import RegionCompressor, RegionConfig, mean_of_regions
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class AveragePoolConfig(RegionConfig):
     """Settings of average pooling."""
 
 
-@register_learned("average-pool", config=AveragePoolConfig, paper="baseline")
+@register_learned("average-pool", config=AveragePoolConfig)
 class AveragePool(RegionCompressor):
     """One token a region: the mean of its patches. No weights."""
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.compress.learned import Grid, register_learned
-from foveate.compress.regions import RegionCompressor, RegionConfig, regions
+from foveate.compress.learned.base import Grid, register_learned
+from foveate.compress.learned.regions import RegionCompressor, RegionConfig, regions
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from foveate.compress.learned import Grid, LearnedCompressor, LearnedConfig, as_grid
+from foveate.compress.learned.base import Grid, LearnedCompressor, LearnedConfig, as_grid
 from foveate.errors import InputError
 
 

@@ -3,21 +3,33 @@
 Source: Inference Optimal VLMs Need Fewer Visual Tokens and More Parameters (arXiv 2411.03312), section 4.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.compress.learned import Grid, as_grid, register_learned
-from foveate.compress.region_attention import (
+from foveate.compress.learned.base import Grid, as_grid, register_learned
+from foveate.compress.learned.region_attention import (
     EPS,
     RegionAttention,
     RegionAttentionCompressor,
     RegionAttentionConfig,
     mlp,
 )
-from foveate.compress.regions import plane
+from foveate.compress.learned.regions import plane
+from foveate.errors import InputError
+
+# the published module's names of its parts, and ours
+OURS = {
+    "text_projection.": "text.",
+    "q_proj.": "query.",
+    "q_downsample.": "pool.",
+    "k_proj.": "find.key.",
+    "v_proj.": "find.value.",
+    "clip_attn.": "find.attention.",
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +52,8 @@ class QueCCConfig(RegionAttentionConfig):
 class QueCC(RegionAttentionCompressor):
     """One token a region, found by a query that is the question and the region's patches together.
 
-    A region that the kernel cuts short (see `foveate.compress.regions`) has its edge patches again in the
-    convolution, and only its own patches in the attention.
+    A region that the kernel cuts short (see `foveate.compress.learned.regions`) has its edge patches
+    again in the convolution, and only its own patches in the attention.
     """
 
     def __init__(self, config: QueCCConfig) -> None:
@@ -107,3 +119,31 @@ class QueCC(RegionAttentionCompressor):
         queries = patches * (2 * width**2 + width)
         found = self.find.flops(patches, self.count(grid, tokens))
         return 2 * (queries + self.config.text_width * width) + found
+
+
+def convert_reference_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `QueCC.load_state_dict` takes, from a state dict of the authors' module.
+
+    Args:
+        state: their weights, alone or within a whole checkpoint: whatever precedes the module's own
+            names is cut off, and what is not the module's is left out.
+
+    Raises:
+        InputError: a part of the module is missing.
+    """
+    anchor = "q_downsample.weight"
+    prefixes = {name.removesuffix(anchor) for name in state if name.endswith(anchor)}
+    if len(prefixes) != 1:
+        raise InputError(
+            f"a state of the published QueCC has one tensor named {anchor}, got {len(prefixes)} "
+            f"among {len(state)} tensors"
+        )
+    (prefix,) = prefixes
+    found: dict[str, Tensor] = {}
+    for theirs, ours in OURS.items():
+        start = prefix + theirs
+        part = {ours + k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+        if not part:
+            raise InputError(f"the state has no weights of {theirs.rstrip('.')}")
+        found |= part
+    return found

@@ -1,0 +1,51 @@
+"""What methods before the LLM have in common."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from foveate.defaults import KEEP
+from foveate.keep import check_keep
+
+T = TypeVar("T", bound="KeepShare")
+
+
+@dataclass(frozen=True)
+class KeepShare:
+    """Base of methods before the LLM: of each group of n tokens, `ceil(keep * n)` are kept.
+
+    Attributes:
+        keep: share of each group's tokens that is kept, in (0, 1].
+    """
+
+    keep: float = KEEP
+
+    def __post_init__(self) -> None:
+        check_keep(self.keep)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Tensors that the model adapter must hand over beside the features."""
+        return ()
+
+    @property
+    def at(self) -> str:
+        """Which features the method sees: those at the LLM's input."""
+        return "llm"
+
+    @property
+    def is_off(self) -> bool:
+        """Whether every token is kept as it is."""
+        return self.keep == 1.0
+
+    @classmethod
+    def for_share(cls: type[T], share: int | float, layers: int) -> T:
+        """The method by which an LLM of any number of `layers` computes `share` of the visual tokens.
+
+        Args:
+            share: mean over the layers of the share of visual tokens that they compute.
+            layers: depth of the LLM; before it, every layer sees the same.
+
+        Raises:
+            InputError: not a share in (0, 1].
+        """
+        return cls(keep=share)
