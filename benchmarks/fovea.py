@@ -18,12 +18,12 @@ import torch
 import foveate
 from foveate.combine.aim import AIM
 from foveate.combine.fovea import Fovea
-from foveate.measure.report.summary import summarise
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.tasks.scenes import NAMES, Scenes
 from foveate.prune.aim import AIMPrune
+from foveate.records.summary import summarise
 from foveate.reduction import Reduction, at_share
 from foveate.registry import method
 

@@ -28,7 +28,7 @@ from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.tasks.long_video import LENGTH, LongVideo
 from foveate.planner.budget import Budget
-from foveate.planner.planner import Plan, plan_reduction
+from foveate.planner.reduction import Plan, plan_reduction
 from foveate.records.conditions import conditions
 from foveate.records.intervals import paired_difference
 from foveate.records.journal import UNREDUCED

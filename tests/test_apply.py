@@ -9,7 +9,7 @@ from foveate.cost.llm import prefill_cost
 from foveate.errors import InputError, UnsupportedError
 from foveate.models.family import families
 from foveate.planner.measured import Measured
-from foveate.planner.planner import plan_reduction
+from foveate.planner.reduction import plan_reduction
 from foveate.reduction import as_reduction
 from foveate.runtime.seams import cache_in
 from foveate.testing import fingerprint
@@ -107,7 +107,10 @@ def test_a_time_is_of_the_machine_that_is_named(llava):
 def test_measured_accuracies_and_tasks_decide(llava):
     family, model = llava
     inputs = family.tiny_inputs(model.config, ONE)
-    rows = [Measured("reasoning", 0.5, None, 0.9), Measured("reasoning", 0.25, None, 0.1)]
+    rows = [
+        Measured("reasoning", "aim", keep, foveate.AIM(keep, None), right)
+        for keep, right in ((0.5, 0.9), (0.25, 0.1))
+    ]
     with torch.no_grad(), foveate.reduce(model, budget=0.9, measured=rows) as run:
         model(**inputs)
     assert run.report.visual_tokens_by_layer[0] == [32] * 6
@@ -172,7 +175,7 @@ def test_what_does_not_fit_or_cannot_be_asked_is_refused(llava):
     inputs = family.tiny_inputs(model.config, ONE)
     with (
         foveate.reduce(model, budget="1 FLOP"),
-        pytest.raises(InputError, match=r"no plan fits .*; the cheapest is keep="),
+        pytest.raises(InputError, match=r"no plan fits .*; the cheapest is foveate.AIM"),
     ):
         model(**inputs)
     for knobs in ({}, {"reduction": foveate.AIM(), "budget": 0.5}, {"budget": 0}):
@@ -189,6 +192,6 @@ def test_what_does_not_fit_or_cannot_be_asked_is_refused(llava):
     encoder = foveate.AIM.paper("llava-1.5-7b")
     with (
         foveate.reduce(model, lambda samples: encoder),
-        pytest.raises(UnsupportedError, match="merges the LLM's input as it is"),
+        pytest.raises(UnsupportedError, match="what only encoding shows"),
     ):
         model(**inputs)

@@ -19,13 +19,14 @@ from foveate.cost.vision.encoder import Media
 from foveate.harness.asking import Asker, generate_arguments
 from foveate.measure.analyze.analysis import analyze
 from foveate.measure.run.runner import Amount
-from foveate.planner.ladder import ladder
-from foveate.planner.planner import plan_batch, plan_frames, plan_reduction
+from foveate.planner.degradation import degradation_order
+from foveate.planner.frames import plan_frames
+from foveate.planner.reduction import plan_reduction, plan_requests
 from foveate.train.settings import Recipe
 
 PICTURE, QUESTION = str(foveate.example("text")), "what is written?"
 DOORS = (VLM.ask, VLM.inputs, fitting, foveate.reduce, Asker.of)
-PLANS = (plan_reduction, plan_batch, plan_frames, ladder, request_cost)
+PLANS = (plan_reduction, plan_requests, plan_frames, degradation_order, request_cost)
 COMMANDS = (cli.ask.ask, cli.cost.cost, cli.plan.plan, cli.measure.measure)
 # (command line, Python): the same reduction; the commands have no word for what Python takes alone
 SAME = [
@@ -111,7 +112,7 @@ def default(door, name):
     ("name", "value", "also"),
     [
         ("task", defaults.TASK, ()),
-        ("budget", None, (plan_reduction, plan_batch, fitting)),  # which must have one
+        ("budget", None, (plan_reduction, plan_requests, fitting)),  # which must have one
         ("reduction", None, ()),
         ("max_new_tokens", defaults.MAX_NEW_TOKENS, ()),
         ("answer_tokens", defaults.ANSWER_TOKENS, ()),
@@ -119,9 +120,9 @@ def default(door, name):
         ("text_tokens", defaults.TEXT_TOKENS, (request_cost,)),
         ("frames", None, (cli.cost.cost, cli.plan.plan, plan_frames)),  # a count there, not a most
         ("fps", None, ()),
-        ("machine", None, (plan_batch,)),  # that of a model at hand is unknown
-        ("keep", None, (plan_frames, request_cost)),  # None is what the method has
-        ("prune", None, (plan_frames, request_cost)),
+        ("machine", None, (plan_reduction, plan_requests)),  # that of a model at hand is unknown
+        ("keep", None, ()),  # None is what the method has
+        ("prune", None, ()),
     ],
 )
 def test_one_knob_has_one_default(name, value, also):
@@ -136,11 +137,9 @@ def test_defaults_of_methods_and_plans_are_the_same():
     assert (foveate.AIM().keep, foveate.AIM().prune) == (defaults.KEEP, defaults.PRUNE)
     assert (foveate.Fovea().keep, foveate.Fovea().prune) == (defaults.KEEP, defaults.PRUNE)
     assert foveate.AIMPrune().prune == defaults.PRUNE
-    assert foveate.DivPrune().keep == default(plan_frames, "keep") == defaults.KEEP
-    assert default(plan_frames, "prune") == defaults.PRUNE
-    assert default(plan_batch, "machine") == defaults.MACHINE
-    # a request is unreduced unless it is told
-    assert (default(request_cost, "keep"), default(request_cost, "prune")) == (1.0, None)
+    assert foveate.DivPrune().keep == defaults.KEEP
+    assert default(plan_reduction, "machine") == defaults.MACHINE
+    assert default(plan_requests, "machine") == defaults.MACHINE
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from foveate.combine.aim import AIM as AIM
     from foveate.errors import FoveateError as FoveateError
     from foveate.laws.law import fit_law as fit_law
-    from foveate.planner.planner import plan as plan
+    from foveate.planner.plan import plan as plan
     from foveate.reduction import Reduction as Reduction
     from foveate.reduction import Report as Report
     from foveate.reduction import create as create
@@ -33,7 +33,7 @@ _HOMES = {
     "fit_law": "foveate.laws.law",
     "load": "foveate.ask.vlm",
     "methods": "foveate.registry",
-    "plan": "foveate.planner.planner",
+    "plan": "foveate.planner.plan",
     "reduce": "foveate.apply",
     "register": "foveate.registry",
 }

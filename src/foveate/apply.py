@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foveate.cost.hardware import Machine
+from foveate.cost.request import Request
+from foveate.cost.shapes import read_llm
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK
 from foveate.errors import InputError
 from foveate.planner.budget import Budget
-from foveate.planner.ladder import Task
-from foveate.planner.measured import Measured
-from foveate.planner.planner import decide, plan_batch
+from foveate.planner.degradation import Task
+from foveate.planner.measured import Measured, read_measured
+from foveate.planner.reduction import decide, plan_requests
 from foveate.planner.suggestion import Suggests, read_analysis
 from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
 from foveate.runtime import reducer
-from foveate.runtime.per_prompt import Choose, Sample
+from foveate.runtime.per_prompt import Choose, Sample, can_be_chosen
 
 
 @contextmanager
@@ -87,11 +89,11 @@ def fitting(
     budget: Budget | float | int | str,
     *,
     answer_tokens: int = ANSWER_TOKENS,
-    task: Task | Literal["auto"] = TASK,
+    task: Task | Literal["auto"] | str = TASK,
     pixels: Sequence[Any] = (),
     machine: Machine | str | None = None,
-    measured: Sequence[Measured] = (),
-    analysis: Suggests | Path | None = None,
+    measured: Sequence[Measured] | Path | str = (),
+    analysis: Suggests | Path | str | None = None,
 ) -> Choose:
     """What chooses the reduction that fits a budget, for this model and each prompt's counts.
 
@@ -102,14 +104,16 @@ def fitting(
         model: that will be reduced.
         budget: as in `reduce`.
         answer_tokens: which a budget in bytes of KV cache must hold too.
-        task: "reasoning", "ocr", or "auto", which looks at the pixels.
+        task: "reasoning", "ocr", "auto", which looks at the pixels, or a task that was measured.
         pixels: for "auto", the pictures shown.
         machine: what the model runs on, for a budget in time: a calibration or a name.
-        measured: accuracies of settings on this model, as in `foveate.plan`.
+        measured: what `foveate measure` wrote of this model, as in `foveate.plan`; chosen is among the
+            methods that need nothing of the encoder, which is over by then.
         analysis: of this model, or the file of one, as in `foveate.plan`.
 
     Raises:
-        InputError: not a budget, a time without a machine, or "auto" without pictures.
+        InputError: not a budget, a time without a machine, "auto" without pictures, or records of another
+            model or of no method that can be chosen late.
     """
     asked, chosen = Budget.of(budget), decide(task, pixels)
     if asked.kind == "ms" and machine is None:
@@ -118,20 +122,34 @@ def fitting(
             "foveate calibrate"
         )
 
-    start = read_analysis(analysis) if isinstance(analysis, Path) else analysis
+    llm = read_llm(model.config)
+    start = read_analysis(Path(analysis)) if isinstance(analysis, str | Path) else analysis
+    rows = _late(measured, llm.layers)
 
     def choose(samples: Sequence[Sample]) -> Reduction:
-        plan = plan_batch(
-            model,
-            asked,
-            [(sample.groups, sample.text_tokens) for sample in samples if sample.groups],
-            answer_tokens=answer_tokens,
-            task=chosen,
-            machine=machine or MACHINE,
-            measured=measured,
-            analysis=start,
-            itemsize=model.dtype.itemsize,
-        )
-        return plan.reduction
+        requests = [
+            Request(llm, sample.groups, sample.text_tokens, answer_tokens)
+            for sample in samples
+            if sample.groups
+        ]
+        size = model.dtype.itemsize
+        return plan_requests(
+            requests, asked, chosen, machine or MACHINE, rows, start, itemsize=size
+        ).reduction
 
     return choose
+
+
+def _late(measured: Sequence[Measured] | Path | str, layers: int) -> list[Measured]:
+    """The measured settings that can be chosen when a prompt is seen, and resizing, to compare with."""
+    rows = measured
+    if isinstance(measured, str | Path):
+        rows = read_measured(Path(measured), layers)
+    late = [row for row in rows if can_be_chosen(row.reduction)]
+    if rows and not late:
+        raise InputError(
+            "none of the measured methods can be chosen when a prompt is seen, for all need something of "
+            f"the encoder: {', '.join(sorted({row.method for row in rows}))}; choose with foveate.plan "
+            "and reduce by its reduction"
+        )
+    return late

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -19,7 +19,8 @@ class Compressor(Protocol):
 
     `needs` names what the model adapter hands over as keyword arguments (`foveate.runtime.buckets` lists
     them); `at` says which features it sees: "llm" (at the LLM's input) or "encoder" (before the
-    projector).
+    projector). `flops(tokens, width)` says what deciding takes. To be costed, and planned with, it has
+    `kept(tokens, grid=..., frames=...)`, how many tokens of a group stay; grid and frames are as needed.
     """
 
     @property
@@ -124,6 +125,28 @@ def _lacking(given: Any) -> list[str]:
     common = {"needs", "is_off", "flops"}
     missing = ({name for name in kind | common if not hasattr(given, name)} for kind in kinds)
     return sorted(min(missing, key=len))
+
+
+def typed(reduction: Reduction) -> str:
+    """A reduction as one would type it: `foveate.AIM(keep=0.25, prune=(14, 22))`, shares to 4 digits."""
+    if type(reduction) is not Reduction:
+        return _typed(reduction)
+    parts = {"before": reduction.before, "inside": reduction.inside}
+    given = {place: _typed(part) for place, part in parts.items() if part is not None}
+    if len(given) == 1:
+        return next(iter(given.values()))
+    return f"foveate.Reduction({', '.join(f'{place}={text}' for place, text in given.items())})"
+
+
+def _typed(method: Any) -> str:
+    """A method with `keep`, `prune` and `after`, and whatever else is not as it comes."""
+    knobs = []
+    for knob in fields(method):
+        value = getattr(method, knob.name)
+        if knob.init and (knob.name in ("keep", "prune", "after") or value != knob.default):
+            text = f"{value:.4g}" if isinstance(value, float) else repr(value)
+            knobs.append(f"{knob.name}={text}")
+    return f"foveate.{type(method).__name__}({', '.join(knobs)})"
 
 
 def create(name: str, **knobs: Any) -> Reduction:

@@ -25,7 +25,7 @@ def test_cost_prints_the_published_figures():
 def test_cost_of_a_clip_by_part():
     out = run("cost", "llava-onevision-7b", "--frames", "32", "--keep", "0.25", "--prune", "14,22")
     assert out.returncode == 0, out.stderr
-    for part in ("vision", "projector", "merging", "scoring", "prefill", "decode"):
+    for part in ("encode", "compress", "score", "prefill", "decode"):
         assert part in out.stdout
     assert "6273 visual tokens, 1569 to the LLM" in out.stdout
 
@@ -45,7 +45,7 @@ def test_cost_of_a_clip_by_part():
         (["cost", "qwen2.5-vl-7b", "--max-pixels", "0"], "max_pixels must be at least 1, got 0"),
         (["calibrate", "--out", "TAKEN.json"], "--out must be a file (.json)"),
         (["plan", "llava-1.5-7b", "--budget", "fast"], "got 'fast'"),
-        (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is keep="),
+        (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is foveate.AIM(keep="),
         (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "maths"], "task must be one of"),
         (["ask", PICTURE, "what?", "--budget", "50%", "--task", "maths"], "task must be one of"),
         (["ask", PICTURE, "what?", "--budget", "60 ms"], "a budget in time needs machine"),

@@ -8,7 +8,7 @@ from foveate.cost.calibration import Calibration, fit_calibration
 from foveate.cost.hardware import hardware
 from foveate.cost.probe import FITTED, HELD_OUT, Shape, _layer, _weights, calibrate
 from foveate.errors import InputError
-from foveate.planner.planner import plan_reduction
+from foveate.planner.reduction import plan_reduction
 
 RATES = {
     "ms_per_flop": 1e-8,

@@ -5,6 +5,7 @@ import pytest
 from foveate.cost.configs import read_config
 from foveate.cost.hardware import hardware
 from foveate.cost.request import request_cost
+from foveate.prune.aim import AIMPrune
 
 ONEVISION, LLAVA, QWEN = "llava-onevision-7b", "llava-1.5-7b", "qwen2-vl-7b"
 VIDEO, IMAGE = 100, 40  # text tokens that the tables assume
@@ -30,7 +31,8 @@ SCHEDULES = [(ONEVISION, 32 * 49, VIDEO, prune, *figures) for prune, *figures in
 
 @pytest.mark.parametrize(("model", "visual", "text", "prune", "tflops", "ms"), PRINTED + SCHEDULES)
 def test_printed_figures(model, visual, text, prune, tflops, ms):
-    cost = request_cost(read_config(model), visual, text, prune=prune, convention="llm-viewer")
+    aim = prune and AIMPrune(prune)
+    cost = request_cost(read_config(model), visual, text, aim, convention="llm-viewer")
     # half a unit of the last printed digit
     assert cost.flops / 1e12 == pytest.approx(tflops, abs=0.005)
     assert cost.first_token_ms(hardware("a100")) == pytest.approx(ms, abs=0.005)
@@ -38,8 +40,8 @@ def test_printed_figures(model, visual, text, prune, tflops, ms):
 
 def test_what_the_convention_leaves_out():
     config = read_config(ONEVISION)
-    viewer = request_cost(config, 1568, 100, prune=(14, 22), convention="llm-viewer")
-    exact = request_cost(config, 1568, 100, prune=(14, 22))
+    viewer = request_cost(config, 1568, 100, AIMPrune((14, 22)), convention="llm-viewer")
+    exact = request_cost(config, 1568, 100, AIMPrune((14, 22)))
     assert set(viewer.parts) == {"prefill"}
     assert viewer.visual_tokens_by_layer[14] < exact.visual_tokens_by_layer[14] == 1568
     assert viewer.flops < exact.parts["prefill"].flops  # a layer's pruning is charged to that layer

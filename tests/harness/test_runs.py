@@ -11,6 +11,7 @@ from foveate.combine.aim import PAPER
 from foveate.cost.configs import read_config
 from foveate.cost.hardware import hardware
 from foveate.cost.request import request_cost
+from foveate.prune.aim import AIMPrune
 
 ROOT = Path(__file__).parents[2]
 GROUPS = json.loads((ROOT / "runs" / "published.json").read_text())["groups"]
@@ -30,7 +31,8 @@ def test_published_cost_is_that_of_the_command(group, row):
     name, text = CONFIG[group["name"]]
     whole = row["frames"] * 196 if row["frames"] else 576
     kept = round(keep * whole)
-    cost = request_cost(read_config(name), kept, text, prune=prune, convention="llm-viewer")
+    inside = prune and AIMPrune(prune)
+    cost = request_cost(read_config(name), kept, text, inside, convention="llm-viewer")
     assert cost.flops / 1e12 == pytest.approx(row["tflops"], abs=0.005)
     assert cost.first_token_ms(hardware("a100")) == pytest.approx(row["prefill_ms"], abs=0.005)
 

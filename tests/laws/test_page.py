@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from foveate.combine.aim import AIM
 from foveate.laws.frontier import optimum
 from foveate.laws.law import FORMS, fit_points, largest_held_out
 from foveate.laws.points import FAMILIES, published
-from foveate.planner.planner import plan_frames
+from foveate.planner.frames import plan_frames
 
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs/concepts/laws.md").read_text().split())
@@ -53,7 +54,7 @@ def test_optima():
 
 
 def test_frames():
-    knobs = {"prune": (14, 22)}
+    knobs = {"reduction": AIM(prune=(14, 22))}
     assert plan_frames("llava-onevision-7b", 32, convention="llm-viewer", **knobs).frames == 192
     assert "as much as 192 reduced ones" in PAGE
     assert (

@@ -1,6 +1,5 @@
 import itertools
 import json
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,13 @@ from foveate.laws.frontier import optimum
 from foveate.laws.law import fit_points
 from foveate.laws.points import published as published_points
 from foveate.planner.budget import Budget
-from foveate.planner.ladder import ORDER, Rung, ladder
-from foveate.planner.measured import Measured, pareto, read_measured
-from foveate.planner.planner import plan_frames, plan_reduction
+from foveate.planner.degradation import ORDER, Step, degradation_order
+from foveate.planner.frames import plan_frames
+from foveate.planner.reduction import plan_reduction
 from foveate.planner.suggestion import Suggestion, read_analysis
 
 CLIP, ONEVISION = Media(frames=32), "llava-onevision-7b"
 A100 = TABLE["a100"]
-ACCURACIES = Path(__file__).parents[2] / "results" / "accuracy.json"
 
 
 @pytest.mark.parametrize(
@@ -48,15 +46,15 @@ def test_bad_budgets_are_refused(written):
 
 @pytest.mark.parametrize("task", ORDER)
 @pytest.mark.parametrize("model", published())
-def test_every_rung_is_cheaper_than_the_one_before(model, task):
+def test_every_step_is_cheaper_than_the_one_before(model, task):
     config, media = read_config(model), Media(images=2, height=672, width=448)
     costs = [
-        request_cost(config, media, 10, keep=rung.keep, prune=rung.prune)
-        for rung in ladder(config.text_config.num_hidden_layers, 64, task)
+        request_cost(config, media, 10, step.reduction)
+        for step in degradation_order(config.text_config.num_hidden_layers, 64, task)
     ]
     for before, after in itertools.pairwise(costs):
         assert after.prefill_flops <= before.prefill_flops
-        assert after.kv_elements <= before.kv_elements
+        assert after.kv_bytes() <= before.kv_bytes()
     assert costs[-1].prefill_flops < 0.2 * costs[0].prefill_flops
 
 
@@ -64,17 +62,17 @@ def test_every_rung_is_cheaper_than_the_one_before(model, task):
 @pytest.mark.parametrize(
     "written", [1.0, 0.9, 0.6, 0.25, 0.05, "15 TFLOP", "60 MB", "140 ms", "300 ms"]
 )
-def test_the_plan_fits_and_the_rung_before_does_not(written, task):
+def test_the_plan_fits_and_the_step_before_does_not(written, task):
     config, budget = read_config(ONEVISION), Budget.of(written)
     plan = plan_reduction(ONEVISION, written, CLIP, task=task)
 
-    def spent(rung) -> float:
-        cost = request_cost(config, CLIP, 100, keep=rung.keep, prune=rung.prune)
+    def spent(step) -> float:
+        cost = request_cost(config, CLIP, 100, step.reduction)
         return budget.spent(cost, plan.unreduced, A100, 2)
 
-    rungs = list(ladder(28, 196, task))
-    fitting = [spent(rung) <= budget.value for rung in rungs]
-    first = rungs[fitting.index(True)]  # every rung is looked at
+    steps = list(degradation_order(28, 196, task))
+    fitting = [spent(step) <= budget.value for step in steps]
+    first = steps[fitting.index(True)]  # every step is looked at
     assert (plan.keep, plan.prune) == (first.keep, first.prune)
     assert budget.spent(plan.cost, plan.unreduced, A100, 2) <= budget.value
 
@@ -99,7 +97,9 @@ def test_a_plan_becomes_a_reduction():
 
 
 def test_an_infeasible_budget_gives_the_cheapest_plan():
-    message = r"no plan fits 10 ms; the cheapest is keep=0.0153.*, prune=\(0, 8\) at \d\d\.\d+ ms"
+    message = (
+        r"no plan fits 10 ms; the cheapest is foveate.AIM\(keep=0.0153, prune=\(0, 8\)\) at \d\d"
+    )
     with pytest.raises(BudgetError, match=message):
         plan_reduction(ONEVISION, "10 ms", CLIP)
     with pytest.raises(InputError, match=r"no plan fits 0.1% of the prefill FLOPs; the cheapest"):
@@ -114,57 +114,25 @@ def test_a_faster_machine_keeps_more():
 
 
 def test_how_many_frames_fit_as_published():
-    frames = plan_frames(ONEVISION, 32, prune=(14, 22), convention="llm-viewer")
+    frames = plan_frames(ONEVISION, 32, reduction=AIM(prune=(14, 22)), convention="llm-viewer")
     assert frames.frames == 192
     assert frames.cost.flops <= frames.unreduced.flops
 
 
 def test_really_dropping_and_encoding_make_room_for_fewer_frames():
-    dropped = plan_frames(ONEVISION, 32, prune=(14, 22))
-    encoded = plan_frames(ONEVISION, 32, prune=(14, 22), encoder=True)
+    dropped = plan_frames(ONEVISION, 32, reduction=AIM(prune=(14, 22)))
+    encoded = plan_frames(ONEVISION, 32, reduction=AIM(prune=(14, 22)), encoder=True)
     assert 96 < encoded.frames < dropped.frames < 192
     for found, of in ((dropped, "prefill_flops"), (encoded, "flops")):
         more = request_cost(
-            read_config(ONEVISION), Media(frames=found.frames + 1), 100, keep=0.25, prune=(14, 22)
+            read_config(ONEVISION),
+            Media(frames=found.frames + 1),
+            100,
+            AIM(keep=0.25, prune=(14, 22)),
         )
         assert getattr(found.cost, of) <= getattr(found.unreduced, of) < getattr(more, of)
     with pytest.raises(InputError, match="at least 1, got 0"):
         plan_frames(ONEVISION, 0)
-
-
-def test_measured_accuracy_decides_where_there_is_some():
-    rows = [
-        Measured("reasoning", 1.0, None, 0.90), Measured("reasoning", 0.5, None, 0.91),
-        Measured("reasoning", 1.0, (0.5, 0.786), 0.80), Measured("reasoning", 0.125, None, 0.60),
-        Measured("ocr", 1.0, None, 0.9), Measured("ocr", 1.0, (0.5, 0.786), 0.89),
-    ]  # fmt: skip
-    chosen = plan_reduction(ONEVISION, 1.0, CLIP, measured=rows)
-    assert (chosen.keep, chosen.prune, chosen.accuracy) == (0.5, None, 0.91)
-    assert plan_reduction(ONEVISION, 0.3, CLIP, measured=rows).keep == 0.125
-    assert plan_reduction(ONEVISION, 0.8, CLIP, measured=rows, task="ocr").accuracy == 0.89
-    with pytest.raises(InputError, match=r"the cheapest is keep=0.125, prune=None"):
-        plan_reduction(ONEVISION, 0.01, CLIP, measured=rows)
-
-
-def test_the_front_holds_what_nothing_beats():
-    rows = [
-        (cost, Measured("t", 1.0, None, right))
-        for cost, right in [(3.0, 0.5), (1.0, 0.4), (2.0, 0.6), (2.0, 0.3)]
-    ]
-    assert [(cost, row.accuracy) for cost, row in pareto(rows)] == [(1, 0.4), (2, 0.6)]
-
-
-def test_accuracies_of_the_benchmark_are_read(tmp_path):
-    rows = read_measured(ACCURACIES)
-    raw = json.loads(ACCURACIES.read_text())["rows"]
-    assert [row.accuracy for row in rows] == [row["accuracy"] for row in raw]
-    assert {row.prune for row in rows} == {None, (0.5, 0.786)}
-    plan = plan_reduction("foveate-mini", 0.5, measured=rows)
-    assert plan.accuracy == max(r.accuracy for r in rows if r.task == "reasoning" and r.keep <= 0.5)
-    for text in ("{", "[]", '{"rows": [{"task": "x", "setting": "?", "accuracy": 1}]}'):
-        (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(InputError, match=r"bad.json must hold rows|a setting is keep"):
-            read_measured(tmp_path / "bad.json")
 
 
 def analysed(layers=28, keep=0.5, prune=(16, 20)):
@@ -176,19 +144,16 @@ def analysed(layers=28, keep=0.5, prune=(16, 20)):
 @pytest.mark.parametrize("keep", [1.0, 0.5, 1 / 64])
 def test_an_analysed_ladder_goes_down_from_the_suggestion(keep, prune, task):
     config, media = read_config(ONEVISION), Media(frames=2)
-    top = Rung(keep, prune, "analysed")
-    rungs = list(ladder(28, 196, task, top))
-    assert rungs[0] is top
-    assert len({(rung.keep, rung.prune) for rung in rungs}) == len(rungs)
-    costs = [
-        request_cost(config, media, 10, keep=rung.keep, prune=rung.prune).prefill_flops
-        for rung in rungs
-    ]
+    top = Step(keep, prune, "analysed")
+    steps = list(degradation_order(28, 196, task, top))
+    assert steps[0] is top
+    assert len({(step.keep, step.prune) for step in steps}) == len(steps)
+    costs = [request_cost(config, media, 10, step.reduction).prefill_flops for step in steps]
     assert costs == sorted(costs, reverse=True)
-    assert rungs[-1].prune[0] == 0
-    assert rungs[-1].keep <= max(keep, 0.016)
+    assert steps[-1].prune[0] == 0
+    assert steps[-1].keep <= max(keep, 0.016)
     width = prune[1] - prune[0] if prune else 8
-    assert all(r.prune[1] - r.prune[0] == width for r in rungs if r.prune and r.prune[1] < 28)
+    assert all(r.prune[1] - r.prune[0] == width for r in steps if r.prune and r.prune[1] < 28)
 
 
 def test_a_plan_starts_from_the_analysis():
@@ -201,8 +166,6 @@ def test_a_plan_starts_from_the_analysis():
     assert less.keep == 0.5
     assert less.prune == (14, 18)  # late layers go first, and the window stays as wide
     assert "from an analysis on, reasoning: gave up late layers" in less.why
-    rows = [Measured("reasoning", 0.25, None, 0.9)]
-    assert plan_reduction(ONEVISION, 0.5, CLIP, analysis=free, measured=rows).accuracy == 0.9
     with pytest.raises(InputError, match="analysis is of an LLM of 8 layers, this one has 28"):
         plan_reduction(ONEVISION, 0.5, CLIP, analysis=analysed(8, 0.5, (2, 4)))
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from foveate.errors import InputError
-from foveate.planner.planner import plan_reduction
+from foveate.planner.reduction import plan_reduction
 from foveate.planner.text_guard import LARGEST_SIDE, characters, task_of
 
 DEMO = files("foveate") / "assets" / "demo"

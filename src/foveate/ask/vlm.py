@@ -25,7 +25,7 @@ from foveate.errors import FoveateError, InputError
 from foveate.models.family import Family, family_named, family_of
 from foveate.pictures import to_rgb
 from foveate.planner.budget import Budget
-from foveate.planner.ladder import Task
+from foveate.planner.degradation import Task
 from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
 
 ASSETS = Path(__file__).parent.parent / "assets"

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foveate.cli.console import Json, OldMachine, method_knobs, print_json, renamed
+from foveate.cli.console import Json, OldMachine, named_reduction, print_json, renamed
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 
@@ -46,12 +46,10 @@ def ask(
     What is not given is as the method has it in Python: --keep .25 is AIM(keep=.25), which prunes.
     """
     from foveate.ask.vlm import load
-    from foveate.reduction import create
 
     if len(media) < 2:
         raise InputError(f"ask takes at least one picture and a question, got {media}")
-    told = method_knobs(keep, prune)
-    reduction = create(method or "aim", **told) if told or method else None
+    reduction = named_reduction(method, keep, prune)
     knobs: dict[str, Any] = {"frames": frames, "fps": fps, "task": task}
     knobs["machine"] = renamed("--machine", machine, "--hardware", hardware)
     answer = load(model).ask(media[:-1], media[-1], reduction, budget, max_new_tokens, **knobs)

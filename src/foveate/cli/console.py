@@ -48,14 +48,18 @@ def parse_prune(text: str) -> tuple[int | float, int | float] | None:
     return start, stop
 
 
-def method_knobs(keep: float | None, prune: str | None) -> dict[str, Any]:
-    """The knobs that were given; the others are the method's to choose.
+def named_reduction(method: str | None, keep: float | None, prune: str | None) -> Any:
+    """The reduction that options name, None for none; what is not given is the method's to choose.
 
     Raises:
-        InputError: no pair of layers.
+        InputError: no such method, a knob that it does not have, or no pair of layers.
     """
+    from foveate.reduction import create
+
     knobs: dict[str, Any] = {} if keep is None else {"keep": keep}
-    return knobs if prune is None else {**knobs, "prune": parse_prune(prune)}
+    if prune is not None:
+        knobs["prune"] = parse_prune(prune)
+    return create(method or "aim", **knobs) if knobs or method else None
 
 
 def renamed(new: str, value: T | None, old: str, given: T | None) -> T | None:

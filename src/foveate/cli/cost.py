@@ -11,13 +11,13 @@ from foveate.cli.console import (
     Json,
     OldMachine,
     amount,
-    method_knobs,
+    named_reduction,
     parse_size,
     print_json,
     print_table,
     renamed,
 )
-from foveate.defaults import ANSWER_TOKENS, KEEP, MACHINE, PRUNE, TEXT_TOKENS
+from foveate.defaults import ANSWER_TOKENS, MACHINE, TEXT_TOKENS
 
 
 def cost(
@@ -29,8 +29,11 @@ def cost(
     visual_tokens: Annotated[int | None, typer.Option(help="A count, instead of media.")] = None,
     text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = TEXT_TOKENS,
     answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = ANSWER_TOKENS,
+    method: Annotated[
+        str | None, typer.Option(help="A name of `foveate methods`; --keep or --prune alone: aim.")
+    ] = None,
     keep: Annotated[
-        float | None, typer.Option(help="Share of visual tokens kept, (0, 1]; 1 merges none.")
+        float | None, typer.Option(help="Share of visual tokens kept, (0, 1]; aim: 1 merges none.")
     ] = None,
     prune: Annotated[
         str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
@@ -44,7 +47,7 @@ def cost(
 ) -> None:
     """What a request costs: FLOPs, KV cache, and time (a roofline, unless calibrated); no model runs.
 
-    Without --keep and --prune unreduced; with one of them the other is as in foveate.AIM.
+    Without --method, --keep and --prune unreduced; what is not given is as the method has it in Python.
     """
     from foveate.cost.configs import read_config
     from foveate.cost.hardware import hardware as machine_named
@@ -58,9 +61,7 @@ def cost(
     config = read_config(model)
     knobs: dict[str, Any] = {"answer_tokens": answer, "convention": convention}
     full = request_cost(config, media, text, **knobs)
-    told = method_knobs(keep, prune)
-    aim: dict[str, Any] = {"keep": KEEP, "prune": PRUNE, **told} if told else {}
-    cut = request_cost(config, media, text, **aim, **knobs)
+    cut = request_cost(config, media, text, named_reduction(method, keep, prune), **knobs)
     if as_json:
         more = {"model": model, "convention": convention, "hardware": asdict(cast(Any, on))}
         print_json({**more, **cost_document(cut, full, on)})

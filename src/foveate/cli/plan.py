@@ -32,12 +32,12 @@ def plan(
     ] = None,
     answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = ANSWER_TOKENS,
     task: Annotated[
-        str, typer.Option(help="reasoning; ocr: text is read; auto: look at the --picture.")
+        str, typer.Option(help="reasoning; ocr: text is read; auto: look at it; or one measured.")
     ] = TASK,
     machine: Annotated[str | None, typer.Option(help="As in cost; a time is of it.")] = None,
     hardware: OldMachine = None,
     measured: Annotated[
-        Path | None, typer.Option(help="Accuracies that benchmarks/accuracy.py wrote.")
+        Path | None, typer.Option(help="Of this model, by foveate measure: the best that fits.")
     ] = None,
     analysis: Annotated[
         Path | None, typer.Option(help="Of this model, by foveate analyze --out: start there.")
@@ -52,24 +52,23 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Turn a budget into a reduction; --frames alone: how many fit; --law: which LLM, how many tokens."""
-    from foveate.planner.measured import read_measured
-
-    if analysis is not None and (law is not None or budget is None):
-        raise InputError("--analysis is where a model's plan starts: it takes a --budget, no --law")
+    if (analysis or measured) and (law is not None or budget is None):
+        raise InputError("--analysis and --measured are of a model: they take a --budget, no --law")
+    if text is None:
+        text = TEXT_TOKENS if law is None else QUERY_TOKENS
     if law is not None:
         if model is not None:
             raise InputError(f"--law chooses a model, so it takes none, got {model!r}")
-        _print_optimum(law, budget, QUERY_TOKENS if text is None else text, sizes, as_json=as_json)
+        _print_optimum(law, budget, text, sizes, as_json=as_json)
     elif model is None:
         raise InputError("plan takes a model, or --law to choose one")
     elif budget is None:
-        _print_frames(model, frames, TEXT_TOKENS if text is None else text, size, as_json=as_json)
+        _print_frames(model, frames, text, size, as_json=as_json)
     else:
         shown = _shown(images, frames, size, picture)
         on = renamed("--machine", machine, "--hardware", hardware) or MACHINE
-        knobs = {"text_tokens": TEXT_TOKENS if text is None else text, "answer_tokens": answer}
-        knobs |= {"machine": on}
-        knobs |= {"measured": read_measured(measured) if measured else [], "analysis": analysis}
+        knobs: dict[str, Any] = {"text_tokens": text, "answer_tokens": answer, "machine": on}
+        knobs |= {"measured": measured or (), "analysis": analysis}
         _print_reduction(model, budget, shown, task, knobs, as_json=as_json)
 
 
@@ -93,25 +92,20 @@ def _print_reduction(
     *,
     as_json: bool,
 ) -> None:
-    from foveate.planner.planner import decide, plan_reduction
+    from foveate.planner.reduction import decide, plan_reduction
+    from foveate.reduction import typed
 
     media, pixels = shown
     chosen = decide(task, pixels)
     found = plan_reduction(model, budget, media, task=chosen, **knobs)
-    document = {"keep": found.keep, "prune": found.prune, "why": found.why, "task": chosen}
-    document |= {"accuracy": found.accuracy, "flops_share": found.flops_share}
     if as_json:
-        print_json({**document, "visual_tokens_to_llm": found.cost.visual_tokens_to_llm})
+        print_json({"task": chosen, **found.to_dict()})
         return
-    sys.stdout.write(
-        f"foveate.AIM(keep={found.keep:.4g}, prune={found.prune})\n{found.why}; "
-        f"{found.cost.visual_tokens_to_llm} of {found.cost.visual_tokens_in} visual tokens, "
-        f"{found.flops_share:.1%} of the prefill FLOPs\n"
-    )
+    sys.stdout.write(f"{typed(found.reduction)}\n{found.why}; {found.summary}\n")
 
 
 def _print_frames(model: str, frames: int, text: int, size: str | None, *, as_json: bool) -> None:
-    from foveate.planner.planner import plan_frames
+    from foveate.planner.frames import plan_frames
 
     height, width = parse_size(size)
     shape = None if height is None or width is None else (height, width)
@@ -135,14 +129,14 @@ def _print_frames(model: str, frames: int, text: int, size: str | None, *, as_js
 def _print_optimum(
     law: str, budget: str | None, text: int, sizes: str | None, *, as_json: bool
 ) -> None:
-    from foveate.planner.planner import plan as choose
+    from foveate.planner.plan import plan_size
 
     if budget is None:
         raise InputError('--law needs a --budget in FLOPs, such as "0.4 TFLOP"')
     models = None
     if sizes is not None:
         models = {f"{number:g}B": number for number in _numbers(sizes)}
-    found: Any = choose(budget=budget, law=_mixture(law), text_tokens=text, models=models)
+    found = plan_size(budget, _mixture(law), text_tokens=text, models=models)
     if as_json:
         print_json(asdict(found))
         return

@@ -19,7 +19,7 @@ def report(
 ) -> None:
     """Turn records into one page: accuracy over cost with intervals, the front, and a verdict."""
     from foveate.measure.report.page import write
-    from foveate.measure.report.summary import summarise
+    from foveate.records.summary import summarise
 
     check_out("--out", out, ".html")
     found = summarise(records)

@@ -1,10 +1,10 @@
 """What methods before the LLM have in common."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from foveate.defaults import KEEP
-from foveate.keep import check_keep
+from foveate.keep import check_keep, kept_count
 
 T = TypeVar("T", bound="KeepShare")
 
@@ -36,6 +36,15 @@ class KeepShare:
     def is_off(self) -> bool:
         """Whether every token is kept as it is."""
         return self.keep == 1.0
+
+    def kept(self, tokens: int, **known: Any) -> int:
+        """How many of a group's tokens stay.
+
+        Args:
+            tokens: of the group.
+            **known: of what the method needs, what a count depends on: `grid`, `frames`.
+        """
+        return kept_count(self.keep, tokens)
 
     @classmethod
     def for_share(cls: type[T], share: int | float, layers: int) -> T:

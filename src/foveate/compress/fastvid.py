@@ -17,6 +17,7 @@ its neighbours, such as letters, has next to none and is never a peak.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -126,6 +127,10 @@ class FastVID(KeepShare):
             own = (1 / (count + 1)).clamp(min=self.own)
             became.append(own * itself + (1 - own) * (takes.mT @ rows) / count.clamp(min=1))
         return torch.cat(peaks), torch.cat(became)
+
+    def kept(self, tokens: int, frames: int = 1, **known: Any) -> int:
+        """As many of each frame of a clip."""
+        return frames * kept_count(self.keep, tokens // frames)
 
     def flops(self, tokens: int, width: int) -> int:
         """FLOPs of the similarities of a clip of `tokens` to its peaks, and of their means."""

@@ -1,6 +1,8 @@
 """Average pooling: the grid of tokens is cut into cells, and each becomes its mean."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +37,11 @@ class Pool(KeepShare):
         kept = middles_of(grid, smaller).to(features.device)
         into = kept[cells_of(grid, smaller).to(features.device)]
         return VisionTokens.of(features).merge(kept.expand(groups, -1), into.expand(groups, -1))
+
+    def kept(self, tokens: int, grid: tuple[int, int] | None = None, **known: Any) -> int:
+        """Cells of the smaller grid; of a grid that is not known as many as may be."""
+        most = kept_count(self.keep, tokens)
+        return most if grid is None else math.prod(smaller_grid(grid, most))
 
     def flops(self, tokens: int, width: int) -> int:
         """One addition a number."""

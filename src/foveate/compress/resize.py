@@ -6,7 +6,9 @@ made works on every family and at any budget, but saves nothing in the encoder. 
 tokens follows the picture's size, `foveate measure --methods resize` makes the picture itself smaller.
 """
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -45,6 +47,11 @@ class ResizeGrid(KeepShare):
         into = kept[cells_of(grid, smaller).to(features.device)]
         tokens = VisionTokens.of(features).merge(kept.expand(groups, -1), into.expand(groups, -1))
         return replace(tokens, features=resized.flatten(2).mT.to(features.dtype))
+
+    def kept(self, tokens: int, grid: tuple[int, int] | None = None, **known: Any) -> int:
+        """Cells of the smaller grid; of a grid that is not known as many as may be."""
+        most = kept_count(self.keep, tokens)
+        return most if grid is None else math.prod(smaller_grid(grid, most))
 
     def flops(self, tokens: int, width: int) -> int:
         """Two passes, down and across, in each of which a number is weighed and added about twice."""

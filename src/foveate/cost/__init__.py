@@ -1,1 +1,1 @@
-"""What a request costs: FLOPs, KV cache and time. Needs neither torch nor a model."""
+"""What a request costs: FLOPs, KV cache and time. No model runs for it."""

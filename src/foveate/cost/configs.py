@@ -1,6 +1,6 @@
 """A config without its model: sizes of published models, or a folder's `config.json`, by its fields.
 
-Neither torch nor transformers is needed. `models.json` holds the fields of the published `config.json`
+`models.json` holds the fields of the published `config.json`
 files that a cost depends on; a file that leaves some out means its class's defaults, given here.
 """
 
@@ -95,3 +95,11 @@ def _namespace(fields: dict[str, Any]) -> SimpleNamespace:
             for name, value in filled.items()
         }
     )
+
+
+def config_of(model: Any) -> Any:
+    """The config of a model, of a folder or of a published name; a config is itself."""
+    if isinstance(model, str):
+        return read_config(model)
+    model = getattr(model, "model", model)
+    return getattr(model, "config", model)

@@ -1,6 +1,6 @@
 """FLOPs, KV cache and roofline time of an LLM whose layers compute different numbers of tokens.
 
-A config is read by its fields, so this needs neither torch nor transformers. Two conventions:
+Two conventions:
 
 - "exact": a multiply-add counts as 2 FLOPs and attention as its full N x N product, and nothing else
   counts, as torch's FlopCounterMode does. Time is that of fused causal attention (half the product, no

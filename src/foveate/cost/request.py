@@ -1,13 +1,15 @@
-"""What answering one request costs: encoding, merging, scoring, prefill and decoding.
+"""What answering one request costs: encoding, compressing, scoring, prefill and decoding.
 
-A reduction is given by AIM's two knobs: `keep`, the share of each tile's or frame's visual tokens that
-reaches the LLM, and `prune`, the layers between which they leave it.
+A reduction is not described here: it is asked. A method before the LLM says how many tokens it keeps of a
+group (`kept`) and what deciding takes (`flops`), one inside says after which layers how many stay
+(`schedule`) and what scoring takes (`flops`), so that any method of the table, or of a user's own, can be
+costed.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from foveate.cost.hardware import Machine
 from foveate.cost.llm import Convention, decode_cost, prefill_cost
@@ -15,28 +17,27 @@ from foveate.cost.operation import Cost, Operation
 from foveate.cost.shapes import LLM, read_llm
 from foveate.cost.vision.encoder import Encoded, Media, encode
 from foveate.defaults import ANSWER_TOKENS
-from foveate.errors import InputError
-from foveate.keep import check_keep, kept_count
-from foveate.prune.schedule import Bound, check_bounds, kept_after, linear
+from foveate.errors import InputError, UnsupportedError
+from foveate.keep import kept_count
+from foveate.prune.aim import AIMPrune
+from foveate.prune.schedule import Bound, Schedule, kept_after
+from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
 
-Prune = tuple[Bound, Bound]
-Visual = (
-    Media | int | Sequence[int]
-)  # what is shown; or visual tokens, all together or a group each
-POWER_STEPS = 5  # of AIM's importance
+# what is shown; or visual tokens, all together or a group each
+Visual = Media | int | Sequence[int]
 
 
 @dataclass(frozen=True)
 class RequestCost:
-    """Cost of one request, by part.
+    """Cost of one request, by stage.
 
     Attributes:
         visual_tokens_in: of the prompt.
         visual_tokens_to_llm: at the LLM's input.
         visual_tokens_by_layer: that each layer computes.
         text_tokens: which every layer computes.
-        parts: vision, projector, merging, scoring, prefill, decode; those that do not count are absent.
-        kv_elements: numbers in the KV cache after the last step.
+        parts: encode (vision tower and projector), compress, score, prefill (without score), decode;
+            those that do not count are absent.
     """
 
     visual_tokens_in: int
@@ -44,91 +45,206 @@ class RequestCost:
     visual_tokens_by_layer: tuple[int, ...]
     text_tokens: int
     parts: dict[str, Cost]
-    kv_elements: int
 
     @property
     def flops(self) -> int:
-        """Of all parts."""
+        """Of all stages."""
         return sum(cost.flops for cost in self.parts.values())
 
     @property
     def prefill_flops(self) -> int:
-        """Of the LLM's prefill, merging and scoring, as a `Report` counts them."""
-        return sum(
-            self.parts[name].flops
-            for name in ("merging", "scoring", "prefill")
-            if name in self.parts
-        )
+        """Of the LLM's prefill, compressing and scoring, as a `Report` counts them."""
+        counted = ("compress", "score", "prefill")
+        return sum(self.parts[name].flops for name in counted if name in self.parts)
 
-    def kv_bytes(self, itemsize: int = 2) -> int:
-        """Size of the KV cache."""
-        return itemsize * self.kv_elements
+    def kv_bytes(self, itemsize: int = 2, after: Literal["prefill", "decode"] = "decode") -> int:
+        """Size of the KV cache after the stage that is named: by default with the whole answer in it.
+
+        Args:
+            itemsize: bytes of one number.
+            after: "prefill", as a `Report` counts it, or "decode".
+        """
+        return itemsize * self.parts.get(after, self.parts["prefill"]).kv_elements
 
     def first_token_ms(self, machine: Machine) -> float:
         """Time up to the first token."""
         return sum(cost.ms(machine) for name, cost in self.parts.items() if name != "decode")
 
 
+@dataclass(frozen=True)
+class Request:
+    """A prompt and its answer on a model of known sizes, read once: `cost` asks any reduction.
+
+    Attributes:
+        llm: sizes of the LLM.
+        groups: visual tokens of each tile or frame.
+        text_tokens: of the prompt.
+        answer_tokens: the first one comes out of the prefill, each other takes a decoding step.
+        encoded: what encoding takes, None where visual tokens were only counted.
+        media: what is shown, None where they were only counted.
+
+    Raises:
+        InputError: an answer without tokens.
+    """
+
+    llm: LLM
+    groups: tuple[int, ...]
+    text_tokens: int
+    answer_tokens: int = ANSWER_TOKENS
+    encoded: Encoded | None = None
+    media: Media | None = None
+
+    def __post_init__(self) -> None:
+        if self.answer_tokens < 1:
+            raise InputError(f"an answer has at least 1 token, got {self.answer_tokens}")
+
+    @classmethod
+    def of(
+        cls, config: Any, media: Visual, text_tokens: int, answer_tokens: int = ANSWER_TOKENS
+    ) -> "Request":
+        """Read a config; arguments and errors as of `request_cost`."""
+        llm = read_llm(config)
+        if isinstance(media, Media):
+            encoded = encode(config, media)
+            return cls(llm, encoded.groups, text_tokens, answer_tokens, encoded, media)
+        groups = (media,) if isinstance(media, int) else tuple(media)
+        return cls(llm, groups, text_tokens, answer_tokens)
+
+    @property
+    def visual_tokens(self) -> int:
+        """Of the prompt."""
+        return sum(self.groups)
+
+    def resized(self, share: float | int) -> "Request":
+        """The same with pictures made smaller until each group has about this share of its tokens.
+
+        Encoding is taken to cost what it did: what a smaller picture saves there depends on the family.
+        """
+        groups = tuple(kept_count(share, tokens) for tokens in self.groups)
+        return replace(self, groups=groups)
+
+    def cost(
+        self,
+        reduction: Reduction | Compressor | Pruner | None = None,
+        convention: Convention = "exact",
+    ) -> RequestCost:
+        """Cost under a reduction; arguments and errors as of `request_cost`."""
+        wanted = as_reduction(Reduction() if reduction is None else reduction)
+        before, inside = wanted.before, wanted.inside
+        to_llm = self.visual_tokens if before is None else self._kept(before)
+        published = convention == "llm-viewer"
+        if published and isinstance(inside, AIMPrune):
+            by_layer = charged_layers(to_llm, inside.prune, self.llm.layers)
+        else:
+            by_layer = layer_tokens(to_llm, _schedule(inside, self.llm), self.llm.layers)
+        prefill = prefill_cost(self.llm, by_layer, self.text_tokens, convention)
+        parts = {"prefill": prefill}
+        if not published:
+            rows = [tokens + self.text_tokens for tokens in by_layer]
+            decode = decode_cost(self.llm, rows, self.answer_tokens - 1)
+            parts = {
+                **self._encode(),
+                **self._compress(before),
+                **self._score(inside, rows),
+                "prefill": prefill,
+                "decode": decode,
+            }
+        return RequestCost(self.visual_tokens, to_llm, tuple(by_layer), self.text_tokens, parts)
+
+    def _kept(self, before: Compressor) -> int:
+        """Visual tokens at the LLM's input."""
+        if before.is_off:
+            return self.visual_tokens
+        kept = getattr(before, "kept", None)
+        if kept is None:
+            raise UnsupportedError(
+                f"{before!r} cannot be costed: it lacks kept(tokens), how many tokens of a group stay"
+            )
+        return sum(kept(tokens, **known) for tokens, known in self._units(before.needs))
+
+    def _units(self, needs: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What a method takes at a time: its tokens, and what it must know of them to count.
+
+        Groups, unless it needs whole clips or samples, as in `foveate.runtime.buckets`.
+        """
+        if "sample" in needs:
+            yield self.visual_tokens, {}
+        elif "frames" in needs:
+            clip = self.groups[0] if self.media is not None and self.media.frames else 0
+            frames = self.groups.count(clip)
+            if frames:
+                yield clip * frames, {"frames": frames}
+            yield from ((tokens, {"frames": 1}) for tokens in self.groups if tokens != clip)
+        else:
+            grids = self.encoded.grids if self.encoded else (None,) * len(self.groups)
+            for tokens, grid in zip(self.groups, grids, strict=True):
+                yield tokens, {"grid": grid} if "grid" in needs else {}
+
+    def _encode(self) -> dict[str, Cost]:
+        return (
+            {} if self.encoded is None else {"encode": self.encoded.tower + self.encoded.projector}
+        )
+
+    def _compress(self, before: Compressor | None) -> dict[str, Cost]:
+        """What a method before the LLM takes to decide, with the attention that the encoder shows it."""
+        if before is None or before.is_off:
+            return {}
+        at_encoder = before.at == "encoder" and self.encoded is not None
+        width = self.encoded.width if at_encoder and self.encoded else self.llm.width
+        work = []
+        for tokens, _ in self._units(before.needs):
+            flops = before.flops(tokens, width)
+            # features are read, read again and written; a similarity takes 2 FLOPs a feature
+            work.append((Operation(flops, flops, 3 * tokens * width + flops // (2 * width)), 1))
+        if "attention" in before.needs and self.encoded is not None:
+            work.append((self.encoded.patch_attention, 1))
+        return {"compress": Cost.of(work)} if any(one.flops for one, _ in work) else {}
+
+    def _score(self, inside: Pruner | None, rows: Sequence[int]) -> dict[str, Cost]:
+        """What a method inside the LLM takes to score the layers behind which some tokens stay."""
+        if inside is None:
+            return {}
+        llm, work = self.llm, []
+        counted = {"text": self.text_tokens} if "visual" in inside.needs else {}
+        for layer, share in _schedule(inside, llm).items():
+            if share:
+                flops = inside.flops(rows[layer], llm.heads, llm.head_dim, **counted)
+                moved = rows[layer] * (llm.attention_width + llm.kv_width)
+                work.append((Operation(flops, flops, moved), 1))
+        return {"score": Cost.of(work)} if work else {}
+
+
 def request_cost(
     config: Any,
     media: Visual,
     text_tokens: int,
+    reduction: Reduction | Compressor | Pruner | None = None,
     *,
     answer_tokens: int = ANSWER_TOKENS,
-    keep: float = 1.0,
-    prune: Prune | None = None,
     convention: Convention = "exact",
 ) -> RequestCost:
     """Cost of one request.
 
     Args:
         config: a VLM's config; an LLM's will do where `media` is a count.
-        media: what is shown; or visual tokens, one count or a count a group: encoding is then unknown.
+        media: what is shown; or visual tokens, one count or a count a group: encoding is then unknown,
+            and a method that needs the grid of a group is taken to keep as much as it may.
         text_tokens: of the prompt.
+        reduction: a `Reduction` or a method alone, None for none.
         answer_tokens: the first one comes out of the prefill, each other takes a decoding step.
-        keep: share of each group's visual tokens that reaches the LLM.
-        prune: start and stop of pruning, as layers or shares of depth.
         convention: "exact", or "llm-viewer", which counts the LLM's prefill alone.
 
     Raises:
-        InputError: a knob or a count out of range.
-        UnsupportedError: a family whose visual tokens cannot be told from its config.
+        InputError: a count out of range, layers that this LLM has not, or no reduction.
+        UnsupportedError: a family whose visual tokens cannot be told from its config, or a method that
+            does not say how many tokens it keeps.
     """
-    check_keep(keep)
-    if answer_tokens < 1:
-        raise InputError(f"an answer has at least 1 token, got {answer_tokens}")
-    llm = read_llm(config)
-    encoded = encode(config, media) if isinstance(media, Media) else None
-    groups = encoded.groups if encoded else visual_groups(config, media)
-    to_llm = sum(kept_count(keep, tokens) for tokens in groups)
-    parts: dict[str, Cost] = {}
-    if convention == "llm-viewer":
-        by_layer = charged_layers(to_llm, prune, llm.layers)
-    else:
-        by_layer = layer_tokens(to_llm, prune, llm.layers)
-        parts = _around(llm, encoded, groups, keep, by_layer, prune, text_tokens)
-    parts["prefill"] = prefill = prefill_cost(llm, by_layer, text_tokens, convention)
-    kv_elements = prefill.kv_elements
-    if convention != "llm-viewer":
-        rows = [tokens + text_tokens for tokens in by_layer]
-        parts["decode"] = decode_cost(llm, rows, answer_tokens - 1)
-        kv_elements = parts["decode"].kv_elements
-    return RequestCost(sum(groups), to_llm, tuple(by_layer), text_tokens, parts, kv_elements)
+    return Request.of(config, media, text_tokens, answer_tokens).cost(reduction, convention)
 
 
-def visual_groups(config: Any, media: Visual) -> tuple[int, ...]:
-    """Visual tokens of each tile or frame; of a bare count one group."""
-    if isinstance(media, Media):
-        return encode(config, media).groups
-    return (media,) if isinstance(media, int) else tuple(media)
-
-
-def layer_tokens(tokens: int, prune: Prune | None, layers: int) -> list[int]:
+def layer_tokens(tokens: int, schedule: Schedule, layers: int) -> list[int]:
     """Visual tokens that each layer computes: a share kept after a layer is met by the next one."""
-    if prune is None:
-        return [tokens] * layers
-    check_bounds(prune)
-    schedule, left, by_layer = linear(prune, layers), tokens, []
+    left, by_layer = tokens, []
     for layer in range(layers):
         by_layer.append(left)
         if layer in schedule:
@@ -136,13 +252,11 @@ def layer_tokens(tokens: int, prune: Prune | None, layers: int) -> list[int]:
     return by_layer
 
 
-def charged_layers(tokens: int, prune: Prune | None, layers: int) -> list[int]:
+def charged_layers(tokens: int, prune: tuple[Bound, Bound], layers: int) -> list[int]:
     """The same as AIM's tables charge it: a layer already earlier, in steps written with 4 digits.
 
     A stop beyond the last layer is allowed, as in the tables' own rows (14, 29) and (28, 29).
     """
-    if prune is None:
-        return [tokens] * layers
     start, stop = (bound if isinstance(bound, int) else round(bound * layers) for bound in prune)
     if not 0 <= start < stop:
         raise InputError(f"prune must start before it stops, got {prune!r}")
@@ -151,40 +265,5 @@ def charged_layers(tokens: int, prune: Prune | None, layers: int) -> list[int]:
     return [math.floor(share * tokens) for share in shares]
 
 
-def _around(
-    llm: LLM,
-    encoded: Encoded | None,
-    groups: Sequence[int],
-    keep: float,
-    by_layer: Sequence[int],
-    prune: Prune | None,
-    text_tokens: int,
-) -> dict[str, Cost]:
-    """Everything but the LLM's layers."""
-    parts = {"vision": encoded.tower, "projector": encoded.projector} if encoded else {}
-    merging = [(_merge(tokens, keep, llm.width), 1) for tokens in groups]
-    if any(work.flops for work, _ in merging):
-        parts["merging"] = Cost.of(merging)
-    if prune is not None:
-        scored = [layer for layer, share in linear(prune, llm.layers).items() if share]
-        parts["scoring"] = Cost.of(
-            [(_score(by_layer[layer] + text_tokens, llm), 1) for layer in scored]
-        )
-    return parts
-
-
-def _merge(tokens: int, keep: float, width: int) -> Operation:
-    """Similarities of even with odd tokens, round after round; a round at most halves."""
-    flops, moved, target = 0, 0, kept_count(keep, tokens)
-    while tokens > target:
-        even, odd = tokens - tokens // 2, tokens // 2
-        flops += 2 * even * odd * width
-        moved += 3 * tokens * width + even * odd
-        tokens -= min(odd, tokens - target)
-    return Operation(flops, flops, moved)
-
-
-def _score(rows: int, llm: LLM) -> Operation:
-    """AIM's importance over the causal triangle: half of q k^T, and the steps."""
-    flops = rows * rows * llm.heads * (llm.head_dim + POWER_STEPS)
-    return Operation(flops, flops, rows * (llm.attention_width + llm.kv_width))
+def _schedule(inside: Pruner | None, llm: LLM) -> Schedule:
+    return {} if inside is None else inside.schedule(llm.layers)

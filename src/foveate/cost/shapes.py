@@ -1,4 +1,4 @@
-"""Sizes of a language model, read off a config's fields; torch and transformers are not needed."""
+"""Sizes of a language model, read off a config's fields."""
 
 from dataclasses import dataclass
 from typing import Any

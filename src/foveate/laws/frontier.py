@@ -21,6 +21,7 @@ from foveate.laws.points import Number
 CELLS = 400  # of the token axis, evenly on a log scale
 STEPS = (0.25, 0.5, 2.0, 4.0)  # neighbouring choices, as multiples of the best token count
 TAILS = (2.5, 97.5)
+TOKENS = (1.0, 576.0)  # fewest and most visual tokens looked at
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def optimum(
     *,
     models: Mapping[str, Number] | None = None,
     sizes: tuple[Number, Number] | None = None,
-    tokens: tuple[Number, Number] = (1.0, 576.0),
+    tokens: tuple[Number, Number] = TOKENS,
     draws: int = DRAWS,
 ) -> Optimum:
     """The best size and count at a budget, with intervals and regrets.

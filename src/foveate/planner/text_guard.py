@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 
 from foveate.pictures import to_rgb
-from foveate.planner.ladder import Task
+from foveate.planner.degradation import Task
 
 CONTRAST = 64  # of 255, to the surroundings
 ALIKE = 40.0  # colour distance within a line

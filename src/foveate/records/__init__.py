@@ -1,1 +1,1 @@
-"""What every run leaves: records line by line, their conditions, and how to read them."""
+"""What every run leaves: records line by line, how to read them, and what they say."""

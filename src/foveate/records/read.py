@@ -13,9 +13,10 @@ from foveate.registry import BASELINE
 
 Setting = tuple[str, float]  # method, share
 FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring
+RESIZE = "resize"  # in records, the pictures themselves made smaller, before any model sees them
 # how a sentence calls the plain things; resizing first
 WORDS = {
-    "resize": "resizing the picture",
+    RESIZE: "resizing the picture",
     "resize-grid": "resampled features",
     "pool": "average pooling",
     "stride": "every n-th token",
@@ -69,12 +70,14 @@ class Records:
         path: the file.
         starts: a line for each time the run was started.
         baselines: the plain things among the methods, and how a sentence calls them.
+        lines: of each setting its own, with the knobs.
         cells: by task, then by method and share.
     """
 
     path: Path
     starts: list[dict[str, Any]]
     baselines: dict[str, str]
+    lines: dict[Setting, dict[str, Any]]
     cells: dict[str, dict[Setting, Cell]]
 
     @property
@@ -125,7 +128,8 @@ def read(path: Path) -> Records:
     """
     if not path.is_file():
         raise InputError(f"no such file of records: {path}")
-    starts, plain = [], set()
+    starts: list[dict[str, Any]] = []
+    lines: dict[Setting, dict[str, Any]] = {}
     cells: dict[str, dict[Setting, Cell]] = defaultdict(lambda: defaultdict(Cell))
     try:
         for row in Journal(path):
@@ -133,8 +137,7 @@ def read(path: Path) -> Records:
                 case "run":
                     starts.append(row)
                 case "setting":
-                    if is_baseline(row):
-                        plain.add(row["method"])
+                    lines[row["method"], float(row["budget"])] = row
                 case kind:
                     cell = cells[row["task"]][row["method"], float(row["budget"])]
                     if kind == "answer":
@@ -147,8 +150,9 @@ def read(path: Path) -> Records:
                         cell.refused = row["why"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is not a file of `foveate measure`: {error!r}") from None
+    plain = {name for (name, _), line in lines.items() if is_baseline(line)}
     known = {task: dict(rows) for task, rows in cells.items()}
-    found = Records(path, starts, worded(plain), known)
+    found = Records(path, starts, _worded(plain), lines, known)
     if not starts or not found.tasks:
         raise InputError(f"{path} holds no answers of the unreduced model; run `foveate measure`")
     return found
@@ -159,7 +163,7 @@ def is_baseline(setting: dict[str, Any]) -> bool:
     return setting["role" if "role" in setting else "paper"] == BASELINE
 
 
-def worded(baselines: set[str]) -> dict[str, str]:
+def _worded(baselines: set[str]) -> dict[str, str]:
     """How a sentence calls the plain things, in the order of `WORDS`, then by name."""
     order = [*(name for name in WORDS if name in baselines), *sorted(baselines)]
     return {name: WORDS.get(name, name) for name in order}

@@ -24,6 +24,7 @@ class Sample:
     text_tokens: int
 
 
+ENCODING = ("attention", "keys", "grid")  # needs that have to be known before pictures are encoded
 Choose = Callable[[Sequence[Sample]], Reduction]
 
 
@@ -50,9 +51,15 @@ def chosen(choose: Choose, visual: Visual, valid: Bool[Tensor, "B N"]) -> Reduct
         UnsupportedError: a method that needs something of the encoder, which is over by now.
     """
     reduction = choose(samples_of(visual, valid))
-    before = reduction.before
-    if before is not None and (before.at != "llm" or before.needs):
+    if not can_be_chosen(reduction):
         raise UnsupportedError(
-            f"a reduction that is chosen by the prompt merges the LLM's input as it is, got {reduction}"
+            "a reduction that is chosen by the prompt cannot need what only encoding shows "
+            f"({', '.join(ENCODING)}), got {reduction}"
         )
     return reduction
+
+
+def can_be_chosen(reduction: Reduction) -> bool:
+    """Whether a reduction can be chosen when a prompt is seen: encoding is over by then."""
+    before = reduction.before
+    return before is None or (before.at == "llm" and not set(before.needs) & set(ENCODING))

@@ -73,13 +73,14 @@ def splice(
     for bucket in buckets(embeds, visual, valid, compressor.needs):
         places = rows[bucket.members]  # (G, n)
         if visual.encoder is None:
-            merged = compressor(flat[places], **bucket.needed)
+            merged, width = compressor(flat[places], **bucket.needed), flat.shape[1]
             features = merged.features
         else:
             given = {name: value[bucket.groups] for name, value in _patches(visual).items()}
-            merged = compressor(given.pop("features"), **given)
+            patches = given.pop("features")
+            merged, width = compressor(patches, **given), patches.shape[2]
             features = project(merged.features) if project else merged.features
-        flops += len(places) * compressor.flops(places.shape[1], flat.shape[1])
+        flops += len(places) * compressor.flops(places.shape[1], width)
         # token i stands at the i-th row that stays, whatever order the method returned
         kept = places.gather(1, merged.position.sort(dim=1).values)
         flat[kept] = features.to(flat.dtype)

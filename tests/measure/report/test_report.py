@@ -10,8 +10,8 @@ import pytest
 from foveate.errors import InputError
 from foveate.measure.report.figures import over_time
 from foveate.measure.report.page import write
-from foveate.measure.report.summary import summarise
 from foveate.records.intervals import mean_difference, paired_difference
+from foveate.records.summary import summarise
 
 START = {
     "kind": "run", "model": "mini", "family": "llava_onevision", "layers": 8, "weights": "abc",

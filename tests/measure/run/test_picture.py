@@ -17,7 +17,6 @@ from foveate.ask.media import Clip
 from foveate.ask.vlm import VLM
 from foveate.errors import InputError, UnsupportedError
 from foveate.measure.report.page import write
-from foveate.measure.report.summary import summarise
 from foveate.measure.run.answering import encoding_flops
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.picture import Smaller, counts, scaled, shortest_side
@@ -28,6 +27,7 @@ from foveate.measure.run.worker import Answered, Refused, Worker
 from foveate.measure.tasks import task
 from foveate.models.family import families
 from foveate.records.journal import UNREDUCED, Journal
+from foveate.records.summary import summarise
 from foveate.reduction import Reduction
 from foveate.testing import tiny
 

@@ -3,6 +3,7 @@
 An encoder is a function of a config and a `Media`; its module registers it and nothing else is edited.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,11 +55,21 @@ class Encoded:
         groups: visual tokens of each tile or frame, in reading order; merging never crosses a group.
         tower: the vision encoder.
         projector: what takes its features to the LLM's width.
+        width: features of a patch before the projector.
+        patch_attention: the attention map that methods which need "attention" are handed.
+        grids: rows and columns of each group, None where it has none; left out, those of squares.
     """
 
     groups: tuple[int, ...]
     tower: Cost
     projector: Cost
+    width: int
+    patch_attention: Operation
+    grids: tuple[tuple[int, int] | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.grids:
+            object.__setattr__(self, "grids", tuple(map(_square, self.groups)))
 
     @property
     def tokens(self) -> int:
@@ -101,6 +112,12 @@ def encode(config: Any, media: Media) -> Encoded:
         ) from None
 
 
+def _square(tokens: int) -> tuple[int, int] | None:
+    """Rows and columns of so many tokens, if they are a square."""
+    edge = math.isqrt(tokens)
+    return (edge, edge) if edge**2 == tokens else None
+
+
 def side(size: Any) -> int:
     """A square's side, given as a number or a pair."""
     return size if isinstance(size, int) else size[0]
@@ -118,6 +135,18 @@ def attention(spans: Sequence[int], width: int) -> Operation:
     return Operation(flops, flops, 4 * width * sum(spans), attention=True)
 
 
+def patch_attention(spans: Sequence[int], width: int, class_tokens: int = 0) -> Operation:
+    """Attention of one layer as a map of its own: from [CLS] where there is one, else from every patch.
+
+    Args:
+        spans: tokens of each image, frame or window, with its class tokens.
+        width: of the queries.
+        class_tokens: 1 where the first token of a span is [CLS].
+    """
+    pairs = sum(spans) if class_tokens else sum(span * span for span in spans)
+    return Operation(2 * width * pairs, 2 * width * pairs, 2 * width * sum(spans) + pairs)
+
+
 def block(
     spans: Sequence[int], width: int, inner: int, matrices: int = 2
 ) -> tuple[tuple[Operation, int], ...]:
@@ -129,6 +158,35 @@ def block(
         (attention(spans, width), 1),
         (Operation(0, 0, rows * (10 * width + 2 * inner)), 1),  # norms, residuals, activation
     )
+
+
+def by_tower(
+    vision: Any,
+    pictures: int,
+    patches: int,
+    groups: tuple[int, ...],
+    projector: Cost,
+    *,
+    extra: int = 0,
+    layers: int = 1,
+    grids: tuple[tuple[int, int] | None, ...] = (),
+) -> Encoded:
+    """What a plain ViT makes of pictures.
+
+    Args:
+        vision: its config.
+        pictures: tiles or frames.
+        patches: of one.
+        groups: visual tokens of each tile or frame.
+        projector: as of `Encoded`.
+        extra: tokens beside the patches.
+        layers: of the tower, that are handed to the projector side by side.
+        grids: as of `Encoded`.
+    """
+    width = vision.hidden_size
+    shown = patch_attention([patches + extra] * pictures, width, extra)
+    encoding = tower(vision, pictures, patches, extra)
+    return Encoded(groups, encoding, projector, layers * width, shown, grids)
 
 
 def tower(vision: Any, pictures: int, patches: int, extra: int = 0) -> Cost:

@@ -8,17 +8,24 @@ from foveate.cost.operation import Cost
 from foveate.cost.vision.encoder import (
     Encoded,
     Media,
+    by_tower,
     linear,
     register_encoder,
     side,
-    tower,
 )
+
+Grids = tuple[tuple[int, int], ...]  # rows and columns of each group
+
+
+def _layers(config: Any) -> int:
+    """Of the tower, that are read side by side."""
+    layers = getattr(config, "vision_feature_layer", -1)
+    return 1 if isinstance(layers, int) else len(layers)
 
 
 def _project(config: Any, rows: int) -> Cost:
-    width, out = config.vision_config.hidden_size, config.text_config.hidden_size
-    layers = getattr(config, "vision_feature_layer", -1)
-    read = width * (1 if isinstance(layers, int) else len(layers))
+    read = config.vision_config.hidden_size * _layers(config)
+    out = config.text_config.hidden_size
     return Cost.of([(linear(rows, read, out), 1), (linear(rows, out, out), 1)])
 
 
@@ -37,39 +44,39 @@ def llava(config: Any, media: Media) -> Encoded:
     patches = _grid(config) ** 2
     clip = _class_tokens(config)
     shown = patches + clip if config.vision_feature_select_strategy == "full" else patches
-    return Encoded(
-        groups=(shown,) * pictures,
-        tower=tower(config.vision_config, pictures, patches, extra=clip),
-        projector=_project(config, pictures * shown),
+    groups, projector = (shown,) * pictures, _project(config, pictures * shown)
+    return by_tower(
+        config.vision_config,
+        pictures,
+        patches,
+        groups,
+        projector,
+        extra=clip,
+        layers=_layers(config),
     )
 
 
 @register_encoder("llava_onevision")
 def llava_onevision(config: Any, media: Media) -> Encoded:
     """A lone picture is a base view and tiles; several are views; frames are pooled 2 x 2."""
-    grid = _grid(config)
-    vision = config.vision_config
+    grid, half = _grid(config), math.ceil(_grid(config) / 2)
     if media.frames:
-        groups = (math.ceil(grid / 2) ** 2,) * media.frames + (1,)
-        views = media.frames
+        grids, views = ((half, half),) * media.frames + ((1, 1),), media.frames
     elif media.images > 1:
-        groups, views = (grid**2, 1) * media.images, media.images
+        grids, views = ((grid, grid), (1, 1)) * media.images, media.images
     else:
         most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
-        groups, views = _anyres(config, media, most)
-    return Encoded(
-        groups, tower(vision, views, grid**2), _project(config, views * grid**2)
-    )  # fmt: skip
+        grids, views = _anyres(config, media, most)
+    return _tiled(config, grids, views, _project(config, views * grid**2))
 
 
 @register_encoder("llava_next")
 def llava_next(config: Any, media: Media) -> Encoded:
     """Every picture is a base view and tiles; a frame is shown as a picture."""
     pictures, clip = media.frames or media.images, _class_tokens(config)
-    groups, views = _anyres(config, media, most=None)
+    grids, views = _anyres(config, media, most=None)
     views, patches = pictures * views, _grid(config) ** 2
-    encoded = tower(config.vision_config, views, patches, extra=clip)
-    return Encoded(groups * pictures, encoded, _project(config, views * patches))
+    return _tiled(config, grids * pictures, views, _project(config, views * patches), clip)
 
 
 @register_encoder("llava_next_video")
@@ -82,12 +89,23 @@ def llava_next_video(config: Any, media: Media) -> Encoded:
     projector = _project(config, media.frames * tokens)
     if config.spatial_pool_mode == "conv":
         projector += Cost.of([(linear(media.frames * tokens, width * stride**2, width), 1)])
-    encoded = tower(config.vision_config, media.frames, patches, extra=_class_tokens(config))
-    return Encoded((tokens,) * media.frames, encoded, projector)
+    return by_tower(
+        config.vision_config, media.frames, patches, (tokens,) * media.frames, projector,
+        extra=_class_tokens(config), layers=_layers(config),
+    )  # fmt: skip
 
 
-def _anyres(config: Any, media: Media, most: int | None) -> tuple[tuple[int, ...], int]:
-    """Tokens of base view, tiles and separators, and the views encoded.
+def _tiled(config: Any, grids: Grids, views: int, projector: Cost, extra: int = 0) -> Encoded:
+    """So many encoded views, laid out in groups of these grids; `extra` as in `tower`."""
+    groups = tuple(rows * columns for rows, columns in grids)
+    return by_tower(
+        config.vision_config, views, _grid(config) ** 2, groups, projector,
+        extra=extra, layers=_layers(config), grids=grids,
+    )  # fmt: skip
+
+
+def _anyres(config: Any, media: Media, most: int | None) -> tuple[Grids, int]:
+    """Grids of base view, tiles and separators, and the views encoded.
 
     Args:
         config: of the whole model.
@@ -108,8 +126,8 @@ def _anyres(config: Any, media: Media, most: int | None) -> tuple[tuple[int, ...
     tall, wide = (
         _shares(whole[axis], seen[axis], shown[axis], tiles[axis]) for axis in range(2)
     )  # fmt: skip
-    cells = [a * b for a in tall for b in wide]
-    return (grid**2, *(cell for cell in cells if cell), shown[0]), 1 + tiles[0] * tiles[1]
+    cells = [(a, b) for a in tall for b in wide if a and b]
+    return ((grid, grid), *cells, (shown[0], 1)), 1 + tiles[0] * tiles[1]
 
 
 def best_resolution(size: tuple[int, int], offered: list[list[int]]) -> tuple[int, int]:

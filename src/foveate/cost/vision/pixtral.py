@@ -10,6 +10,7 @@ from foveate.cost.vision.encoder import (
     Media,
     block,
     linear,
+    patch_attention,
     register_encoder,
     side,
 )
@@ -39,7 +40,14 @@ def mistral3(config: Any, media: Media) -> Encoded:
         (linear(shown, read, out), 1),
         (linear(shown, out, out), 1),
     ]
-    return Encoded((tokens,) * pictures, Cost.of(done), Cost.of(projector))
+    return Encoded(
+        groups=(tokens,) * pictures,
+        tower=Cost.of(done),
+        projector=Cost.of(projector),
+        width=read,
+        patch_attention=patch_attention([tokens * merge**2] * pictures, width),
+        grids=((rows, columns),) * pictures,
+    )
 
 
 def _cells(size: tuple[int, int], step: int, most: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from foveate.cost.vision.encoder import (
     Media,
     block,
     linear,
+    patch_attention,
     register_encoder,
     side,
 )
@@ -55,7 +56,14 @@ def qwen_vl(config: Any, media: Media) -> Encoded:
         (linear(steps * tokens, joined, joined), mergers),
         (linear(steps * tokens, joined, out), mergers),
     ]
-    return Encoded((tokens,) * steps, Cost.of(done), Cost.of(projector))
+    return Encoded(
+        groups=(tokens,) * steps,
+        tower=Cost.of(done),
+        projector=Cost.of(projector),
+        width=width,
+        patch_attention=patch_attention([patches] * steps, width),
+        grids=((rows // merge, columns // merge),) * steps,
+    )
 
 
 def _block(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from foveate.cost.operation import Cost
-from foveate.cost.vision.encoder import Encoded, Media, linear, register_encoder, side, tower
+from foveate.cost.vision.encoder import Encoded, Media, by_tower, linear, register_encoder, side
 
 MOST_TILES = 12  # of InternVL: `max_patches`; `min_patches` is 1
 LONGEST_EDGE = (
@@ -123,8 +123,6 @@ def _encoded(
     extra: int = 0,
 ) -> Encoded:
     """So many tiles of so many tokens, through the projector's matrices; `extra` as in `tower`."""
-    return Encoded(
-        groups=(tokens,) * tiles,
-        tower=tower(config.vision_config, tiles, _patches(config), extra),
-        projector=Cost.of([(linear(tiles * tokens, *matrix), 1) for matrix in matrices]),
-    )
+    projector = Cost.of([(linear(tiles * tokens, *matrix), 1) for matrix in matrices])
+    groups = (tokens,) * tiles
+    return by_tower(config.vision_config, tiles, _patches(config), groups, projector, extra=extra)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from foveate.errors import MissingExtraError
-from foveate.measure.report.split import Split
-from foveate.measure.report.summary import MEAN, Row, Summary
 from foveate.records.journal import UNREDUCED
+from foveate.records.split import Split
+from foveate.records.summary import MEAN, Row, Summary
 
 # told apart also without colour vision; after Okabe and Ito, darkened for white paper
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#332288", "#56a0d3", "#882255")

@@ -8,11 +8,11 @@ from typing import Any
 
 from foveate.errors import InputError
 from foveate.measure.report import figures
-from foveate.measure.report.split import RESIZING
-from foveate.measure.report.summary import Refusal, Row, Summary
-from foveate.measure.report.verdict import Comparison
 from foveate.records.journal import UNREDUCED
 from foveate.records.read import PARTS, WORDS
+from foveate.records.split import RESIZING
+from foveate.records.summary import Refusal, Row, Summary
+from foveate.records.verdict import Comparison
 
 STYLE = """
 :root { --ink: #1c2024; --soft: #5b6470; --line: #e3e6ea; --tint: #f6f7f9; --good: #00664a;

@@ -8,6 +8,7 @@ from foveate.errors import FoveateError, InputError
 from foveate.keep import check_keep
 from foveate.measure.run.picture import Smaller
 from foveate.records.journal import UNREDUCED
+from foveate.records.read import RESIZE
 from foveate.reduction import Reduction, at_share
 from foveate.registry import BASELINE, METHOD, Method, method, methods
 
@@ -49,7 +50,6 @@ class Setting:
         }
 
 
-RESIZE = "resize"  # of the pictures; no method of the registry, which see only tensors
 UNREDUCED_SETTING = Setting(UNREDUCED, 1.0, Reduction())
 
 

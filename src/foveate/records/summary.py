@@ -5,11 +5,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from foveate.measure.report.split import Split, splits
-from foveate.measure.report.verdict import Comparison, against_baselines
 from foveate.records.intervals import Difference, mean_difference
 from foveate.records.journal import UNREDUCED
 from foveate.records.read import Records, Setting, read
+from foveate.records.split import Split, splits
+from foveate.records.verdict import Comparison, against_baselines
 
 BASE: Setting = (UNREDUCED, 1.0)
 MEAN = "mean"  # of the tasks

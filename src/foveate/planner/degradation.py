@@ -1,4 +1,4 @@
-"""What to give up first: AIM's knobs from "off" to the cheapest, each rung cheaper than the one before.
+"""What to give up first: AIM's knobs from "off" to the cheapest, each step cheaper than the one before.
 
 The order follows published ablations. Video (AIM, arXiv 2412.03248, LLaVA-OneVision-7B of 28 layers,
 VideoMME, 58.2 unreduced): pruning late layers is free, 58.1 at (21, 22) and 58.2 at (14, 22); merging is
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from foveate.combine.aim import AIM
 from foveate.defaults import PRUNE, TASK
 from foveate.errors import InputError
 from foveate.keep import kept_count
@@ -26,43 +27,50 @@ FEWEST = 1 / 64  # of a group: AIM's lowest merging, 1.6 %
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One setting of the knobs.
+class Step:
+    """One setting of AIM on the way down.
 
     Attributes:
         keep: share of each group's visual tokens that reaches the LLM.
         prune: start and stop layer, None for no pruning.
-        stage: what was given up last: "nothing", "merging", "late", "middle" or "early layers", or what
+        gave_up: what was given up last: "nothing", "merging", "late", "middle" or "early layers", or what
             an analysis suggests.
     """
 
     keep: float
     prune: tuple[int, int] | None
-    stage: str
+    gave_up: str
+
+    @property
+    def reduction(self) -> AIM:
+        """AIM with these knobs."""
+        return AIM(self.keep, self.prune)
 
 
-WHOLE = Rung(1.0, None, "nothing")
+UNREDUCED = Step(1.0, None, "nothing")
 ORDER: dict[str, tuple[str, ...]] = {
     "reasoning": ("late layers", "merging", "middle layers", "early layers"),
     "ocr": ("late layers", "middle layers", "merging", "early layers"),
 }
 
 
-def ladder(layers: int, group: int, task: Task = TASK, top: Rung = WHOLE) -> Iterator[Rung]:
-    """Every rung for an LLM of so many layers and groups of so many tokens, dearest first.
+def degradation_order(
+    layers: int, group: int, task: Task = TASK, first: Step = UNREDUCED
+) -> Iterator[Step]:
+    """Every step for an LLM of so many layers and groups of so many tokens, the costliest first.
 
     Args:
         layers: of the LLM.
         group: tokens of a tile or frame.
         task: "reasoning" or "ocr".
-        top: the first rung; those below merge and prune at least as much, over a window as wide as its.
+        first: where it begins; later steps merge and prune at least as much, over as wide a window.
 
     Raises:
         InputError: unknown task.
     """
     if task not in ORDER:
         raise InputError(f"task must be one of {tuple(ORDER)}, got {task!r}")
-    keep, prune = top.keep, top.prune
+    keep, prune = first.keep, first.prune
     start, stop = round(START * layers), max(round(STOP * layers), round(START * layers) + 1)
     early, width = round(EARLY * layers), prune[1] - prune[0] if prune else stop - start
     # the layer after which pruning starts, from and to; after the last one nothing is left to save
@@ -72,13 +80,13 @@ def ladder(layers: int, group: int, task: Task = TASK, top: Rung = WHOLE) -> Ite
         "middle layers": range(min(latest, start - 1), early - 1, -1),
         "early layers": range(min(latest, early - 1), -1, -1),
     }
-    yield top
+    yield first
     for stage in ORDER[task]:
         if stage == "merging":
             for count in range(kept_count(keep, group) - 1, max(1, round(FEWEST * group)) - 1, -1):
                 keep = count / group
-                yield Rung(keep, prune, stage)
+                yield Step(keep, prune, stage)
             continue
         for layer in starts[stage]:
             prune = (layer, min(layer + width, layers))
-            yield Rung(keep, prune, stage)
+            yield Step(keep, prune, stage)

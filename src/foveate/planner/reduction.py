@@ -1,0 +1,300 @@
+"""From a budget to a reduction, for one model and one input, by the cost model and what was measured."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from foveate.cost.configs import config_of
+from foveate.cost.hardware import Machine
+from foveate.cost.hardware import hardware as machine_named
+from foveate.cost.request import Request, RequestCost, Visual
+from foveate.cost.vision.encoder import Media
+from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK, TEXT_TOKENS
+from foveate.errors import BudgetError, InputError
+from foveate.planner.budget import Budget
+from foveate.planner.degradation import UNREDUCED, Step, Task, degradation_order
+from foveate.planner.measured import RESIZING, Measured, of_task, pareto, read_measured
+from foveate.planner.suggestion import Suggests, read_analysis
+from foveate.planner.text_guard import task_of
+from foveate.records.intervals import Difference
+from foveate.records.read import RESIZE, WORDS
+from foveate.reduction import Reduction, typed
+
+ITEMSIZE = 2  # bytes of a number in the KV cache: fp16 or bf16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A reduction that fits a budget.
+
+    Attributes:
+        reduction: what to do.
+        why: what it rests on.
+        cost: of one answer.
+        unreduced: the same without the reduction.
+        method: name of the method that was measured, "aim" where nothing was.
+        accuracy: measured with this reduction, None where it was not.
+        difference: of the accuracy to that of no reduction, paired, with its 95 % interval; or None.
+        beats_resizing: whether it was measured to answer better than the picture made smaller at the same
+            budget; None where that was not measured.
+    """
+
+    reduction: Reduction
+    why: str
+    cost: RequestCost
+    unreduced: RequestCost
+    method: str = "aim"
+    accuracy: float | None = None
+    difference: Difference | None = None
+    beats_resizing: bool | None = None
+
+    @property
+    def keep(self) -> float:
+        """Share of visual tokens that reach the LLM: of AIM the knob, of any method what it comes to."""
+        knob = getattr(self.reduction, "keep", None)
+        return self.cost.visual_tokens_to_llm / self.cost.visual_tokens_in if knob is None else knob
+
+    @property
+    def prune(self) -> tuple[int | float, int | float] | None:
+        """Start and stop of AIM's pruning, None for none and for methods without."""
+        return getattr(self.reduction.inside, "prune", None)
+
+    @property
+    def flops_share(self) -> float:
+        """Of the LLM's unreduced prefill FLOPs."""
+        return self.cost.prefill_flops / self.unreduced.prefill_flops
+
+    @property
+    def summary(self) -> str:
+        """What the reduction leaves, in one line."""
+        right = "" if self.accuracy is None else f", {self.accuracy:.1%} right"
+        return (
+            f"{self.cost.visual_tokens_to_llm} of {self.cost.visual_tokens_in} visual tokens, "
+            f"{self.flops_share:.1%} of the prefill FLOPs{right}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that `json` can write."""
+        return {
+            "method": self.method,
+            "reduction": typed(self.reduction),
+            "keep": self.keep,
+            "prune": self.prune,
+            "why": self.why,
+            "accuracy": self.accuracy,
+            "difference": None if self.difference is None else vars(self.difference),
+            "beats_resizing": self.beats_resizing,
+            "flops_share": self.flops_share,
+            "visual_tokens_to_llm": self.cost.visual_tokens_to_llm,
+        }
+
+    def __repr__(self) -> str:
+        return f"Plan({typed(self.reduction)}: {self.summary}; {self.why})"
+
+    def _repr_html_(self) -> str:
+        rows = {"reduction": typed(self.reduction), "leaves": self.summary, "why": self.why}
+        cells = (
+            f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items()
+        )
+        return f"<table>{''.join(cells)}</table>"
+
+
+def plan_reduction(
+    model: Any,
+    budget: Budget | float | int | str,
+    media: Visual | None = None,
+    text_tokens: int = TEXT_TOKENS,
+    *,
+    answer_tokens: int = ANSWER_TOKENS,
+    task: Task | Literal["auto"] | str = TASK,
+    pixels: Sequence[Any] = (),
+    machine: Machine | str = MACHINE,
+    measured: Sequence[Measured] | Path | str = (),
+    analysis: Suggests | Path | str | None = None,
+    itemsize: int = ITEMSIZE,
+) -> Plan:
+    """The reduction that gives up least and fits the budget.
+
+    Args:
+        model: a published model's name, a folder, a config, or a model that has one.
+        budget: see `Budget.of`.
+        media: what is shown, default one picture; or visual tokens, one count or a count a tile or frame.
+        text_tokens: of the prompt.
+        answer_tokens: which the KV cache of the budget must hold too.
+        task: "reasoning", "ocr", which gives tokens up last, "auto", which looks at the pixels, or a task
+            that was measured.
+        pixels: for "auto", the pictures shown, (H, W, 3) of 0 to 255.
+        machine: that milliseconds are of, a name or a calibration.
+        measured: what `foveate measure` wrote of this model, a file or its rows: the most accurate method
+            and setting that fits is chosen. Without it the order is that of AIM's ablations
+            (`foveate.planner.degradation`).
+        analysis: of this model, or the file of one: without accuracies, its schedule is tried first, and
+            the order goes down from there.
+        itemsize: bytes of a number in the KV cache.
+
+    Raises:
+        BudgetError: nothing fits; the message gives the cheapest plan and its cost.
+        InputError: a file of another model or of other tasks; "auto" without pictures.
+    """
+    config = config_of(model)
+    request = Request.of(config, Media() if media is None else media, text_tokens, answer_tokens)
+    rows = read_measured(Path(measured), request.llm.layers) if _is_path(measured) else measured
+    start = read_analysis(Path(analysis)) if _is_path(analysis) else analysis
+    return plan_requests(
+        [request], budget, decide(task, pixels), machine, rows, start, itemsize=itemsize
+    )
+
+
+def plan_requests(
+    requests: Sequence[Request],
+    budget: Budget | float | int | str,
+    task: str = TASK,
+    machine: Machine | str = MACHINE,
+    measured: Sequence[Measured] = (),
+    analysis: Suggests | None = None,
+    *,
+    itemsize: int = ITEMSIZE,
+) -> Plan:
+    """One reduction for several prompts, each of which must fit the budget by itself.
+
+    Args:
+        requests: the prompts, at least one; costs told are of the costliest.
+        budget: of each answer.
+        task: as in `plan_reduction`, but "auto".
+        machine: as in `plan_reduction`.
+        measured: rows.
+        analysis: of this model.
+        itemsize: bytes of a number in the KV cache.
+
+    Raises:
+        BudgetError: nothing fits; the message gives the cheapest plan and its cost.
+        InputError: an analysis of another depth, or nothing measured on the task.
+    """
+    costs = _Costs(requests, Budget.of(budget), machine, itemsize)
+    if measured:
+        return _most_accurate(of_task(measured, task), task, costs)
+    layers = requests[0].llm.layers
+    first, order = UNREDUCED, "order of AIM's ablations"
+    if analysis is not None:
+        first, order = _suggested(analysis, layers), f"{order}, from an analysis on"
+    group = max(count for request in requests for count in request.groups)
+    chosen = _first_that_fits(list(degradation_order(layers, group, task, first)), costs)
+    return costs.plan(chosen.reduction, f"{order}, {task}: gave up {chosen.gave_up}")
+
+
+def decide(task: str, pixels: Sequence[Any]) -> str:
+    """The task itself, or for "auto" what the pictures look like.
+
+    Raises:
+        InputError: "auto" without pictures.
+    """
+    if task != "auto":
+        return task
+    if not len(pixels):
+        raise InputError('task="auto" looks at the pictures: give them as pixels=')
+    return task_of(pixels)
+
+
+class _Costs:
+    """What prompts cost, in the unit of a budget."""
+
+    def __init__(
+        self, requests: Sequence[Request], budget: Budget, machine: Machine | str, itemsize: int
+    ) -> None:
+        self.requests, self.budget, self.itemsize = requests, budget, itemsize
+        self.machine = machine_named(machine) if isinstance(machine, str) else machine
+        self.unreduced = [request.cost() for request in requests]
+
+    def costliest(self, costs: Sequence[RequestCost]) -> tuple[float, int]:
+        """What the costliest of the prompts takes, and which it is."""
+        spent = [
+            self.budget.spent(cost, whole, self.machine, self.itemsize)
+            for cost, whole in zip(costs, self.unreduced, strict=True)
+        ]
+        return max(zip(spent, range(len(spent)), strict=True))
+
+    def of(self, row: Measured | Step) -> float:
+        """What the costliest prompt takes under a setting."""
+        if isinstance(row, Step):
+            return self.costliest([request.cost(row.reduction) for request in self.requests])[0]
+        return self.costliest([row.cost(request) for request in self.requests])[0]
+
+    def plan(self, reduction: Reduction, why: str, **measured: Any) -> Plan:
+        """The plan of a reduction that fits."""
+        costs = [request.cost(reduction) for request in self.requests]
+        _, place = self.costliest(costs)
+        return Plan(reduction, why, costs[place], self.unreduced[place], **measured)
+
+    def refuse(self, cheapest: Reduction, cost: float) -> BudgetError:
+        """The error where nothing fits."""
+        text = self.budget.text
+        return BudgetError(
+            f"no plan fits {text(self.budget.value)}; the cheapest is {typed(cheapest)} at {text(cost)}"
+        )
+
+
+def _first_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
+    """By bisection: each step is cheaper than the one before."""
+    low, high = -1, len(steps) - 1
+    if (least := costs.of(steps[high])) > costs.budget.value:
+        raise costs.refuse(steps[high].reduction, least)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (low, middle) if costs.of(steps[middle]) <= costs.budget.value else (middle, high)
+        )
+    return steps[high]
+
+
+def _most_accurate(rows: Sequence[Measured], task: str, costs: _Costs) -> Plan:
+    """The most accurate method and setting that fits, held against the picture made smaller."""
+    candidates = [row for row in rows if row.method != RESIZE]
+    front = pareto((costs.of(row), row) for row in candidates)
+    affordable = [row for cost, row in front if cost <= costs.budget.value]
+    if not affordable:
+        cost, row = front[0]
+        raise costs.refuse(row.reduction, cost)
+    best = affordable[-1]
+    on = task if best.task == task else f"the {best.task} of the tasks"
+    why = f"the most accurate of {len(candidates)} settings measured on {on} that fit"
+    plain = _resizing(rows, costs)
+    beats, verdict = (None, "resizing was not measured") if plain is None else _verdict(best, plain)
+    return costs.plan(
+        best.reduction, f"{why}; {verdict}", method=best.method, accuracy=best.accuracy,
+        difference=best.difference, beats_resizing=beats,
+    )  # fmt: skip
+
+
+def _resizing(rows: Sequence[Measured], costs: _Costs) -> Measured | None:
+    """The most accurate resizing that fits: of the picture, or else of its features."""
+    for name in RESIZING:
+        fitting = [r for r in rows if r.method == name and costs.of(r) <= costs.budget.value]
+        if fitting:
+            return max(fitting, key=lambda row: row.accuracy)
+    return None
+
+
+def _verdict(best: Measured, plain: Measured) -> tuple[bool | None, str]:
+    """Whether a setting answers better than a resized picture, and the same in words."""
+    found, word = best.against(plain), f"{WORDS[plain.method]} to {plain.share:.3g}"
+    if best.method == plain.method or found is None:
+        return None, f"nothing else that fits does as well as {word}"
+    points = f"{100 * found.mean:+.1f} points, {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    if found.low > 0:
+        return True, f"better than {word} ({points})"
+    return False, f"nothing that fits beats {word} ({points})"
+
+
+def _suggested(analysis: Suggests, layers: int) -> Step:
+    """Where the order of an analysed model begins."""
+    if analysis.layers != layers:
+        raise InputError(
+            f"the analysis is of an LLM of {analysis.layers} layers, this one has {layers}"
+        )
+    return Step(analysis.keep, analysis.prune, "what the analysis suggests")
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, str | Path)
