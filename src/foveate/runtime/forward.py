@@ -14,7 +14,7 @@ from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction, Report
 from foveate.runtime.asked_rows import AskedRows
 from foveate.runtime.continuation import enter_continuation
-from foveate.runtime.masks import Sight
+from foveate.runtime.masks import MaskInputs
 from foveate.runtime.per_prompt import Choose, chosen
 from foveate.runtime.prefill import Prefill, clock
 from foveate.runtime.prompt import (
@@ -23,7 +23,7 @@ from foveate.runtime.prompt import (
     placeholder_masks,
     refuse_missing_pixels,
 )
-from foveate.runtime.reduced_cache import held_by, mark_reduced
+from foveate.runtime.reduced_cache import mark_reduced, state_of
 from foveate.runtime.refusals import (
     refuse_checkpointing,
     refuse_labels,
@@ -75,7 +75,7 @@ class Forward(threading.local):
         self.masks: dict[str, Tensor] = {}  # of their placeholders
         self.call: Mapping[str, Any] = {}  # the core's arguments
         self.padding: Any = None  # the prompt's attention mask
-        self.block: Tensor | None = None  # inside which attention runs both ways
+        self.block_ids: Tensor | None = None  # inside which attention runs both ways
         self.report: Report | None = None  # whose decode seconds this forward adds to
         self.started = 0.0
 
@@ -162,9 +162,9 @@ class Forward(threading.local):
         placeholders = self.target.family.placeholders(self.model_config)
         self.masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
         cache = cache_in(call)
-        if self.masks and held_by(cache) is not None:
+        if self.masks and state_of(cache) is not None:
             refuse_prefix(cache)  # off, too: stock masks would be wrong
-        self.padding, self.block = call.get("attention_mask"), self.target.family.blocks(call)
+        self.padding, self.block_ids = call.get("attention_mask"), self.target.family.blocks(call)
         if not self.masks:
             if not self.is_off:
                 refuse_missing_pixels(placeholders, call, cache)
@@ -201,12 +201,12 @@ class Forward(threading.local):
                 return self._pass_unknown_features()
             self.prefill = Prefill(found[0], self.config, found[1])
             return llm.rebind(args, kwargs, self._enter_prefill(self.prefill, call, cache))
-        held = held_by(cache)
-        if held is None:
+        state = state_of(cache)
+        if state is None:
             self.report = None if cache is None else self.run.of_cache(cache)
             return None
         self.report = self.run.of_cache(cache)
-        given, self.layer_masks = enter_continuation(held, self.config, self.padding, call, cache)
+        given, self.layer_masks = enter_continuation(state, self.config, self.padding, call, cache)
         return llm.rebind(args, kwargs, given)
 
     def _pass_unknown_features(self) -> None:
@@ -225,11 +225,11 @@ class Forward(threading.local):
         if self.choose is not None:
             self._take_up(chosen(self.choose, prefill.visual, valid))
             self._refuse(cache)
-        place = call.get("position_ids")
-        if place is None or place.dim() != 2:
-            place = torch.arange(embeds.shape[1], device=embeds.device)[None]
-        sight = Sight(place.expand(embeds.shape[:2]), self.block)
-        prefill.begin(valid, sight, clock(embeds.device))
+        positions = call.get("position_ids")
+        if positions is None or positions.dim() != 2:
+            positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
+        inputs = MaskInputs(positions.expand(embeds.shape[:2]), self.block_ids)
+        prefill.begin(valid, inputs, clock(embeds.device))
         before, spliced, changed = self.reduction.before, None, {}
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, valid, self._project)
@@ -256,7 +256,7 @@ class Forward(threading.local):
             # the places on the grid alone: a fourth row only tells packed sequences apart
             positions = positions if positions.dim() == 2 else positions[-3:]
         else:
-            positions = prefill.sight.place
+            positions = prefill.mask_inputs.positions
             prefill.offset = (~spliced.stays & prefill.prompt.valid).sum(1)
         positions = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
         refuse_unmasked(self.config, rows.mask)
@@ -345,7 +345,7 @@ class Forward(threading.local):
             )
         self.run.add(report, prefill.cache)
         if prefill.cache is not None and report.fired:
-            mark_reduced(prefill.cache, prefill.held())
+            mark_reduced(prefill.cache, prefill.cache_state())
         if self.asked is not None:
             self.asked.last_rows = prefill.rows
 
