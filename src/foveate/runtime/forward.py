@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from foveate.errors import NoEffectError, UnsupportedError
-from foveate.models.family import CHARGE
+from foveate.models.family import EXTRA_FLOPS
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction, Report
 from foveate.runtime.asked_rows import AskedRows
@@ -113,13 +113,13 @@ class Forward(threading.local):
             return output
         family, core = self.target.family, self.target.core
         groups = family.groups(core, modality, arguments, pooled)
-        known = self.encoder.known(modality, arguments, groups)
+        signals = self.encoder.encoder_signals(modality, arguments, groups)
         grids = []
         if "grid" in self.encoder.needs:
             grids = family.grids(core, modality, arguments, groups)
         note = Encoded(
-            groups, self.encoder.patches, known, grids, self.encoder.flops,
-            clock(device) - began, getattr(output, CHARGE, 0),
+            groups, self.encoder.patches, signals, grids, self.encoder.flops,
+            clock(device) - began, getattr(output, EXTRA_FLOPS, 0),
         )  # fmt: skip
         self.notes.add(modality, pooled, note)
         self.encodings[modality] = output
@@ -236,7 +236,7 @@ class Forward(threading.local):
             changed = self._take_out(prefill, spliced, call, cache)
         if not self.reduction.is_off:
             given = dict(call)
-            prefill.carry(self.target.family.deepstack(given), spliced)
+            prefill.add_deepstack(self.target.family.deepstack(given), spliced)
             changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
         if cache is None and wants_cache(call, self.config):
             cache = DynamicCache(config=self.config)
@@ -297,7 +297,7 @@ class Forward(threading.local):
         prefill.seconds["score"] += clock(query.device) - began
 
     def leave_layer(self, index: int, output: Any) -> Any:
-        """Add what rows carry along, and drop the rows that are pruned behind this layer."""
+        """Add DeepStack features, and drop the rows that are pruned behind this layer."""
         prefill = self.prefill
         if self.encodes or prefill is None:
             return None

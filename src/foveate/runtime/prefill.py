@@ -25,7 +25,7 @@ class Prefill:
     Attributes:
         rows: the rows that the next layer computes.
         mask_inputs: of the prompt's rows: positions, and blocks inside which attention runs both ways.
-        carried: features (B, N, D) of the prompt's rows that are added to them behind the first layers.
+        deepstack: features (B, N, D) of the prompt's rows that are added to them behind the first layers.
         scores: (B, N) importance that the current layer gave, None until it has.
         offset: (B,), by how much merging lowered the positions.
         cache: the KV cache that is being filled, if any.
@@ -36,7 +36,7 @@ class Prefill:
 
     rows: Rows
     mask_inputs: MaskInputs
-    carried: list[Float[Tensor, "B N D"]]
+    deepstack: list[Float[Tensor, "B N D"]]
     scores: Float[Tensor, "B N"] | None
     offset: Int[Tensor, " B"]
     to_llm: list[int]
@@ -45,7 +45,7 @@ class Prefill:
         self.visual, self.config = visual, config
         self.pruned: Tensor | None = None  # current rows among those that entered the LLM
         self.made: dict[Any, Any] = {}  # masks and position embeddings of the current rows
-        self.carried = []
+        self.deepstack = []
         self.cache: Any = None
         self.overhead = 0
         self.rows_by_layer: list[Rows] = []
@@ -70,15 +70,15 @@ class Prefill:
         self.overhead += spliced.flops
         return index
 
-    def carry(self, features: list[Float[Tensor, "V D"]], spliced: Spliced | None) -> None:
-        """Lay out what visual tokens get behind the first layers; of merged tokens the mean."""
+    def add_deepstack(self, features: list[Float[Tensor, "V D"]], spliced: Spliced | None) -> None:
+        """Lay out the DeepStack features of visual tokens by row; of merged tokens the mean."""
         for part in features:
             if spliced is not None:
-                self.carried.append(spliced.mean(part))
+                self.deepstack.append(spliced.mean(part))
             else:
                 whole = part.new_zeros(*self.visual.mask.shape, part.shape[-1])
                 whole[self.visual.mask] = part
-                self.carried.append(whole)
+                self.deepstack.append(whole)
 
     def enter_llm(self, embeds: Float[Tensor, "B M D"], now: float) -> None:
         """Everything before the LLM is done."""
@@ -133,10 +133,10 @@ class Prefill:
         return self.made[kind]
 
     def leave_layer(self, layer: int, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B M D"]:
-        """Add to the rows what they carry along for this layer."""
-        if layer >= len(self.carried):
+        """Add to the rows their DeepStack features for this layer."""
+        if layer >= len(self.deepstack):
             return states
-        return states + gather_rows(self.carried[layer], self.rows.origin).to(states.dtype)
+        return states + gather_rows(self.deepstack[layer], self.rows.origin).to(states.dtype)
 
     def score(
         self,
@@ -146,14 +146,14 @@ class Prefill:
         scaling: float | None,
     ) -> None:
         """Let a method inside the LLM say what the rows of the current layer are worth."""
-        rows, told, counted = self.rows, {}, {}
+        rows, masks, counts = self.rows, {}, {}
         valid = None if rows.mask is None else rows.mask.to(query.device)
         if "visual" in pruner.needs:
-            told["visual"] = rows.visual.to(query.device)
-            counted["text"] = int((rows.valid & ~rows.visual).sum(1).max())
-        self.scores = pruner.score(query, key, valid, scaling, **told).to(rows.visual.device)
+            masks["visual"] = rows.visual.to(query.device)
+            counts["text"] = int((rows.valid & ~rows.visual).sum(1).max())
+        self.scores = pruner.score(query, key, valid, scaling, **masks).to(rows.visual.device)
         batch, heads, count, width = query.shape
-        self.overhead += batch * pruner.flops(count, heads, width, **counted)
+        self.overhead += batch * pruner.flops(count, heads, width, **counts)
 
     def prune(self, layer: int, kept: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"] | None:
         """Drop the visual rows not in `kept`; returns the rows left, None if nothing was dropped."""
@@ -239,10 +239,10 @@ class Prefill:
             kv_bytes_unreduced=row_bytes * samples * sum(unreduced),
             seconds={**self.seconds, "prefill": now - self.began, "decode": 0.0},
             fired=by_layer != [[n] * depth for n in came],
-            **self._fates(),
+            **self._token_provenance(),
         )
 
-    def _fates(self) -> dict[str, list[list[int | None]]]:
+    def _token_provenance(self) -> dict[str, list[list[int | None]]]:
         """Where each visual token of the prompt went, sample by sample."""
         merged_into, pruned_after = [], []
         entered = self.entered

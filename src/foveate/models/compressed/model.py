@@ -15,7 +15,7 @@ from foveate.compress.learned import LearnedCompressor
 from foveate.errors import InputError
 from foveate.models.compressed.config import CompressedConfig, build_compressor
 from foveate.models.compressed.question import QuestionCache
-from foveate.models.family import CHARGE
+from foveate.models.family import EXTRA_FLOPS
 
 # transformers' classes are Any here, as its models are in all of this package
 _Model: Any = LlavaOnevisionModel
@@ -208,7 +208,7 @@ class CompressedModel(_Model):
         made = self.compress(states, question, tokens)
         parts = [part.flatten(0, 1) for part in made.split(views)]
         output: Any = BaseModelOutputWithPooling(pooler_output=parts)  # type: ignore[arg-type]
-        setattr(output, CHARGE, flops)
+        setattr(output, EXTRA_FLOPS, flops)
         return output
 
     def _question(
