@@ -39,7 +39,7 @@ class FastVID(KeepShare):
         segments: a clip is cut at least into so many (the paper's c), if it has the frames.
         alike: neighbouring frames less similar than this are always cut apart (tau).
         peaks: share of the kept tokens that are density peaks, not the most attended (d).
-        every: every so-manieth frame of a segment is an anchor (p).
+        every: every n-th frame of a segment is an anchor (p).
         own: weight of a peak's own features beside the mean of what it takes in, itself with it (beta).
     """
 

@@ -22,7 +22,7 @@ from foveate.registry import register
 @register("sparsevlm", stage="inside", paper="2410.04417")
 @dataclass(frozen=True)
 class SparseVLM(StagedPruner):
-    """At three depths, drop the visual tokens that the words about the picture heed least.
+    """At three depths, drop the visual tokens with the least attention from the words about the picture.
 
     Attributes:
         after: where tokens are dropped, as counts of layers (int) or shares of depth; by default after

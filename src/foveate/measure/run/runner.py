@@ -12,8 +12,8 @@ from pathlib import Path
 from foveate.ask.media import Sampling
 from foveate.errors import InputError
 from foveate.measure.run.engines import Engine
+from foveate.measure.run.jobs import Job, ask, jobs
 from foveate.measure.run.log import Cell, Log
-from foveate.measure.run.plan import Job, ask, jobs
 from foveate.measure.run.settings import Setting
 from foveate.measure.run.worker import Outcome, Refused
 from foveate.measure.tasks import Task
@@ -83,17 +83,17 @@ class Runner:
         timed = sum(min(amount.timed, count) for count in self.counts.values()) * amount.rounds
         self.total = len(settings) * (sum(self.counts.values()) + timed)
 
-    def run(self, seen: Callable[[int, str], None] = lambda done, what: None) -> None:
-        """Answer, then time; `seen` is told how much is done and what is under way."""
+    def run(self, progress: Callable[[int, str], None] = lambda done, what: None) -> None:
+        """Answer, then time; `progress` is called with how much is done and what is under way."""
         done = 0
         for task in self.tasks:
             for step in self._answer(task):
                 done += step
-                seen(done, f"{task.name}: answering")
+                progress(done, f"{task.name}: answering")
         for task in self.tasks:
             for step in self._time(task):
                 done += step
-                seen(done, f"{task.name}: timing")
+                progress(done, f"{task.name}: timing")
 
     def _possible(self, task: Task) -> dict[Cell, Setting]:
         cells = {(task.name, *setting.key): setting for setting in self.settings}

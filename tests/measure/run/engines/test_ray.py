@@ -15,7 +15,7 @@ from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import engine
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.engines.ray import Ray, _cluster, _share
-from foveate.measure.run.plan import Job, Work, ask
+from foveate.measure.run.jobs import Job, Work, ask
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import settings
 from foveate.measure.tasks import task

@@ -15,7 +15,7 @@ from typing import Any
 
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import Engine, register_engine
-from foveate.measure.run.plan import Job, Work
+from foveate.measure.run.jobs import Job, Work
 from foveate.measure.run.worker import Outcome, Worker
 
 AHEAD = 2  # jobs that an actor has: one under way, one that waits beside it

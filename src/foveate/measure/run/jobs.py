@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from foveate.ask.media import Sampling
 from foveate.measure.run.answering import Shown, shape, shown
 from foveate.measure.run.log import Cell
-from foveate.measure.run.picture import Prompt, Smaller
+from foveate.measure.run.resize_pictures import Prompt, Smaller
 from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Item, Task
 from foveate.reduction import Reduction
