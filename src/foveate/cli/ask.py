@@ -50,8 +50,8 @@ def ask(
 
     if len(media) < 2:
         raise InputError(f"ask takes at least one picture and a question, got {media}")
-    told = method_knobs(keep, prune)
-    reduction = create(method or "aim", **told) if told or method else None
+    given = method_knobs(keep, prune)
+    reduction = create(method or "aim", **given) if given or method else None
     knobs: dict[str, Any] = {"frames": frames, "fps": fps, "task": task}
     knobs["machine"] = renamed("--machine", machine, "--hardware", hardware)
     answer = load(model).ask(media[:-1], media[-1], reduction, budget, max_new_tokens, **knobs)

@@ -49,9 +49,9 @@ class SparseVLM(StagedPruner):
         valid = all_valid(query, valid)
         text = text_behind(visual, valid)
         tie = torch.zeros(visual.shape, device=query.device)  # of each text row to the picture
-        for rows, told, attention in attention_rows(query, key, text, valid, scaling):
+        for rows, is_real, attention in attention_rows(query, key, text, valid, scaling):
             given = (attention * visual[:, None, : attention.shape[-1]]).sum(-1)
-            tie.scatter_add_(1, rows, given * told)
+            tie.scatter_add_(1, rows, given * is_real)
         mean = tie.sum(1, keepdim=True) / text.sum(1, keepdim=True)
         return attention_received(query, key, text & (tie >= mean), valid, scaling)
 

@@ -12,8 +12,8 @@ from foveate.errors import NoEffectError, UnsupportedError
 from foveate.models.family import EXTRA_FLOPS
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction, Report
-from foveate.runtime.asked_rows import AskedRows
 from foveate.runtime.continuation import enter_continuation
+from foveate.runtime.logits_to_keep import LogitsToKeep
 from foveate.runtime.masks import MaskInputs
 from foveate.runtime.per_prompt import Choose, chosen
 from foveate.runtime.prefill import Prefill, clock
@@ -64,7 +64,7 @@ class Forward(threading.local):
         attention = encoder.attention
         self.watched = [self.config] if attention is None else [self.config, attention.config]
         self.encodes = False  # whether it does: the LLM may then be reading the question
-        self.asked: AskedRows | None = None  # rows of the prompt whose logits are asked for
+        self.logits_to_keep: LogitsToKeep | None = None  # what the head is asked for
         self.clear()
 
     def clear(self) -> None:
@@ -128,7 +128,7 @@ class Forward(threading.local):
     def enter_model(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The whole model is called: see what is asked of its head."""
         call = self.target.seams.head.bind(args, kwargs)
-        self.asked = None
+        self.logits_to_keep = None
         self._begin(call)
         if self.is_off:
             return None
@@ -137,10 +137,12 @@ class Forward(threading.local):
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        self.asked = AskedRows.of(call, placeholder_masks(placeholders, call))
-        if self.asked is None:
+        self.logits_to_keep = LogitsToKeep.of(call, placeholder_masks(placeholders, call))
+        if self.logits_to_keep is None:
             return None
-        return self.target.seams.head.rebind(args, kwargs, {"logits_to_keep": self.asked.of_head})
+        return self.target.seams.head.rebind(
+            args, kwargs, {"logits_to_keep": self.logits_to_keep.of_head}
+        )
 
     def _begin(self, call: Mapping[str, Any]) -> None:
         """A new prompt has no report until it has run; what goes on from a cache has its prompt's."""
@@ -196,10 +198,10 @@ class Forward(threading.local):
         call = llm.bind(args, kwargs)
         cache = cache_in(call)
         if self.masks:
-            found = gather_encodings(self.masks, self.encodings, self.notes)
-            if found is None:
+            gathered = gather_encodings(self.masks, self.encodings, self.notes)
+            if gathered is None:
                 return self._pass_unknown_features()
-            self.prefill = Prefill(found[0], self.config, found[1])
+            self.prefill = Prefill(gathered[0], self.config, gathered[1])
             return llm.rebind(args, kwargs, self._enter_prefill(self.prefill, call, cache))
         state = state_of(cache)
         if state is None:
@@ -346,8 +348,8 @@ class Forward(threading.local):
         self.run.add(report, prefill.cache)
         if prefill.cache is not None and report.fired:
             mark_reduced(prefill.cache, prefill.cache_state())
-        if self.asked is not None:
-            self.asked.last_rows = prefill.rows
+        if self.logits_to_keep is not None:
+            self.logits_to_keep.last_rows = prefill.rows
 
     def leave(self) -> bool:
         """Forget a forward that is over or failed; returns whether its prompt will not run again.
@@ -355,15 +357,15 @@ class Forward(threading.local):
         Without a cache, `generate` runs a prompt and its pictures anew for every token.
         """
         again = bool(self.masks) and cache_in(self.call) is None and self.prefill is None
-        self.asked = None
+        self.logits_to_keep = None
         self.clear()
         return not again
 
     def leave_core(self, output: Any) -> Any:
         """Hand the head the rows whose logits are asked for."""
-        if self.asked is None or self.asked.last_rows is None:
+        if self.logits_to_keep is None or self.logits_to_keep.last_rows is None:
             return None
-        states, self.asked = self.asked.pick(output[0]), None
+        states, self.logits_to_keep = self.logits_to_keep.pick(output[0]), None
         if isinstance(output, tuple):
             return (states, *output[1:])
         output.last_hidden_state = states
@@ -372,5 +374,5 @@ class Forward(threading.local):
 
 def wants_cache(call: Mapping[str, Any], config: Any) -> bool:
     """Whether the LLM would make itself a cache."""
-    asked = call.get("use_cache")
-    return bool(getattr(config, "use_cache", False) if asked is None else asked)
+    use_cache = call.get("use_cache")
+    return bool(getattr(config, "use_cache", False) if use_cache is None else use_cache)

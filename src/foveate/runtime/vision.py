@@ -32,10 +32,10 @@ class EncoderWatch(threading.local):
     """
 
     def __init__(self, family: Family, core: Any, before: Compressor | None) -> None:
-        asked = before is not None and not before.is_off
+        is_on = before is not None and not before.is_off
         self.family, self.core = family, core
-        self.needs = set(before.needs) if before is not None and asked else set()
-        self.at_encoder = before is not None and asked and before.at == "encoder"
+        self.needs = set(before.needs) if before is not None and is_on else set()
+        self.at_encoder = before is not None and is_on and before.at == "encoder"
         self.patches: dict[str, Tensor] = {}
         self.queries_and_keys: list[tuple[Tensor, Tensor, float | None]] = []
         self.flops = 0

@@ -86,8 +86,8 @@ class Notes:
 
 def _same_entry(whole: Pooled, entry: Tensor) -> int | None:
     """Which entry of `whole` this is, by its values."""
-    for item, own in enumerate(whole):
-        if own.shape == entry.shape and torch.equal(own, entry.to(own.device)):
+    for item, one in enumerate(whole):
+        if one.shape == entry.shape and torch.equal(one, entry.to(one.device)):
             return item
     return None
 

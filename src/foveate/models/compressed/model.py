@@ -70,16 +70,16 @@ class CompressedModel(_Model):
     ) -> Any:
         """As LLaVA-OneVision's, with the question of each sample; see `get_image_features`."""
         encoded = dict(mm_encoder_outputs or {})
-        asked = {
+        question = {
             "query_ids": query_ids, "query_mask": query_mask, "visual_tokens": visual_tokens
         }  # fmt: skip
         if pixel_values is not None:
             encoded["image"] = self.get_image_features(
-                pixel_values, image_sizes, batch_num_images, image_sample=image_sample, **asked
+                pixel_values, image_sizes, batch_num_images, image_sample=image_sample, **question
             )
         if pixel_values_videos is not None:
             encoded["video"] = self.get_video_features(
-                pixel_values_videos, video_sample=video_sample, **asked
+                pixel_values_videos, video_sample=video_sample, **question
             )
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         for modality, output in encoded.items():
