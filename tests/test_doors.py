@@ -13,8 +13,8 @@ from foveate import cli, defaults
 from foveate.apply import fitting
 from foveate.ask.media import read
 from foveate.ask.vlm import VLM
-from foveate.cost.probe import calibrate
 from foveate.cost.request import request_cost
+from foveate.cost.timed_layers import calibrate
 from foveate.cost.vision.encoder import Media
 from foveate.harness.asking import Asker, generate_arguments
 from foveate.measure.analyze.analysis import analyze

@@ -132,7 +132,7 @@ def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Give
     assert widths == expected, f"layers computed {widths} rows, the report says {expected}"
     lengths = [layer.get_seq_length() for layer in cache.layers]
     assert lengths == expected, f"the cache holds {lengths} rows, the report says {expected}"
-    assert (held := _bytes(cache)) == report.kv_bytes, f"{held} bytes held, {report.kv_bytes} told"
+    assert (held := _bytes(cache)) == report.kv_bytes, f"{held} bytes, not {report.kv_bytes}"
 
 
 def _bytes(cache: Any) -> int:
@@ -183,8 +183,8 @@ def _answers(
         out = model(**inputs, use_cache=True)
         ends = mask.sum(1) - 1
         if run.reports:
-            told = run.report.kv_bytes
-            assert (held := _bytes(cache_in(out))) == told, f"{held} bytes held, {told} told"
+            reported = run.report.kv_bytes
+            assert (held := _bytes(cache_in(out))) == reported, f"{held} bytes, not {reported}"
             kept = [layers[-1] for layers in run.report.visual_tokens_by_layer]
             ends = torch.tensor(kept) + torch.tensor(run.report.text_tokens) - 1
         first = logits = out.logits[torch.arange(len(ends)), ends]
@@ -223,7 +223,7 @@ def masked_generation(
     """The slow twin of a reduction, for one sample: nothing is dropped and nothing is cached.
 
     Visual tokens are merged group by group in a plain loop; where the report says that one was pruned,
-    later layers are only told not to look at it.
+    later layers only mask it.
 
     Returns:
         Greedy tokens and their logits (steps, V).
@@ -252,7 +252,7 @@ def _merged_prompt(
     before = reduction.before
     handed = [] if before is None or before.is_off else _handed(model, inputs, before)
     embeds = seen["inputs_embeds"][0]
-    carried = [part.clone() for part in family.deepstack(dict(seen))]
+    deepstack = [part.clone() for part in family.deepstack(dict(seen))]
     count = len(embeds)
     rows = torch.isin(inputs["input_ids"][0], _placeholders(model)).nonzero()[:, 0]
     stays = [True] * count
@@ -275,20 +275,20 @@ def _merged_prompt(
     positions = torch.arange(sum(stays)).view(1, 1, -1)
     if family.grid_positions:
         positions = seen["position_ids"][-3:][..., stays]
-    # merged tokens carry the mean of what their patches carry
+    # merged tokens get the mean of their patches' DeepStack features
     into = torch.tensor([-1 if token is None else token for token in report.merged_into[0]])
-    carried = [
+    deepstack = [
         torch.stack([part[into == token].mean(0) for token in range(int(into.max()) + 1)])
-        for part in carried
+        for part in deepstack
     ]
     visual = torch.isin(inputs["input_ids"][0], _placeholders(model))[stays]
-    gone = torch.full((sum(stays),), len(family.language_model(model.model).layers))
-    gone[visual] = torch.tensor(
-        [len(gone) if layer is None else layer for layer in report.pruned_after[0]]
+    removed_after = torch.full((sum(stays),), len(family.language_model(model.model).layers))
+    removed_after[visual] = torch.tensor(
+        [len(removed_after) if layer is None else layer for layer in report.pruned_after[0]]
     )
     return {
         "embeds": embeds[stays][None], "positions": positions, "block": block[0, stays],
-        "gone": gone, "visual": visual, "carried": carried,
+        "removed_after": removed_after, "visual": visual, "deepstack": deepstack,
     }  # fmt: skip
 
 
@@ -316,7 +316,7 @@ class _Spy:
 def _handed(
     model: Any, inputs: dict[str, Tensor], before: Compressor
 ) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Of every group its features, and what a method is told beside them."""
+    """Of every group its features, and what else a method is handed."""
     spy: Any = _Spy(before)
     with reduce(model, Reduction(before=spy)):
         model(**inputs)
@@ -354,13 +354,13 @@ def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
     prompt["positions"] = torch.cat(
         [prompt["positions"], prompt["positions"][..., -1:] + 1], dim=-1
     )
-    for name, value in (("block", -1), ("gone", 10**6), ("visual", 0)):
+    for name, value in (("block", -1), ("removed_after", 10**6), ("visual", 0)):
         last = torch.tensor([value], dtype=prompt[name].dtype)
         prompt[name] = torch.cat([prompt[name], last])
 
 
 def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
-    """Logits (V,) after the last token of a prompt, every layer told whom to look at."""
+    """Logits (V,) after the last token of a prompt, every layer given a mask."""
     llm = family_of(model).language_model(model.model)
     count = prompt["embeds"].shape[1]
     place, block = prompt["positions"][-1, 0], prompt["block"]
@@ -368,8 +368,8 @@ def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
     together = (block[:, None] == block) & (block >= 0)
     kinds = getattr(llm.config, "layer_types", None) or ["full_attention"] * len(llm.layers)
 
-    def tell(layer: int) -> Any:
-        sees = (earlier | together) & (prompt["gone"] >= layer)
+    def hook_of(layer: int) -> Any:
+        sees = (earlier | together) & (prompt["removed_after"] >= layer)
         if kinds[layer] == "sliding_attention":
             sees = sees & (place[:, None] - place < llm.config.sliding_window)
         dtype = prompt["embeds"].dtype
@@ -377,14 +377,14 @@ def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
         return lambda _, args, kwargs: (args, {**kwargs, "attention_mask": mask[None, None]})
 
     hooks = [
-        layer.register_forward_pre_hook(tell(number), with_kwargs=True)
+        layer.register_forward_pre_hook(hook_of(number), with_kwargs=True)
         for number, layer in enumerate(llm.layers)
     ]
     positions = prompt["positions"]
     extra: dict[str, Any] = {}
-    if prompt["carried"]:
+    if prompt["deepstack"]:
         extra = {
-            "deepstack_visual_embeds": prompt["carried"],
+            "deepstack_visual_embeds": prompt["deepstack"],
             "visual_pos_masks": prompt["visual"].bool()[None],
         }
     try:

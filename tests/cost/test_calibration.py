@@ -6,7 +6,7 @@ import torch
 
 from foveate.cost.calibration import Calibration, fit_calibration
 from foveate.cost.hardware import hardware
-from foveate.cost.probe import FITTED, HELD_OUT, Shape, _layer, _weights, calibrate
+from foveate.cost.timed_layers import FITTED, HELD_OUT, Shape, _layer, _weights, calibrate
 from foveate.errors import InputError
 from foveate.planner.reduction import plan_reduction
 
@@ -64,7 +64,7 @@ def test_a_probe_computes_what_its_cost_says():
 def test_this_machine_is_calibrated_and_planned_for(tmp_path):
     shapes = tuple(Shape(32, 48, 4, 2, rows) for rows in (4, 8, 16, 32, 64))
     seen = []
-    found = calibrate(shapes, shapes[:2], repeats=1, seen=lambda shape, ms: seen.append(shape))
+    found = calibrate(shapes, shapes[:2], repeats=1, progress=lambda shape, ms: seen.append(shape))
     assert seen == [*shapes, *shapes[:2]]
     assert found.conditions["threads"] == torch.get_num_threads()
     found.write(tmp_path / "here.json")

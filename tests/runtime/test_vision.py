@@ -50,14 +50,14 @@ def test_attention_is_what_the_eager_encoder_computes(family):
 def handed_to_visionzip(model, inputs) -> torch.Tensor:
     """Attention that a method is handed, of all visual tokens in reading order."""
     seen = {}
-    original = EncoderWatch.known
+    original = EncoderWatch.encoder_signals
 
-    def known(self, *args):
+    def encoder_signals(self, *args):
         seen.update(original(self, *args))
         return seen
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(EncoderWatch, "known", known)
+        patch.setattr(EncoderWatch, "encoder_signals", encoder_signals)
         with foveate.reduce(model, foveate.Reduction(before=VisionZip(0.5))):
             model(**inputs)
     return torch.cat(seen["attention"])
@@ -78,7 +78,7 @@ def encoded(model, inputs):
 
 
 def test_a_patch_is_known_where_it_is_seen(tiny):
-    """Change one patch in the watched layer: the tokens that change are those it is carried to."""
+    """Change one patch in the watched layer: the tokens that change are those it is pooled to."""
     model, inputs = tiny
     family, core = family_of(model), model.model
     if family.model_type == "foveate_compressed":  # its tokens are learned; none is a patch
@@ -121,8 +121,8 @@ def test_a_patch_is_known_where_it_is_seen(tiny):
         moved = [(a != b).any(-1).flatten() for a, b in zip(after, before, strict=True)]
         mark = torch.zeros(images, patches, 1)
         mark[image, place] = 1
-        carried = family.carry(core, modality, given, mark, groups)[:, 0] > 0
-        for tokens, came in zip(carried.split([len(g) for g in groups]), moved, strict=True):
+        pooled = family.pool_patches_to_tokens(core, modality, given, mark, groups)[:, 0] > 0
+        for tokens, came in zip(pooled.split([len(g) for g in groups]), moved, strict=True):
             assert tokens[: len(came)].tolist() == came.tolist()
             assert not tokens[len(came) :].any()  # transformers 5.17 adds the separator afterwards
 

@@ -186,7 +186,7 @@ def test_a_copied_cache_goes_on_as_the_first(one, copied):
         cache = cache_in(model(**inputs, use_cache=True))
         other = copied(cache)
         assert isinstance(other, ReducedCache)
-        assert other.held is not cache.held
+        assert other.state is not cache.state
         first = model(**step, **on_cache(model, cache)).logits
         second = model(**step, **on_cache(model, other)).logits
     assert torch.equal(first, second)

@@ -194,17 +194,17 @@ class VLM:
             raise InputError("no picture in the prompt: media is empty, at least 1 is needed")
         return [read(source, Sampling(frames, fps)) for source in given]
 
-    def batch(self, asked: Sequence[tuple[Sequence[Image.Image | Clip], str]]) -> dict[str, Any]:
+    def batch(self, prompts: Sequence[tuple[Sequence[Image.Image | Clip], str]]) -> dict[str, Any]:
         """The tensors of several questions, pictures first, padded on the left, on the model's device.
 
         Args:
-            asked: for each prompt what is shown and the question; clips of a batch have equal shapes.
+            prompts: for each what is shown and the question; clips of a batch have equal shapes.
 
         Raises:
             InputError: as of `chats`, or an empty question.
         """
         turns = []
-        for pictures, question in asked:
+        for pictures, question in prompts:
             if not question.strip():
                 raise InputError("the question is empty")
             turns.append([{"role": "user", "content": [*pictures, question]}])
@@ -237,8 +237,12 @@ class VLM:
                 raise InputError(
                     f"{self.family.model_type} takes {' and '.join(taken)}, got a video"
                 )
-            told = [{**turn, "content": [_described(p) for p in turn["content"]]} for turn in turns]
-            prompts.append(self.processor.apply_chat_template(told, add_generation_prompt=True))
+            described = [
+                {**turn, "content": [_described(p) for p in turn["content"]]} for turn in turns
+            ]
+            prompts.append(
+                self.processor.apply_chat_template(described, add_generation_prompt=True)
+            )
         # nested: the pictures of each sample
         visual: dict[str, Any] = {"images": images} if any(images) else {}
         if clips:
@@ -251,8 +255,10 @@ class VLM:
         """How pictures and clips are written in a prompt, before and after the processor saw it."""
         ids = self.family.placeholders(self.model.config).values()
         named = ("image_token", "video_token", "boi_token")
-        found = {getattr(self.processor, name, None) for name in named}
-        return sorted({*self.processor.tokenizer.convert_ids_to_tokens(list(ids)), *found} - {None})
+        special = {getattr(self.processor, name, None) for name in named}
+        return sorted(
+            {*self.processor.tokenizer.convert_ids_to_tokens(list(ids)), *special} - {None}
+        )
 
 
 def _described(part: str | Image.Image | Clip) -> dict[str, str]:

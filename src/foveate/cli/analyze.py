@@ -36,20 +36,20 @@ def analyze(
     check_out("--figure", figure, *FORMATS)
     if out is not None:
         check_out("--out", out, ".json")
-    asked = [task(name) for name in parse_names(data)]
+    tasks = [task(name) for name in parse_names(data)]
     columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("analysing", total=None)
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("analysing", total=None)
         vlm = load(model)
-        found = run(
+        result = run(
             vlm,
-            asked,
+            tasks,
             samples,
-            seen=lambda done, total: progress.update(bar, completed=done, total=total),
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
-    draw(found, figure)
+    draw(result, figure)
     sys.stderr.write(f"Wrote {figure}\n")
-    document = {"model": model, "conditions": conditions(), **found.to_dict()}
+    document = {"model": model, "conditions": conditions(), **result.to_dict()}
     if out is not None:
         out.write_text(json.dumps(document, indent=1) + "\n")
         sys.stderr.write(f"Wrote {out}; foveate plan {model} --budget 25% --analysis {out}\n")
@@ -57,12 +57,12 @@ def analyze(
         print_json(document)
         return
     table = Table("", "value", "accuracy", "against unreduced, points")
-    for row in found.tried:
+    for row in result.tried:
         change = f"{100 * row.difference.low:+.1f} to {100 * row.difference.high:+.1f}"
         table.add_row(row.what, str(row.value), f"{row.accuracy:.1%}", change)
     print_table(table)
-    sys.stdout.write(f"foveate.AIM(keep={found.keep:g}, prune={found.prune})\n")
-    asked = sum(found.questions.values())
+    sys.stdout.write(f"foveate.AIM(keep={result.keep:g}, prune={result.prune})\n")
+    questions = sum(result.questions.values())
     sys.stderr.write(
-        f"One time in twenty, {asked} questions show nothing of a cost of {found.unseen:.1%}.\n"
+        f"With {questions} questions a drop below {result.unseen:.1%} may go undetected (95 %).\n"
     )

@@ -17,21 +17,21 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Measure this machine's prefill (a minute or two); then `--machine calibration.json`."""
-    from foveate.cost import probe
+    from foveate.cost import timed_layers
 
     check_out("--out", out, ".json")
     if repeats < 1:
         raise InputError(f"--repeats must be at least 1, got {repeats}")
 
-    def seen(shape: Any, ms: float) -> None:
+    def show(shape: Any, ms: float) -> None:
         sys.stderr.write(f"width {shape.width}, {shape.rows} rows: {ms:.1f} ms\n")
 
-    found = probe.calibrate(repeats=repeats, seen=seen)
+    found = timed_layers.calibrate(repeats=repeats, progress=show)
     found.write(out)
     if as_json:
         print_json(asdict(found))
         return
     sys.stdout.write(
-        f"Wrote {out}: {found.name}; {len(probe.HELD_OUT)} other shapes were foretold within "
+        f"Wrote {out}: {found.name}; {len(timed_layers.HELD_OUT)} other shapes were predicted within "
         f"{found.median_error or 0:.1%} (median)\n"
     )

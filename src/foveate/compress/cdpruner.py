@@ -72,8 +72,8 @@ def likeliest(kernel: Float[Tensor, "B N N"], count: int) -> Int[Tensor, "B K"]:
     for step in range(count):
         row = gain.argmax(-1)
         chosen.append(row)
-        told = (factor[each, :step, row][:, None] @ factor[:, :step])[:, 0]
-        direction = (kernel[each, row] - told) / gain[each, row].clamp(min=1e-10).sqrt()[:, None]
+        past = (factor[each, :step, row][:, None] @ factor[:, :step])[:, 0]
+        direction = (kernel[each, row] - past) / gain[each, row].clamp(min=1e-10).sqrt()[:, None]
         factor[:, step] = direction
         gain = (gain - direction.square()).scatter(1, torch.stack(chosen, dim=1), -torch.inf)
     return torch.stack(chosen, dim=1)

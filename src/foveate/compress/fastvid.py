@@ -41,7 +41,7 @@ class FastVID(KeepShare):
         segments: a clip is cut at least into so many (the paper's c), if it has the frames.
         alike: neighbouring frames less similar than this are always cut apart (tau).
         peaks: share of the kept tokens that are density peaks, not the most attended (d).
-        every: every so-manieth frame of a segment is an anchor (p).
+        every: every n-th frame of a segment is an anchor (p).
         own: weight of a peak's own features beside the mean of what it takes in, itself with it (beta).
     """
 
@@ -80,7 +80,7 @@ class FastVID(KeepShare):
         ranked += length * torch.arange(frames, device=ranked.device)[:, None]
         mixed, stay, into = features.float().clone(), [], []
         for number, clip in enumerate(features.float()):
-            found = [ranked[number, :, : share - dense].flatten()]
+            chosen = [ranked[number, :, : share - dense].flatten()]
             others = ranked[number, :, share - dense :].sort(dim=-1).values
             goes = torch.full_like(attention[0], -1, dtype=torch.long)
             segments = self.cuts(clip.unflatten(0, (frames, length)).mean(1)) if dense else []
@@ -89,8 +89,8 @@ class FastVID(KeepShare):
                 peaks, became = self.condense(clip, part, dense)
                 mixed[number, peaks] = became
                 goes[part] = peaks[nearest(clip[part], clip[peaks])]
-                found.append(peaks)
-            stay.append(torch.cat(found).sort().values)
+                chosen.append(peaks)
+            stay.append(torch.cat(chosen).sort().values)
             into.append(goes.scatter(0, stay[-1], stay[-1]))
         kept = torch.stack(stay)
         tokens = VisionTokens.of(features).merge(kept, torch.stack(into))

@@ -70,7 +70,7 @@ class PruMerge(KeepShare):
         taken = torch.zeros_like(similar, dtype=torch.bool).scatter(2, near, True)
         weight = (taken * attention[:, None].float()).scatter(2, stay[..., None], 1)
         summed = weight @ features.float()
-        # a token may be taken in by several: it is told of the most similar one
+        # a token may be taken in by several: its source is the most similar one
         best = similar.masked_fill(~taken, -torch.inf).max(dim=1)
         into = stay.gather(1, best.indices).masked_fill(~taken.any(1), -1).scatter(1, stay, stay)
         tokens = VisionTokens.of(features).merge(stay, into)

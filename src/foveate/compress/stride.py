@@ -1,4 +1,4 @@
-"""Every so-manieth token in reading order: a baseline that looks at nothing."""
+"""Every n-th token in reading order: a baseline that looks at nothing."""
 
 from dataclasses import dataclass
 

@@ -4,7 +4,7 @@ Source: ToMe (arXiv 2210.09461, ICLR 2023), section 3: tokens are matched by the
 constant number is merged in each step, and means are weighted by size. The paper merges between the
 layers of the encoder, by keys averaged over heads; here all steps are taken on what the encoder made, by
 the keys of the layer that made it, those of all heads side by side, merged along. Attention inside the
-LLM is not told of sizes: that would end SDPA's fast paths.
+LLM is not given the sizes: that would end SDPA's fast paths.
 """
 
 import math

@@ -12,7 +12,7 @@ MARGIN = 12
 EARLY, LATE = np.array([230.0, 60, 40]), np.array([60.0, 120, 230])
 
 
-def draw_fates(
+def draw_token_provenance(
     picture: Image.Image,
     merged_into: Sequence[int | None],
     pruned_after: Sequence[int | None],
@@ -58,14 +58,14 @@ def _number(view: Image.Image, token: np.ndarray, pruned_after: Sequence[int | N
     """Write on each token's first patch the layer after which it was pruned."""
     draw = ImageDraw.Draw(view)
     side, patch = len(token), VIEW // len(token)
-    seen = set()
+    numbered = set()
     for row in range(side):
         for column in range(side):
             number = int(token[row, column])
             layer = pruned_after[number] if number >= 0 else None
-            if layer is not None and number not in seen:
+            if layer is not None and number not in numbered:
                 draw.text((column * patch + 4, row * patch + 4), str(layer), fill="white")
-            seen.add(number)
+            numbered.add(number)
 
 
 def stack(strips: Sequence[Image.Image]) -> Image.Image:

@@ -34,10 +34,10 @@ def image_groups(config: Any, sizes: Any, tiled: list[bool], pack: Pack) -> list
     return [image.round().long().unique(dim=0, return_inverse=True)[1] for image in packed]
 
 
-def image_carry(
+def pack_image_patches(
     config: Any, sizes: Any, tiled: list[bool], pack: Pack, patches: Float[Tensor, "I P C"]
 ) -> Float[Tensor, "V C"]:
-    """What is known of the patches of all views, packed as features are; 0 at separators."""
+    """The values of the patches of all views, packed as features are; 0 at separators."""
     views = [1 + rows * columns for rows, columns in _grids_of_tiles(config, sizes, tiled)]
     separator = patches.new_zeros(patches.shape[-1])
     return torch.cat(list(pack(list(patches.split(views)), sizes, separator)))

@@ -20,7 +20,7 @@ from foveate.errors import UnsupportedError
 from foveate.models.tiny import Picture, prompt, stacked
 from foveate.registry import decorated
 
-CHARGE = "foveate_charge"  # on an encoding, the FLOPs that reading the question took
+EXTRA_FLOPS = "foveate_extra_flops"  # on an encoding, the FLOPs that reading the question took
 
 
 class Family(ABC):
@@ -133,7 +133,7 @@ class Family(ABC):
         """
         return None
 
-    def carry(
+    def pool_patches_to_tokens(
         self,
         core: Any,
         modality: str,
@@ -141,7 +141,7 @@ class Family(ABC):
         patches: Float[Tensor, "I P C"],
         groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
-        """What is known of patches, as known of visual tokens: the mean over the patches of each.
+        """What each visual token has of its patches' values: their mean, packed as features are.
 
         By default a token is one patch, or a square block of the image's square grid.
 

@@ -11,9 +11,9 @@ from foveate.models.anyres import (
     Pack,
     anyres_batch,
     anyres_picture,
-    image_carry,
     image_grids,
     image_groups,
+    pack_image_patches,
 )
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VISION, Picture
@@ -46,7 +46,7 @@ class LlavaNext(Family):
         """The layer that makes the chosen hidden state."""
         return layer_of_state(vision_encoder(core).layers, core.config.vision_feature_layer)
 
-    def carry(
+    def pool_patches_to_tokens(
         self,
         core: Any,
         modality: str,
@@ -56,7 +56,9 @@ class LlavaNext(Family):
     ) -> Float[Tensor, "V C"]:
         """Packed as features are."""
         sizes = arguments["image_sizes"]
-        return image_carry(core.config, sizes, [True] * len(sizes), self._pack(core), patches)
+        return pack_image_patches(
+            core.config, sizes, [True] * len(sizes), self._pack(core), patches
+        )
 
     def grids(
         self,

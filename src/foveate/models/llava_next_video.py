@@ -39,7 +39,7 @@ class LlavaNextVideo(LlavaNext):
         tokens = pooled[0].shape[:-1].numel() // frames
         return [torch.arange(frames).repeat_interleave(tokens)] * clips
 
-    def carry(
+    def pool_patches_to_tokens(
         self,
         core: Any,
         modality: str,
@@ -49,8 +49,8 @@ class LlavaNextVideo(LlavaNext):
     ) -> Float[Tensor, "V C"]:
         """Frames are pooled in square blocks."""
         if modality == "image":
-            return super().carry(core, modality, arguments, patches, groups)
-        return Family.carry(self, core, modality, arguments, patches, groups)
+            return super().pool_patches_to_tokens(core, modality, arguments, patches, groups)
+        return Family.pool_patches_to_tokens(self, core, modality, arguments, patches, groups)
 
     def grids(
         self,

@@ -14,9 +14,9 @@ from foveate.models.anyres import (
     Pack,
     anyres_batch,
     anyres_picture,
-    image_carry,
     image_grids,
     image_groups,
+    pack_image_patches,
 )
 from foveate.models.family import Family, register_family
 from foveate.models.tiny import TINY_IMAGE, TINY_LLM, TINY_VIDEO, TINY_VISION, Picture, noise
@@ -55,7 +55,7 @@ class LlavaOnevision(Family):
         """The layer that makes the chosen hidden state."""
         return layer_of_state(vision_encoder(core).layers, core.config.vision_feature_layer)
 
-    def carry(
+    def pool_patches_to_tokens(
         self,
         core: Any,
         modality: str,
@@ -65,7 +65,7 @@ class LlavaOnevision(Family):
     ) -> Float[Tensor, "V C"]:
         """Images packed and frames pooled as features are; 0 at separators."""
         if modality == "image":
-            return image_carry(core.config, *self._layout(core, arguments), patches)
+            return pack_image_patches(core.config, *self._layout(core, arguments), patches)
         frames = core.apply_pooling(patches).reshape(len(groups), -1, patches.shape[-1])
         return F.pad(frames, (0, 0, 0, 1)).flatten(0, 1)
 

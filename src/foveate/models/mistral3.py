@@ -35,7 +35,7 @@ class Mistral3(Family):
         """All images are one sequence."""
         return [rows * columns for rows, columns in _patch_grids(core, arguments)]
 
-    def carry(
+    def pool_patches_to_tokens(
         self,
         core: Any,
         modality: str,
@@ -44,13 +44,13 @@ class Mistral3(Family):
         groups: Sequence[Int[Tensor, " _"]],
     ) -> Float[Tensor, "V C"]:
         """A token is a square block of patches."""
-        block, carried = core.config.spatial_merge_size, []
+        block, tokens = core.config.spatial_merge_size, []
         lengths = self.packed(core, modality, arguments)
         images = patches[0].split(lengths)
         for image, grid in zip(images, _patch_grids(core, arguments), strict=True):
             pooled_image = F.avg_pool2d(image.mT.unflatten(1, grid), block)
-            carried.append(pooled_image.flatten(1).mT)
-        return torch.cat(carried)
+            tokens.append(pooled_image.flatten(1).mT)
+        return torch.cat(tokens)
 
     def grids(
         self,

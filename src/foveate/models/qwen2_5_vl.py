@@ -17,7 +17,7 @@ class Qwen25VL(Qwen2VL):
     model_type = "qwen2_5_vl"
     model_class = "Qwen2_5_VLForConditionalGeneration"
 
-    def carry(
+    def pool_patches_to_tokens(
         self,
         core: Any,
         modality: str,
@@ -35,7 +35,7 @@ class Qwen25VL(Qwen2VL):
             window_size=visual.window_size,
             patch_size=visual.patch_size,
         )
-        tokens = super().carry(core, modality, arguments, patches, groups)
+        tokens = super().pool_patches_to_tokens(core, modality, arguments, patches, groups)
         return tokens[order.argsort().to(tokens.device)]
 
     def tiny(self) -> Any:

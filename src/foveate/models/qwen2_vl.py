@@ -67,7 +67,7 @@ class Qwen2VL(Family):
         grids = patch_grids(modality, arguments).tolist()
         return [rows * columns for steps, rows, columns in grids for _ in range(steps)]
 
-    def carry(
+    def pool_patches_to_tokens(
         self,
         core: Any,
         modality: str,

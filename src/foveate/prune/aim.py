@@ -136,10 +136,10 @@ def token_importance(
     while high:
         low = _first_row(high, size // (all_heads * high))
         flow = _flow(query[:, :, low:high], key[..., :high], future, padding, space)
-        held = _settle(mass[..., low:high], flow[..., low:], damping)
-        mass[:, -1, low:high] = held[-1]
+        settled = _settle(mass[..., low:high], flow[..., low:], damping)
+        mass[:, -1, low:high] = settled[-1]
         sent = room[: all_heads * steps * low].view(all_heads, steps, low)
-        mass[:, 1:, :low] += torch.bmm(held[:-1].transpose(0, 1), flow[..., :low], out=sent)
+        mass[:, 1:, :low] += torch.bmm(settled[:-1].transpose(0, 1), flow[..., :low], out=sent)
         high = low
     return mass[:, -1].unflatten(0, (batch, heads)).square().mean(1).sqrt()
 
@@ -148,12 +148,12 @@ def _settle(
     arrived: Float[Tensor, "H S n"], own: Float[Tensor, "H n n"], damping: float
 ) -> Float[Tensor, "S H n"]:
     """What a block's rows hold before each step and after the last."""
-    held = arrived.transpose(0, 1).contiguous()
-    for before, after in pairwise(held[:, :, None]):
+    settled = arrived.transpose(0, 1).contiguous()
+    for before, after in pairwise(settled[:, :, None]):
         after.baddbmm_(before, own)
         if damping:
-            after.mul_(1 - damping).add_(held[0, :, None], alpha=damping)
-    return held
+            after.mul_(1 - damping).add_(settled[0, :, None], alpha=damping)
+    return settled
 
 
 def _first_row(high: int, rows: int) -> int:

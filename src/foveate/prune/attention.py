@@ -28,7 +28,7 @@ def attention_rows(
     Args:
         query: (B, H, N, d) after RoPE.
         key: (B, Hkv, N, d) after RoPE; H is a multiple of Hkv.
-        voters: (B, N), the rows that are asked for.
+        voters: (B, N), the rows whose attention is wanted.
         valid: (B, N), False for padding, which receives nothing.
         scaling: factor on q k^T; default `d ** -0.5`.
 
@@ -45,16 +45,16 @@ def attention_rows(
     real = voters.gather(1, order)
     step = max(BLOCK // (batch * heads * count), 1)
     for low in range(0, order.shape[1], step):
-        rows, told = order[:, low : low + step], real[:, low : low + step]
-        last = int(rows.masked_fill(~told, 0).max()) + 1
-        asked = query.detach().gather(2, rows[:, None, :, None].expand(-1, heads, -1, width))
-        asked = asked.float().unflatten(1, (groups, -1))
-        logits = torch.einsum("bghnd,bgkd->bghnk", asked, key[:, :, :last])
-        seen = torch.arange(last, device=rows.device) <= rows[..., None]
-        seen = (seen & valid[:, None, :last])[:, None, None]
-        logits.masked_fill_(~seen, torch.finfo(logits.dtype).min)
-        attention = logits.softmax(-1).mean((1, 2)) * told[..., None]
-        yield rows, told, attention
+        rows, is_real = order[:, low : low + step], real[:, low : low + step]
+        last = int(rows.masked_fill(~is_real, 0).max()) + 1
+        queries = query.detach().gather(2, rows[:, None, :, None].expand(-1, heads, -1, width))
+        queries = queries.float().unflatten(1, (groups, -1))
+        logits = torch.einsum("bghnd,bgkd->bghnk", queries, key[:, :, :last])
+        visible = torch.arange(last, device=rows.device) <= rows[..., None]
+        visible = (visible & valid[:, None, :last])[:, None, None]
+        logits.masked_fill_(~visible, torch.finfo(logits.dtype).min)
+        attention = logits.softmax(-1).mean((1, 2)) * is_real[..., None]
+        yield rows, is_real, attention
 
 
 def attention_received(

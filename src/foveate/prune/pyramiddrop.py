@@ -18,7 +18,7 @@ from foveate.registry import register
 @register("pyramiddrop", stage="inside", paper="2410.17247")
 @dataclass(frozen=True)
 class PyramidDrop(StagedPruner):
-    """At three depths, drop half of the visual tokens, those that the last token heeds least.
+    """At three depths, drop the half of the visual tokens with the least attention from the last token.
 
     Attributes:
         after: where the stages end, as counts of layers (int) or shares of depth; the paper has four

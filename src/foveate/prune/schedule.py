@@ -150,7 +150,7 @@ class ScheduledPruner:
 
     @classmethod
     def candidates(cls: type[T], layers: int) -> Sequence[T]:
-        """Settings of the method at this depth, from the cheapest to the dearest."""
+        """Settings of the method at this depth, from the cheapest to the most expensive."""
         raise NotImplementedError
 
     @classmethod

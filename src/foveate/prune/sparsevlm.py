@@ -22,7 +22,7 @@ from foveate.registry import register
 @register("sparsevlm", stage="inside", paper="2410.04417")
 @dataclass(frozen=True)
 class SparseVLM(StagedPruner):
-    """At three depths, drop the visual tokens that the words about the picture heed least.
+    """At three depths, drop the visual tokens with the least attention from the words about the picture.
 
     Attributes:
         after: where tokens are dropped, as counts of layers (int) or shares of depth; by default after
@@ -49,9 +49,9 @@ class SparseVLM(StagedPruner):
         valid = all_valid(query, valid)
         text = text_behind(visual, valid)
         tie = torch.zeros(visual.shape, device=query.device)  # of each text row to the picture
-        for rows, told, attention in attention_rows(query, key, text, valid, scaling):
+        for rows, is_real, attention in attention_rows(query, key, text, valid, scaling):
             given = (attention * visual[:, None, : attention.shape[-1]]).sum(-1)
-            tie.scatter_add_(1, rows, given * told)
+            tie.scatter_add_(1, rows, given * is_real)
         mean = tie.sum(1, keepdim=True) / text.sum(1, keepdim=True)
         return attention_received(query, key, text & (tie >= mean), valid, scaling)
 

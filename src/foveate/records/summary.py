@@ -59,10 +59,10 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """As a line of the terminal's table."""
         change = f"{100 * self.difference.low:+.1f} to {100 * self.difference.high:+.1f}"
-        told = dict.fromkeys(found.relation for found in self.against)
+        relations = dict.fromkeys(comparison.relation for comparison in self.against)
         said = "; ".join(
             f"{relation} " + ", ".join(f.word for f in self.against if f.relation == relation)
-            for relation in told
+            for relation in relations
         )
         share = f"{self.llm_share:.0%}" + (" (front)" if self.on_front else "")
         setting = self.method, f"{self.budget:g}", f"{self.n:,}"
@@ -72,7 +72,7 @@ class Row:
         """For JSON."""
         return {
             **{name: value for name, value in asdict(self).items() if name != "against"},
-            "against": [found.to_dict() for found in self.against],
+            "against": [comparison.to_dict() for comparison in self.against],
         }
 
 

@@ -64,7 +64,7 @@ def against_baselines(
         setting: method and share.
     """
     method, budget = setting
-    found = {}
+    comparisons = {}
     for name, word in records.baselines.items():
         plain = (name, budget)
         shared = {task: records.common(task, setting, plain) for task in tasks}
@@ -77,5 +77,5 @@ def against_baselines(
             mine += ours.mean("llm_flops", indices) or 0.0
             theirs += base.mean("llm_flops", indices) or 0.0
         count = sum(map(len, shared.values()))
-        found[name] = Comparison(name, word, mean_difference(pairs), mine / theirs, count)
-    return found
+        comparisons[name] = Comparison(name, word, mean_difference(pairs), mine / theirs, count)
+    return comparisons

@@ -47,7 +47,7 @@ def buckets(
 
     Args:
         embeds: the LLM's input.
-        visual: where the visual tokens are, their groups, and what is known of them.
+        visual: where the visual tokens are, their groups, and what the encoder gives of them.
         valid: (B, N), False for padding.
         needs: of the method.
 
@@ -55,7 +55,8 @@ def buckets(
         UnsupportedError: the method needs a question, and a sample has no text, or something that the
             encoder did not show.
     """
-    missing = {"attention", "keys"} & set(needs) - set(visual.known)
+    signals = visual.encoder_signals
+    missing = {"attention", "keys"} & set(needs) - set(signals)
     if missing and visual.encoder is None:
         raise UnsupportedError(
             f"this method needs the encoder's {' and '.join(sorted(missing))}, which were not seen"
@@ -68,22 +69,22 @@ def buckets(
     homes = sample[torch.stack([members[number][0] for number in numbers])].tolist()
     texts = questions(embeds, visual.mask, valid) if "query" in needs else []
     alike: dict[tuple[Any, ...], list[int]] = {}
-    scalars: dict[tuple[Any, ...], dict[str, Any]] = {}
+    shapes: dict[tuple[Any, ...], dict[str, Any]] = {}
     for number, home in zip(numbers, homes, strict=True):
-        own: dict[str, Any] = {}
+        shape: dict[str, Any] = {}
         if "grid" in needs:
-            own["grid"] = visual.grid[number]
+            shape["grid"] = visual.grid[number]
         if "frames" in needs:
-            own["frames"] = len(visual.group[members[number]].unique())
-        kind = (counts[number], *own.values(), len(texts[home]) if texts else 0)
+            shape["frames"] = len(visual.group[members[number]].unique())
+        kind = (counts[number], *shape.values(), len(texts[home]) if texts else 0)
         alike.setdefault(kind, []).append(number)
-        scalars[kind] = own
+        shapes[kind] = shape
     home_of = dict(zip(numbers, homes, strict=True))
-    found = []
+    made = []
     for kind, same in alike.items():
         tokens = torch.stack([members[number] for number in same])
-        needed = dict(scalars[kind])
-        needed.update({name: visual.known[name][tokens] for name in visual.known if name in needs})
+        needed = dict(shapes[kind])
+        needed.update({name: signals[name][tokens] for name in signals if name in needs})
         if "query" in needs:
             needed["query"] = torch.stack([texts[home_of[number]] for number in same])
         if "number" in needs:
@@ -91,8 +92,8 @@ def buckets(
                 sum(home_of[n] == home_of[number] for n in numbers if n < number) for number in same
             ]
             needed["number"] = torch.tensor(before)
-        found.append(Bucket(tokens, torch.tensor(same, device=tokens.device), needed))
-    return found
+        made.append(Bucket(tokens, torch.tensor(same, device=tokens.device), needed))
+    return made
 
 
 def questions(
@@ -108,4 +109,4 @@ def questions(
     chosen = torch.where(behind.any(1, keepdim=True), behind, text)
     if bool((visual.any(1) & ~chosen.any(1)).any()):
         raise UnsupportedError("this method needs a question, but a sample has no text")
-    return [row[own] for row, own in zip(embeds, chosen, strict=True)]
+    return [row[rows] for row, rows in zip(embeds, chosen, strict=True)]

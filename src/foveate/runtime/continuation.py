@@ -6,18 +6,18 @@ from typing import Any
 import torch
 
 from foveate.errors import UnsupportedError
-from foveate.runtime.masks import Sight, kind_of, layer_mask
-from foveate.runtime.reduced_cache import Held
+from foveate.runtime.masks import MaskInputs, kind_of, layer_mask
+from foveate.runtime.reduced_cache import CacheState
 from foveate.runtime.refusals import refuse_prepared_mask
 
 
 def enter_continuation(
-    held: Held, config: Any, padding: Any, call: Mapping[str, Any], cache: Any
+    state: CacheState, config: Any, padding: Any, call: Mapping[str, Any], cache: Any
 ) -> tuple[dict[str, Any], list[Any]]:
     """Positions as they are in the reduced prompt, and masks of what each layer holds.
 
     Args:
-        held: state of the cache; the new tokens are accounted for in it.
+        state: of the cache; the new tokens are accounted for in it.
         config: the LLM's.
         padding: attention mask of the whole sequence, unreduced, or none.
         call: what the LLM is given.
@@ -31,28 +31,28 @@ def enter_continuation(
     """
     embeds = call["inputs_embeds"]
     count = embeds.shape[1]
-    fresh = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
+    is_real = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
     if padding is not None:
-        refuse_prepared_mask(padding, held.seen + count)
+        refuse_prepared_mask(padding, state.prompt_length + count)
         whole = padding.bool().to(embeds.device)
-        if not torch.equal(whole[:, : held.seen], held.told):
+        if not torch.equal(whole[:, : state.prompt_length], state.is_real):
             raise UnsupportedError(
                 "the attention mask hides or shows tokens that are in the reduced cache already; what "
                 "was merged with what cannot be undone: start with an empty cache"
             )
-        fresh = whole[:, held.seen :]
+        is_real = whole[:, state.prompt_length :]
     positions = call.get("position_ids")
     if positions is None:
-        positions = (held.seen + torch.arange(count, device=embeds.device))[None]
-    positions = positions - held.offset[:, None]
-    place = positions if positions.dim() == 2 else positions[-1]
-    held.extend(fresh, place.expand(embeds.shape[:2]))
+        positions = (state.prompt_length + torch.arange(count, device=embeds.device))[None]
+    positions = positions - state.offset[:, None]
+    in_order = positions if positions.dim() == 2 else positions[-1]
+    state.extend(is_real, in_order.expand(embeds.shape[:2]))
     masks = []
     made: dict[tuple[Any, ...], Any] = {}  # layers of one kind, length and padding share a mask
-    for index, (valid, place) in enumerate(zip(held.valid, held.place, strict=True)):
+    for index, (valid, of_keys) in enumerate(zip(state.valid, state.positions, strict=True)):
         kind, layer = kind_of(config, index), cache.layers[index]
         alike = (kind, layer.get_seq_length(), id(valid))
         if alike not in made:
-            made[alike] = layer_mask(config, embeds, valid, kind, Sight(place), layer)
+            made[alike] = layer_mask(config, embeds, valid, kind, MaskInputs(of_keys), layer)
         masks.append(made[alike])
-    return {"position_ids": positions, "attention_mask": held.valid[0]}, masks
+    return {"position_ids": positions, "attention_mask": state.valid[0]}, masks

@@ -9,12 +9,12 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from foveate.errors import NoEffectError, UnsupportedError
-from foveate.models.family import CHARGE
+from foveate.models.family import EXTRA_FLOPS
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction, Report
-from foveate.runtime.asked_rows import AskedRows
 from foveate.runtime.continuation import enter_continuation
-from foveate.runtime.masks import Sight
+from foveate.runtime.logits_to_keep import LogitsToKeep
+from foveate.runtime.masks import MaskInputs
 from foveate.runtime.per_prompt import Choose, chosen
 from foveate.runtime.prefill import Prefill, clock
 from foveate.runtime.prompt import (
@@ -23,7 +23,7 @@ from foveate.runtime.prompt import (
     placeholder_masks,
     refuse_missing_pixels,
 )
-from foveate.runtime.reduced_cache import held_by, mark_reduced
+from foveate.runtime.reduced_cache import mark_reduced, state_of
 from foveate.runtime.refusals import (
     refuse_checkpointing,
     refuse_labels,
@@ -64,7 +64,7 @@ class Forward(threading.local):
         attention = encoder.attention
         self.watched = [self.config] if attention is None else [self.config, attention.config]
         self.encodes = False  # whether it does: the LLM may then be reading the question
-        self.asked: AskedRows | None = None  # rows of the prompt whose logits are asked for
+        self.logits_to_keep: LogitsToKeep | None = None  # what the head is asked for
         self.clear()
 
     def clear(self) -> None:
@@ -75,7 +75,7 @@ class Forward(threading.local):
         self.masks: dict[str, Tensor] = {}  # of their placeholders
         self.call: Mapping[str, Any] = {}  # the core's arguments
         self.padding: Any = None  # the prompt's attention mask
-        self.block: Tensor | None = None  # inside which attention runs both ways
+        self.block_ids: Tensor | None = None  # inside which attention runs both ways
         self.report: Report | None = None  # whose decode seconds this forward adds to
         self.started = 0.0
 
@@ -113,13 +113,13 @@ class Forward(threading.local):
             return output
         family, core = self.target.family, self.target.core
         groups = family.groups(core, modality, arguments, pooled)
-        known = self.encoder.known(modality, arguments, groups)
+        signals = self.encoder.encoder_signals(modality, arguments, groups)
         grids = []
         if "grid" in self.encoder.needs:
             grids = family.grids(core, modality, arguments, groups)
         note = Encoded(
-            groups, self.encoder.patches, known, grids, self.encoder.flops,
-            clock(device) - began, getattr(output, CHARGE, 0),
+            groups, self.encoder.patches, signals, grids, self.encoder.flops,
+            clock(device) - began, getattr(output, EXTRA_FLOPS, 0),
         )  # fmt: skip
         self.notes.add(modality, pooled, note)
         self.encodings[modality] = output
@@ -128,7 +128,7 @@ class Forward(threading.local):
     def enter_model(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The whole model is called: see what is asked of its head."""
         call = self.target.seams.head.bind(args, kwargs)
-        self.asked = None
+        self.logits_to_keep = None
         self._begin(call)
         if self.is_off:
             return None
@@ -137,10 +137,12 @@ class Forward(threading.local):
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        self.asked = AskedRows.of(call, placeholder_masks(placeholders, call))
-        if self.asked is None:
+        self.logits_to_keep = LogitsToKeep.of(call, placeholder_masks(placeholders, call))
+        if self.logits_to_keep is None:
             return None
-        return self.target.seams.head.rebind(args, kwargs, {"logits_to_keep": self.asked.of_head})
+        return self.target.seams.head.rebind(
+            args, kwargs, {"logits_to_keep": self.logits_to_keep.of_head}
+        )
 
     def _begin(self, call: Mapping[str, Any]) -> None:
         """A new prompt has no report until it has run; what goes on from a cache has its prompt's."""
@@ -162,9 +164,9 @@ class Forward(threading.local):
         placeholders = self.target.family.placeholders(self.model_config)
         self.masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
         cache = cache_in(call)
-        if self.masks and held_by(cache) is not None:
+        if self.masks and state_of(cache) is not None:
             refuse_prefix(cache)  # off, too: stock masks would be wrong
-        self.padding, self.block = call.get("attention_mask"), self.target.family.blocks(call)
+        self.padding, self.block_ids = call.get("attention_mask"), self.target.family.blocks(call)
         if not self.masks:
             if not self.is_off:
                 refuse_missing_pixels(placeholders, call, cache)
@@ -196,17 +198,17 @@ class Forward(threading.local):
         call = llm.bind(args, kwargs)
         cache = cache_in(call)
         if self.masks:
-            found = gather_encodings(self.masks, self.encodings, self.notes)
-            if found is None:
+            gathered = gather_encodings(self.masks, self.encodings, self.notes)
+            if gathered is None:
                 return self._pass_unknown_features()
-            self.prefill = Prefill(found[0], self.config, found[1])
+            self.prefill = Prefill(gathered[0], self.config, gathered[1])
             return llm.rebind(args, kwargs, self._enter_prefill(self.prefill, call, cache))
-        held = held_by(cache)
-        if held is None:
+        state = state_of(cache)
+        if state is None:
             self.report = None if cache is None else self.run.of_cache(cache)
             return None
         self.report = self.run.of_cache(cache)
-        given, self.layer_masks = enter_continuation(held, self.config, self.padding, call, cache)
+        given, self.layer_masks = enter_continuation(state, self.config, self.padding, call, cache)
         return llm.rebind(args, kwargs, given)
 
     def _pass_unknown_features(self) -> None:
@@ -225,18 +227,18 @@ class Forward(threading.local):
         if self.choose is not None:
             self._take_up(chosen(self.choose, prefill.visual, valid))
             self._refuse(cache)
-        place = call.get("position_ids")
-        if place is None or place.dim() != 2:
-            place = torch.arange(embeds.shape[1], device=embeds.device)[None]
-        sight = Sight(place.expand(embeds.shape[:2]), self.block)
-        prefill.begin(valid, sight, clock(embeds.device))
+        positions = call.get("position_ids")
+        if positions is None or positions.dim() != 2:
+            positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
+        inputs = MaskInputs(positions.expand(embeds.shape[:2]), self.block_ids)
+        prefill.begin(valid, inputs, clock(embeds.device))
         before, spliced, changed = self.reduction.before, None, {}
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, valid, self._project)
             changed = self._take_out(prefill, spliced, call, cache)
         if not self.reduction.is_off:
             given = dict(call)
-            prefill.carry(self.target.family.deepstack(given), spliced)
+            prefill.add_deepstack(self.target.family.deepstack(given), spliced)
             changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
         if cache is None and wants_cache(call, self.config):
             cache = DynamicCache(config=self.config)
@@ -256,7 +258,7 @@ class Forward(threading.local):
             # the places on the grid alone: a fourth row only tells packed sequences apart
             positions = positions if positions.dim() == 2 else positions[-3:]
         else:
-            positions = prefill.sight.place
+            positions = prefill.mask_inputs.positions
             prefill.offset = (~spliced.stays & prefill.prompt.valid).sum(1)
         positions = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
         refuse_unmasked(self.config, rows.mask)
@@ -297,7 +299,7 @@ class Forward(threading.local):
         prefill.seconds["score"] += clock(query.device) - began
 
     def leave_layer(self, index: int, output: Any) -> Any:
-        """Add what rows carry along, and drop the rows that are pruned behind this layer."""
+        """Add DeepStack features, and drop the rows that are pruned behind this layer."""
         prefill = self.prefill
         if self.encodes or prefill is None:
             return None
@@ -345,9 +347,9 @@ class Forward(threading.local):
             )
         self.run.add(report, prefill.cache)
         if prefill.cache is not None and report.fired:
-            mark_reduced(prefill.cache, prefill.held())
-        if self.asked is not None:
-            self.asked.last_rows = prefill.rows
+            mark_reduced(prefill.cache, prefill.cache_state())
+        if self.logits_to_keep is not None:
+            self.logits_to_keep.last_rows = prefill.rows
 
     def leave(self) -> bool:
         """Forget a forward that is over or failed; returns whether its prompt will not run again.
@@ -355,15 +357,15 @@ class Forward(threading.local):
         Without a cache, `generate` runs a prompt and its pictures anew for every token.
         """
         again = bool(self.masks) and cache_in(self.call) is None and self.prefill is None
-        self.asked = None
+        self.logits_to_keep = None
         self.clear()
         return not again
 
     def leave_core(self, output: Any) -> Any:
         """Hand the head the rows whose logits are asked for."""
-        if self.asked is None or self.asked.last_rows is None:
+        if self.logits_to_keep is None or self.logits_to_keep.last_rows is None:
             return None
-        states, self.asked = self.asked.pick(output[0]), None
+        states, self.logits_to_keep = self.logits_to_keep.pick(output[0]), None
         if isinstance(output, tuple):
             return (states, *output[1:])
         output.last_hidden_state = states
@@ -372,5 +374,5 @@ class Forward(threading.local):
 
 def wants_cache(call: Mapping[str, Any], config: Any) -> bool:
     """Whether the LLM would make itself a cache."""
-    asked = call.get("use_cache")
-    return bool(getattr(config, "use_cache", False) if asked is None else asked)
+    use_cache = call.get("use_cache")
+    return bool(getattr(config, "use_cache", False) if use_cache is None else use_cache)

@@ -18,21 +18,21 @@ SLIDING = "sliding_attention"
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What decides, beside their order, whether rows see each other.
+class MaskInputs:
+    """What a mask is made from, beside the order of the rows and padding.
 
     Attributes:
-        place: (B, K), each row's position, by which windows are measured.
-        block: (B, K), number of the block inside which attention runs both ways, -1 for none; or None.
+        positions: (B, K), of each row, by which windows are measured.
+        block_ids: (B, K), of the block inside which attention runs both ways, -1 for none; or None.
     """
 
-    place: Int[Tensor, "B K"]
-    block: Int[Tensor, "B K"] | None = None
+    positions: Int[Tensor, "B K"]
+    block_ids: Int[Tensor, "B K"] | None = None
 
-    def of_rows(self, index: Int[Tensor, "B M"]) -> "Sight":
-        """The sight of some of these rows."""
-        block = None if self.block is None else self.block.gather(1, index)
-        return Sight(self.place.gather(1, index), block)
+    def of_rows(self, index: Int[Tensor, "B M"]) -> "MaskInputs":
+        """Those of some of these rows."""
+        block_ids = None if self.block_ids is None else self.block_ids.gather(1, index)
+        return MaskInputs(self.positions.gather(1, index), block_ids)
 
 
 def kind_of(config: Any, layer: int) -> str:
@@ -46,7 +46,7 @@ def layer_mask(
     states: Tensor,
     valid: Bool[Tensor, "B K"] | None,
     kind: str,
-    sight: Sight,
+    inputs: MaskInputs,
     cache_layer: Any = None,
 ) -> Any:
     """The attention mask of one layer, in the form its attention implementation takes.
@@ -56,28 +56,28 @@ def layer_mask(
         states: (B, q, D), what the layer is about to compute.
         valid: padding among the keys, cached ones included; None for none.
         kind: of `kind_of`.
-        sight: of the keys, cached ones included.
+        inputs: of the keys, cached ones included.
         cache_layer: what holds the cached keys; None when there are none.
 
     Raises:
-        UnsupportedError: there is padding, which the attention implementation would not be told.
+        UnsupportedError: there is padding, and the attention implementation is handed no mask.
     """
     refuse_unmasked(config, valid)
-    both_ways = None if sight.block is None else _same(sight.block)
-    near = _near(sight.place, config.sliding_window) if kind == SLIDING else None
+    both_ways = None if inputs.block_ids is None else _same(inputs.block_ids)
+    near = _near(inputs.positions, config.sliding_window) if kind == SLIDING else None
     return causal_mask(config, states, valid, cache_layer, both_ways, near)
 
 
-def _same(block: Int[Tensor, "B K"]) -> Callable[..., Tensor]:
+def _same(block_ids: Int[Tensor, "B K"]) -> Callable[..., Tensor]:
     def see(batch: Any, head: Any, query: Any, key: Any) -> Tensor:
-        mine = block[batch, query]
-        return (mine == block[batch, key]) & (mine >= 0)
+        mine = block_ids[batch, query]
+        return (mine == block_ids[batch, key]) & (mine >= 0)
 
     return see
 
 
-def _near(place: Int[Tensor, "B K"], window: int) -> Callable[..., Tensor]:
+def _near(positions: Int[Tensor, "B K"], window: int) -> Callable[..., Tensor]:
     def see(batch: Any, head: Any, query: Any, key: Any) -> Tensor:
-        return place[batch, query] - place[batch, key] < window
+        return positions[batch, query] - positions[batch, key] < window
 
     return see

@@ -37,11 +37,11 @@ def samples_of(visual: Visual, valid: Bool[Tensor, "B N"]) -> list[Sample]:
     """
     owner = visual.mask.nonzero()[:, 0].to(visual.group.device)
     text = (valid & ~visual.mask).sum(1).tolist()
-    found = []
+    samples = []
     for number, text_tokens in enumerate(text):
         _, counts = visual.group[owner == number].unique(return_counts=True)
-        found.append(Sample(tuple(counts.tolist()), text_tokens))
-    return found
+        samples.append(Sample(tuple(counts.tolist()), text_tokens))
+    return samples
 
 
 def chosen(choose: Choose, visual: Visual, valid: Bool[Tensor, "B N"]) -> Reduction:

@@ -11,8 +11,8 @@ from torch import Tensor
 from foveate.cost.llm import kv_elements_per_row, prefill_cost
 from foveate.errors import UnsupportedError
 from foveate.reduction import Pruner, Report
-from foveate.runtime.masks import SLIDING, Sight, kind_of, layer_mask
-from foveate.runtime.reduced_cache import Held
+from foveate.runtime.masks import SLIDING, MaskInputs, kind_of, layer_mask
+from foveate.runtime.reduced_cache import CacheState
 from foveate.runtime.rows import Rows, gather_rows
 from foveate.runtime.seams import Signature, by_row, cache_in, versions
 from foveate.runtime.splice import Spliced
@@ -24,8 +24,8 @@ class Prefill:
 
     Attributes:
         rows: the rows that the next layer computes.
-        sight: of the prompt's rows: their positions, and blocks inside which attention runs both ways.
-        carried: features (B, N, D) of the prompt's rows that are added to them behind the first layers.
+        mask_inputs: of the prompt's rows: positions, and blocks inside which attention runs both ways.
+        deepstack: features (B, N, D) of the prompt's rows that are added to them behind the first layers.
         scores: (B, N) importance that the current layer gave, None until it has.
         offset: (B,), by how much merging lowered the positions.
         cache: the KV cache that is being filled, if any.
@@ -35,8 +35,8 @@ class Prefill:
     """
 
     rows: Rows
-    sight: Sight
-    carried: list[Float[Tensor, "B N D"]]
+    mask_inputs: MaskInputs
+    deepstack: list[Float[Tensor, "B N D"]]
     scores: Float[Tensor, "B N"] | None
     offset: Int[Tensor, " B"]
     to_llm: list[int]
@@ -45,15 +45,15 @@ class Prefill:
         self.visual, self.config = visual, config
         self.pruned: Tensor | None = None  # current rows among those that entered the LLM
         self.made: dict[Any, Any] = {}  # masks and position embeddings of the current rows
-        self.carried = []
+        self.deepstack = []
         self.cache: Any = None
         self.overhead = 0
         self.rows_by_layer: list[Rows] = []
         self.seconds = {"encode": encode_seconds, "compress": 0.0, "score": 0.0}
 
-    def begin(self, valid: Bool[Tensor, "B N"], sight: Sight, now: float) -> None:
+    def begin(self, valid: Bool[Tensor, "B N"], mask_inputs: MaskInputs, now: float) -> None:
         """The prompt is about to enter the LLM."""
-        self.sight = sight
+        self.mask_inputs = mask_inputs
         self.prompt = self.rows = Rows.of_prompt(valid, self.visual.mask)
         self.offset = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
         every = torch.arange(valid.numel(), device=valid.device).view_as(valid)
@@ -63,22 +63,22 @@ class Prefill:
     def compressed(self, spliced: Spliced) -> Int[Tensor, "B M"]:
         """Take the merged rows out; returns the rows that are left."""
         # every removed row moves what follows it one place up
-        place = self.sight.place - (~spliced.stays).long().cumsum(1)
-        self.sight = Sight(place.clamp(min=0), self.sight.block)
+        positions = self.mask_inputs.positions - (~spliced.stays).long().cumsum(1)
+        self.mask_inputs = MaskInputs(positions.clamp(min=0), self.mask_inputs.block_ids)
         index, self.rows = self.rows.select(spliced.stays)
         self.target = spliced.target
         self.overhead += spliced.flops
         return index
 
-    def carry(self, features: list[Float[Tensor, "V D"]], spliced: Spliced | None) -> None:
-        """Lay out what visual tokens get behind the first layers; of merged tokens the mean."""
+    def add_deepstack(self, features: list[Float[Tensor, "V D"]], spliced: Spliced | None) -> None:
+        """Lay out the DeepStack features of visual tokens by row; of merged tokens the mean."""
         for part in features:
             if spliced is not None:
-                self.carried.append(spliced.mean(part))
+                self.deepstack.append(spliced.mean(part))
             else:
                 whole = part.new_zeros(*self.visual.mask.shape, part.shape[-1])
                 whole[self.visual.mask] = part
-                self.carried.append(whole)
+                self.deepstack.append(whole)
 
     def enter_llm(self, embeds: Float[Tensor, "B M D"], now: float) -> None:
         """Everything before the LLM is done."""
@@ -108,7 +108,7 @@ class Prefill:
                 f"layer {layer} is handed no {mask}, or another KV cache than the LLM: "
                 f"{signature.owner}({', '.join(call)}); {versions()}"
             )
-        if self.pruned is not None or (merged and self.sight.block is not None):
+        if self.pruned is not None or (merged and self.mask_inputs.block_ids is not None):
             changed[mask] = self._mask(kind_of(self.config, layer), call[states])
         if self.pruned is not None:
             others = {name: value for name, value in call.items() if name not in (states, mask)}
@@ -128,15 +128,15 @@ class Prefill:
 
     def _mask(self, kind: str, states: Float[Tensor, "B M D"]) -> Any:
         if kind not in self.made:
-            sight = self.sight.of_rows(self.rows.origin)
-            self.made[kind] = layer_mask(self.config, states, self.rows.mask, kind, sight)
+            inputs = self.mask_inputs.of_rows(self.rows.origin)
+            self.made[kind] = layer_mask(self.config, states, self.rows.mask, kind, inputs)
         return self.made[kind]
 
     def leave_layer(self, layer: int, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B M D"]:
-        """Add to the rows what they carry along for this layer."""
-        if layer >= len(self.carried):
+        """Add to the rows their DeepStack features for this layer."""
+        if layer >= len(self.deepstack):
             return states
-        return states + gather_rows(self.carried[layer], self.rows.origin).to(states.dtype)
+        return states + gather_rows(self.deepstack[layer], self.rows.origin).to(states.dtype)
 
     def score(
         self,
@@ -146,14 +146,14 @@ class Prefill:
         scaling: float | None,
     ) -> None:
         """Let a method inside the LLM say what the rows of the current layer are worth."""
-        rows, told, counted = self.rows, {}, {}
+        rows, masks, counts = self.rows, {}, {}
         valid = None if rows.mask is None else rows.mask.to(query.device)
         if "visual" in pruner.needs:
-            told["visual"] = rows.visual.to(query.device)
-            counted["text"] = int((rows.valid & ~rows.visual).sum(1).max())
-        self.scores = pruner.score(query, key, valid, scaling, **told).to(rows.visual.device)
+            masks["visual"] = rows.visual.to(query.device)
+            counts["text"] = int((rows.valid & ~rows.visual).sum(1).max())
+        self.scores = pruner.score(query, key, valid, scaling, **masks).to(rows.visual.device)
         batch, heads, count, width = query.shape
-        self.overhead += batch * pruner.flops(count, heads, width, **counted)
+        self.overhead += batch * pruner.flops(count, heads, width, **counts)
 
     def prune(self, layer: int, kept: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"] | None:
         """Drop the visual rows not in `kept`; returns the rows left, None if nothing was dropped."""
@@ -192,14 +192,14 @@ class Prefill:
                 f"this reduction did not work as it should: {fault}; {versions()}"
             )
 
-    def held(self) -> Held:
+    def cache_state(self) -> CacheState:
         """What the cache holds after this prefill."""
-        places: dict[int, Tensor] = {}  # layers of the same rows share them
+        positions: dict[int, Tensor] = {}  # layers of the same rows share them
         for rows in self.rows_by_layer:
-            places.setdefault(id(rows), self.sight.place.gather(1, rows.origin))
-        return Held(
+            positions.setdefault(id(rows), self.mask_inputs.positions.gather(1, rows.origin))
+        return CacheState(
             [rows.mask for rows in self.rows_by_layer],
-            [places[id(rows)] for rows in self.rows_by_layer],
+            [positions[id(rows)] for rows in self.rows_by_layer],
             self.offset,
             self.prompt.valid,
         )
@@ -239,10 +239,10 @@ class Prefill:
             kv_bytes_unreduced=row_bytes * samples * sum(unreduced),
             seconds={**self.seconds, "prefill": now - self.began, "decode": 0.0},
             fired=by_layer != [[n] * depth for n in came],
-            **self._fates(),
+            **self._token_provenance(),
         )
 
-    def _fates(self) -> dict[str, list[list[int | None]]]:
+    def _token_provenance(self) -> dict[str, list[list[int | None]]]:
         """Where each visual token of the prompt went, sample by sample."""
         merged_into, pruned_after = [], []
         entered = self.entered

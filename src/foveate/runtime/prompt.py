@@ -102,9 +102,9 @@ def gather_encodings(
     first = next(iter(masks.values()))
     labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
     clips = labels.clone()
-    used, seconds, flops, asked, encoder = 0, 0.0, 0, 0, None
+    used, seconds, flops, question_flops, encoder = 0, 0.0, 0, 0, None
     grids: list[tuple[int, int]] = []
-    known: dict[str, Tensor] = {}
+    signals: dict[str, Tensor] = {}
     for modality, output in encodings.items():
         noted = notes.find(modality, output.pooler_output)
         if noted is None:
@@ -122,20 +122,22 @@ def gather_encodings(
             return None  # features of other pictures
         labels[mask] = torch.cat(parts).to(labels.device)
         clips[mask] = torch.cat(whole).to(labels.device)
-        for name, values in note.known.items():
-            told = torch.cat([values[item] for item in items])
-            if name not in known:
-                known[name] = told.new_zeros(*mask.shape, *told.shape[1:])
-            known[name][mask] = told
+        for name, values in note.encoder_signals.items():
+            of_tokens = torch.cat([values[item] for item in items])
+            if name not in signals:
+                signals[name] = of_tokens.new_zeros(*mask.shape, *of_tokens.shape[1:])
+            signals[name][mask] = of_tokens
         seconds, flops = seconds + note.seconds, flops + note.flops
-        asked += note.question_flops
+        question_flops += note.question_flops
         if note.encoder:
             # a class token has a key but is no patch: it comes first
             patches = note.encoder["features"].shape[1]
             encoder = {name: value[items, -patches:] for name, value in note.encoder.items()}
-    told = labels >= 0
-    known = {name: value[told] for name, value in known.items()}
-    return Visual(told, labels[told], clips[told], encoder, known, grids, flops, asked), seconds
+    is_visual = labels >= 0
+    signals = {name: value[is_visual] for name, value in signals.items()}
+    of_token = labels[is_visual], clips[is_visual]
+    visual = Visual(is_visual, *of_token, encoder, signals, grids, flops, question_flops)
+    return visual, seconds
 
 
 def _clip(group: Int[Tensor, " n"]) -> Int[Tensor, " n"]:

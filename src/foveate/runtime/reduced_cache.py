@@ -18,41 +18,41 @@ from foveate.errors import UnsupportedError
 
 
 @dataclass
-class Held:
+class CacheState:
     """State of one reduced cache.
 
     Attributes:
         valid: for each layer (B, K), False at cached padding, None where nothing is padding.
-        place: for each layer (B, K), positions of all rows that it has computed.
+        positions: for each layer (B, K), of all rows that it has computed.
         offset: (B,), by how much positions are lower than in the unreduced prompt.
-        told: (B, N), the attention mask of all tokens of the unreduced prompt so far.
+        is_real: (B, N), False at padding, for all tokens of the unreduced prompt so far.
     """
 
     valid: list[Bool[Tensor, "B _"] | None]
-    place: list[Int[Tensor, "B _"]]
+    positions: list[Int[Tensor, "B _"]]
     offset: Int[Tensor, " B"]
-    told: Bool[Tensor, "B N"]
+    is_real: Bool[Tensor, "B N"]
 
     @property
-    def seen(self) -> int:
+    def prompt_length(self) -> int:
         """Tokens of the unreduced prompt so far, padding included."""
-        return self.told.shape[1]
+        return self.is_real.shape[1]
 
-    def extend(self, fresh: Bool[Tensor, "B q"], place: Int[Tensor, "B q"]) -> None:
+    def extend(self, is_real: Bool[Tensor, "B q"], positions: Int[Tensor, "B q"]) -> None:
         """Account for `q` new tokens, which every layer is about to hold."""
         grown: dict[int, Tensor] = {}  # layers share tensors: extend each once
-        for layer, (valid, before) in enumerate(zip(self.valid, self.place, strict=True)):
+        for layer, (valid, before) in enumerate(zip(self.valid, self.positions, strict=True)):
             if id(before) not in grown:
-                grown[id(before)] = torch.cat([before, place], dim=1)
-            self.place[layer] = grown[id(before)]
-            if valid is None and not fresh.all():
-                valid = fresh.new_ones(before.shape)
-                self.valid[layer] = torch.cat([valid, fresh], dim=1)
+                grown[id(before)] = torch.cat([before, positions], dim=1)
+            self.positions[layer] = grown[id(before)]
+            if valid is None and not is_real.all():
+                valid = is_real.new_ones(before.shape)
+                self.valid[layer] = torch.cat([valid, is_real], dim=1)
             elif valid is not None:
                 if id(valid) not in grown:
-                    grown[id(valid)] = torch.cat([valid, fresh], dim=1)
+                    grown[id(valid)] = torch.cat([valid, is_real], dim=1)
                 self.valid[layer] = grown[id(valid)]
-        self.told = torch.cat([self.told, fresh], dim=1)
+        self.is_real = torch.cat([self.is_real, is_real], dim=1)
 
     def rearrange(self, pick: Callable[[Tensor], Tensor]) -> None:
         """Account for samples that were repeated, chosen or put in another order.
@@ -62,14 +62,14 @@ class Held:
         """
         picked: dict[int, Tensor] = {}  # layers share tensors: pick of each once
 
-        def once(known: Tensor) -> Tensor:
-            if id(known) not in picked:
-                picked[id(known)] = pick(known)
-            return picked[id(known)]
+        def once(old: Tensor) -> Tensor:
+            if id(old) not in picked:
+                picked[id(old)] = pick(old)
+            return picked[id(old)]
 
         self.valid = [None if valid is None else once(valid) for valid in self.valid]
-        self.place = [once(place) for place in self.place]
-        self.offset, self.told = once(self.offset), once(self.told)
+        self.positions = [once(positions) for positions in self.positions]
+        self.offset, self.is_real = once(self.offset), once(self.is_real)
 
 
 class ReducedCache(Cache):
@@ -79,7 +79,7 @@ class ReducedCache(Cache):
     tokens by; what a layer really holds is known to that layer.
     """
 
-    held: Held
+    state: CacheState
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -90,7 +90,7 @@ class ReducedCache(Cache):
             UnsupportedError: none has: the model runs outside of it, or on another thread.
         """
         count = super().get_seq_length(layer_idx) + key_states.shape[-2]
-        if count != self.held.place[layer_idx].shape[1]:
+        if count != self.state.positions[layer_idx].shape[1]:
             raise UnsupportedError(
                 "a reduced cache goes on inside a reduce() only, which tells every layer what it holds; "
                 "run further turns inside `with foveate.reduce(model, ...)`, on the same thread, or "
@@ -100,22 +100,22 @@ class ReducedCache(Cache):
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the unreduced prompt so far."""
-        return self.held.seen
+        return self.state.prompt_length
 
     def reorder_cache(self, beam_idx: Any) -> None:
         """Put the samples in another order, as beam search does."""
         super().reorder_cache(beam_idx)
-        self.held.rearrange(lambda known: known[beam_idx.to(known.device)])
+        self.state.rearrange(lambda old: old[beam_idx.to(old.device)])
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat every sample."""
         super().batch_repeat_interleave(repeats)
-        self.held.rearrange(lambda known: known.repeat_interleave(repeats, dim=0))
+        self.state.rearrange(lambda old: old.repeat_interleave(repeats, dim=0))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep some samples."""
         super().batch_select_indices(indices)
-        self.held.rearrange(lambda known: known[indices])
+        self.state.rearrange(lambda old: old[indices])
 
     def reset(self) -> None:
         """Empty the cache, which then is what it was before the reduction."""
@@ -123,7 +123,7 @@ class ReducedCache(Cache):
         lengths = [Cache.get_seq_length(self, layer) for layer in range(len(self.layers))]
         if not any(lengths):  # older transformers fill the rows with zeros and keep them
             self.__class__ = type(self).__bases__[1]
-            del self.held
+            del self.state
 
     def __reduce__(self) -> Any:
         """Copied and pickled as the cache that it was, with what it knows."""
@@ -141,23 +141,23 @@ class ReducedCache(Cache):
         )
 
 
-def mark_reduced(cache: Any, held: Held) -> None:
+def mark_reduced(cache: Any, state: CacheState) -> None:
     """Make `cache` know what it holds."""
     if not isinstance(cache, ReducedCache):
         cache.__class__ = _reduced(type(cache))
-    cache.held = held
+    cache.state = state
 
 
-def _restored(kind: type, state: dict[str, Any]) -> Any:
+def _restored(kind: type, attributes: dict[str, Any]) -> Any:
     reduced: Any = _reduced(kind)
     cache = reduced.__new__(reduced)
-    cache.__dict__.update(state)
+    cache.__dict__.update(attributes)
     return cache
 
 
-def held_by(cache: Any) -> Held | None:
+def state_of(cache: Any) -> CacheState | None:
     """State of a reduced cache; None of any other, or none."""
-    return cache.held if isinstance(cache, ReducedCache) else None
+    return cache.state if isinstance(cache, ReducedCache) else None
 
 
 @remember

@@ -170,9 +170,9 @@ class Reducer:
                 for index in scored
             }
             yield forward.config, rated
-        seen = forward.encoder.attention
-        if seen is not None:
-            yield seen.config, {seen: self._here(forward.encoder.see_attention)}
+        attention = forward.encoder.attention
+        if attention is not None:
+            yield attention.config, {attention: self._here(forward.encoder.see_attention)}
 
     def _here(self, action: Callable[..., None]) -> Callable[..., None]:
         """Acts only in the context that the reduction holds for."""

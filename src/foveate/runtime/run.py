@@ -51,9 +51,9 @@ class Run:
             NoEffectError: the last run has none (nothing has run, it had no picture, it failed or was
                 refused), or several ran, and the one that reads ran nothing.
         """
-        last, own = self._last, self._of_context()
-        if own is not None and own.number > self._refused:
-            last = own.outcome
+        last, here = self._last, self._of_context()
+        if here is not None and here.number > self._refused:
+            last = here.outcome
         elif self._contexts > 1 and self._opener != _reader():
             last = (
                 "several threads or tasks ran inside this reduce(), and the one that reads `report` ran "

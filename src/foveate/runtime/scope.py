@@ -47,8 +47,8 @@ class Scope:
             InputError: this context, or for `everywhere` any, has one for the model already.
         """
         scopes = _of_context.get()
-        own = scopes.get(self.model)
-        if (own is not None and own.is_open) or (self.everywhere and self.model in _everywhere):
+        outer = scopes.get(self.model)
+        if (outer is not None and outer.is_open) or (self.everywhere and self.model in _everywhere):
             raise InputError(
                 "this model is already inside a reduce() here; nest no second one: leave the first, or "
                 "open the second in a thread or asyncio task of its own"
@@ -74,8 +74,8 @@ class Scope:
 
 def scope_of(model: int) -> Scope | None:
     """The scope that a run of a model (its `id`) in this context belongs to."""
-    own = _of_context.get().get(model)
-    return own if own is not None and own.is_open else _everywhere.get(model)
+    scope = _of_context.get().get(model)
+    return scope if scope is not None and scope.is_open else _everywhere.get(model)
 
 
 def refuse_outside() -> None:

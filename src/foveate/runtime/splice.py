@@ -33,12 +33,12 @@ class Spliced:
     visual: Bool[Tensor, "B N"]
 
     def mean(self, features: Float[Tensor, "V D"]) -> Float[Tensor, "B N D"]:
-        """What else the visual tokens carry, averaged over the patches of each row; 0 at other rows."""
+        """Other features of the visual tokens, averaged over the patches of each row; 0 at other rows."""
         target = self.target[self.visual]
-        told, batch = target >= 0, self.embeds.shape[:2]
+        kept, batch = target >= 0, self.embeds.shape[:2]
         sums = features.new_zeros(batch.numel(), features.shape[-1])
-        sums.index_add_(0, target[told], features[told])
-        counts = torch.bincount(target[told], minlength=batch.numel()).clamp(min=1)
+        sums.index_add_(0, target[kept], features[kept])
+        counts = torch.bincount(target[kept], minlength=batch.numel()).clamp(min=1)
         return (sums / counts[:, None].to(sums.dtype)).view(*batch, -1)
 
 
@@ -85,8 +85,10 @@ def splice(
         kept = places.gather(1, merged.position.sort(dim=1).values)
         flat[kept] = features.to(flat.dtype)
         stays[kept] = True
-        gone = torch.cat([kept, kept.new_full((len(kept), 1), -1)], dim=1)
-        target[places] = gone.gather(1, merged.source.where(merged.source >= 0, kept.shape[1]))
+        kept_or_dropped = torch.cat([kept, kept.new_full((len(kept), 1), -1)], dim=1)
+        target[places] = kept_or_dropped.gather(
+            1, merged.source.where(merged.source >= 0, kept.shape[1])
+        )
     shape = visual.mask.shape
     return Spliced(flat.view_as(embeds), stays.view(shape), target.view(shape), flops, visual.mask)
 

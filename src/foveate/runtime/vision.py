@@ -2,8 +2,8 @@
 
 Queries and keys of the one layer that makes the chosen features are watched while SDPA does its work
 (`watch_attention`); from them come the attention that each patch receives, a block of rows at a
-time, and the keys. The family carries both to the visual tokens, as it carries features there: pooled,
-shuffled or packed alike.
+time, and the keys. The family brings both to the visual tokens as it does the features:
+pooled, shuffled or packed alike.
 """
 
 import threading
@@ -32,12 +32,12 @@ class EncoderWatch(threading.local):
     """
 
     def __init__(self, family: Family, core: Any, before: Compressor | None) -> None:
-        asked = before is not None and not before.is_off
+        is_on = before is not None and not before.is_off
         self.family, self.core = family, core
-        self.needs = set(before.needs) if before is not None and asked else set()
-        self.at_encoder = before is not None and asked and before.at == "encoder"
+        self.needs = set(before.needs) if before is not None and is_on else set()
+        self.at_encoder = before is not None and is_on and before.at == "encoder"
         self.patches: dict[str, Tensor] = {}
-        self.seen: list[tuple[Tensor, Tensor, float | None]] = []
+        self.queries_and_keys: list[tuple[Tensor, Tensor, float | None]] = []
         self.flops = 0
 
     @property
@@ -57,9 +57,9 @@ class EncoderWatch(threading.local):
 
     def begin(self) -> None:
         """Another encoding starts."""
-        self.patches, self.seen, self.flops = {}, [], 0
+        self.patches, self.queries_and_keys, self.flops = {}, [], 0
 
-    def known(
+    def encoder_signals(
         self,
         modality: str,
         arguments: Mapping[str, Any],
@@ -73,35 +73,35 @@ class EncoderWatch(threading.local):
             groups: of each image or clip, one number for each of its visual tokens.
 
         Raises:
-            UnsupportedError: what is known of patches cannot be carried to the visual tokens.
+            UnsupportedError: the patches cannot be pooled to the visual tokens.
         """
-        if not self.seen:
+        if not self.queries_and_keys:
             return {}
-        query, key = (torch.cat(parts, dim=2) for parts in list(zip(*self.seen, strict=True))[:2])
+        queries, keys, scalings = zip(*self.queries_and_keys, strict=True)
+        query, key = torch.cat(queries, dim=2), torch.cat(keys, dim=2)
         lengths = self.family.packed(self.core, modality, arguments) or [query.shape[2]]
         has_class = getattr(self.core.config.vision_config, "model_type", "") in CLASS_TOKEN
         kinds = [key[:, :, int(has_class) :].transpose(1, 2).flatten(2)]
         if "attention" in self.needs:
-            scaling = self.seen[0][2]
             parts = zip(query.split(lengths, 2), key.split(lengths, 2), strict=True)
-            received = [patch_attention(q, k, scaling, has_class=has_class) for q, k in parts]
+            received = [patch_attention(q, k, scalings[0], has_class=has_class) for q, k in parts]
             kinds.append(torch.cat(received, dim=1)[..., None].to(key.dtype))
             rows = 1 if has_class else sum(n * n for n in lengths) / sum(lengths)
             self.flops = int(2 * query.numel() * rows)
         width = kinds[0].shape[-1]
-        carried = self.family.carry(
+        pooled = self.family.pool_patches_to_tokens(
             self.core, modality, arguments, torch.cat(kinds, dim=-1).float(), groups
         )
         sizes = [len(entry) for entry in groups]
-        if len(carried) != sum(sizes):
+        if len(pooled) != sum(sizes):
             raise UnsupportedError(
-                f"{self.family.model_type}: what is known of {kinds[0].shape[:2].numel()} patches cannot "
-                f"be carried to {sum(sizes)} visual tokens"
+                f"{self.family.model_type}: {kinds[0].shape[:2].numel()} patches cannot "
+                f"be pooled to {sum(sizes)} visual tokens"
             )
-        found = {"keys": carried[:, :width].split(sizes)}
+        signals = {"keys": pooled[:, :width].split(sizes)}
         if "attention" in self.needs:
-            found["attention"] = carried[:, width].split(sizes)
-        return {name: list(found[name]) for name in found if name in self.needs}
+            signals["attention"] = pooled[:, width].split(sizes)
+        return {name: list(signals[name]) for name in signals if name in self.needs}
 
     def _see_patches(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.patches.setdefault("features", args[0])
@@ -111,7 +111,7 @@ class EncoderWatch(threading.local):
 
     def see_attention(self, query: Tensor, key: Tensor, scaling: float | None) -> None:
         """Queries and keys (I, H, P, d) of the watched layer."""
-        self.seen.append((query.detach(), key.detach(), scaling))
+        self.queries_and_keys.append((query.detach(), key.detach(), scaling))
 
 
 def patch_attention(

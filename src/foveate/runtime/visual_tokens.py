@@ -17,9 +17,9 @@ class Visual:
             belongs to; tokens of different groups are never merged. Row separators are a group.
         clip: (V,), the same for the clip: the frames of one clip are one, anything else stands alone.
         encoder: for a method at the encoder "features" and what else it needs, each (images, patches, E).
-        known: what the encoder knows of each token, (V, ...), as far as the method needs it.
+        encoder_signals: attention and keys of each token, (V, ...), as far as the method needs them.
         grid: rows and columns of each group, if the method needs them.
-        flops: spent on what is known.
+        flops: spent on these signals.
         question_flops: spent on reading the question for a learned compressor.
     """
 
@@ -27,7 +27,7 @@ class Visual:
     group: Int[Tensor, " V"]
     clip: Int[Tensor, " V"]
     encoder: Mapping[str, Tensor] | None = None
-    known: Mapping[str, Tensor] = field(default_factory=dict)
+    encoder_signals: Mapping[str, Tensor] = field(default_factory=dict)
     grid: Sequence[tuple[int, int]] = ()
     flops: int = 0
     question_flops: int = 0

@@ -91,9 +91,9 @@ def _watched(kind: str) -> str:
     def attend(module: nn.Module, query: Tensor, key: Tensor, *others: Any, **options: Any) -> Any:
         for watcher in _watchers.get(id(module), ()):
             watcher(query, key, options.get("scaling"))
-        own = copy.copy(module)
-        own.config = _stock.get(id(module.config), module.config)
-        return _attention(kind, module)(own, query, key, *others, **options)
+        view = copy.copy(module)
+        view.config = _stock.get(id(module.config), module.config)
+        return _attention(kind, module)(view, query, key, *others, **options)
 
     AttentionInterface.register(PREFIX + kind, attend)
     if kind in ALL_MASK_ATTENTION_FUNCTIONS:  # without, transformers hands it no mask

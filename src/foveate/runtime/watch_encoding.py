@@ -29,16 +29,16 @@ class Encoded:
     Attributes:
         groups: for each image or clip the (n,) tile or frame numbers of its tokens, from 0.
         encoder: features and keys before the projector, each (images, patches, E), where asked for.
-        known: for each image or clip what the encoder knows of its tokens, (n, ...), where asked for.
+        encoder_signals: for each image or clip its tokens' attention and keys, (n, ...), where needed.
         grids: for each image or clip the rows and columns of its groups, where asked for.
-        flops: spent on what is known.
+        flops: spent on these signals.
         seconds: what encoding took.
         question_flops: what the LLM spent on the question beforehand, for a learned compressor.
     """
 
     groups: Sequence[Int[Tensor, " _"]]
     encoder: Mapping[str, Tensor]
-    known: Mapping[str, Sequence[Tensor]]
+    encoder_signals: Mapping[str, Sequence[Tensor]]
     grids: Sequence[Sequence[tuple[int, int]]]
     flops: int
     seconds: float
@@ -74,9 +74,9 @@ class Notes:
         if isinstance(pooled, Tensor) and pooled in self._by_tensor:
             return self._by_tensor[pooled][0], list(range(len(pooled)))
         if not isinstance(pooled, Tensor) and all(entry in self._by_tensor for entry in pooled):
-            known = [self._by_tensor[entry] for entry in pooled]
-            if known and all(note is known[0][0] for note, _ in known):
-                return known[0][0], [item for _, item in known]
+            noted = [self._by_tensor[entry] for entry in pooled]
+            if noted and all(note is noted[0][0] for note, _ in noted):
+                return noted[0][0], [item for _, item in noted]
         whole, note = getattr(self._latest, modality, ((), None))
         items = [_same_entry(whole, entry) for entry in pooled]
         return (
@@ -86,8 +86,8 @@ class Notes:
 
 def _same_entry(whole: Pooled, entry: Tensor) -> int | None:
     """Which entry of `whole` this is, by its values."""
-    for item, own in enumerate(whole):
-        if own.shape == entry.shape and torch.equal(own, entry.to(own.device)):
+    for item, one in enumerate(whole):
+        if one.shape == entry.shape and torch.equal(one, entry.to(one.device)):
             return item
     return None
 

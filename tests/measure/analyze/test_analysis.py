@@ -146,12 +146,12 @@ def test_a_schedule_of_free_parts_is_run_as_a_whole(monkeypatch, bearable, prune
         whole = isinstance(reduction, foveate.AIM) and not reduction.is_off
         start = reduction.prune[0] if whole and reduction.prune else 7
         lost = whole and not bearable(start, reduction.keep)
-        return [0.0 if lost and index == 0 else 1.0 for index in range(len(trials.asked))]
+        return [0.0 if lost and index == 0 else 1.0 for index in range(len(trials.questions))]
 
     monkeypatch.setattr(Trials, "scores", scores)
     seen = []
     vlm = foveate.load("foveate-mini")
-    found = analyze(vlm, [task("reasoning")], 3, seen=lambda *step: seen.append(step))
+    found = analyze(vlm, [task("reasoning")], 3, progress=lambda *step: seen.append(step))
     assert (found.prune, found.keep) == (prune, keep)
     joint = [row for row in found.tried if row.what == "joint"]
     assert joint[0].value == "keep=0.0625, prune=(0, 1)"
@@ -165,7 +165,7 @@ def test_a_schedule_of_free_parts_is_run_as_a_whole(monkeypatch, bearable, prune
 def test_an_analysis_of_the_small_model(tmp_path):
     seen = []
     vlm = foveate.load("foveate-mini")
-    found = analyze(vlm, [task("reasoning")], 3, seen=lambda *step: seen.append(step))
+    found = analyze(vlm, [task("reasoning")], 3, progress=lambda *step: seen.append(step))
     assert found.questions == {"reasoning": 3}
     assert len(found.visual_mass) == found.layers == 8
     assert all(0 < share < 1 for share in found.visual_mass)

@@ -79,10 +79,10 @@ class MQT(LearnedCompressor):
         queries = self.norm(self.queries[: self.count(place, tokens)])
         values = self.inside(patches)
         keys = values + places(place, self.config.width).to(values)
-        found, _ = self.attention(
+        attended, _ = self.attention(
             queries.expand(len(patches), -1, -1), keys, values, need_weights=False
         )
-        return self.outside(found)
+        return self.outside(attended)
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
         """Multiply-adds, counted twice, of one tile."""

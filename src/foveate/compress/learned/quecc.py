@@ -95,16 +95,16 @@ class QueCC(RegionAttentionCompressor):
         """One token a region; of several questions, the tokens of each one after another."""
         place, kernel = self._place(patches, grid), self.config.kernel
         self.count(place, tokens)
-        asked = patches[:, None]
+        inputs = patches[:, None]
         if self.text is not None:
-            question = self._told_apart(self._needed("text", text))
-            asked = asked + self.text(question)[:, :, None]
-        queries = plane(self.query(asked).flatten(0, 1), place, kernel, "replicate")
-        pooled = self.pool(queries).flatten(2).mT.unflatten(0, asked.shape[:2])
+            question = self._contrasted(self._needed("text", text))
+            inputs = inputs + self.text(question)[:, :, None]
+        queries = plane(self.query(inputs).flatten(0, 1), place, kernel, "replicate")
+        pooled = self.pool(queries).flatten(2).mT.unflatten(0, inputs.shape[:2])
         return self._found(pooled, patches, multi_level, place).flatten(1, 2)
 
-    def _told_apart(self, question: Float[Tensor, "B q T"]) -> Float[Tensor, "B q T"]:
-        """The questions' contrast, if it is looked at; one alone is held against those before it."""
+    def _contrasted(self, question: Float[Tensor, "B q T"]) -> Float[Tensor, "B q T"]:
+        """The questions' contrast, if it is looked at; one alone is compared with those before it."""
         if self.contrast is None:
             return question
         if question.shape[:2].numel() > 1:

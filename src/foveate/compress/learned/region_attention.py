@@ -67,20 +67,20 @@ class RegionAttention(nn.Module):
             kernel: side of a region.
             carried: patches whose mean, weighted by the mean attention of all heads, is added.
         """
-        keys, held = regions(self.key(multi_level), grid, kernel)
+        keys, is_patch = regions(self.key(multi_level), grid, kernel)
         values, _ = regions(self.value(multi_level), grid, kernel)
         batch = len(queries)
-        absent = None if held.all() else ~held.repeat(batch, 1)
-        found, weights = self.attention(
+        padding = None if is_patch.all() else ~is_patch.repeat(batch, 1)
+        attended, weights = self.attention(
             queries.transpose(1, 2).flatten(0, 1),
             keys.flatten(0, 1),
             values.flatten(0, 1),
-            key_padding_mask=absent,
+            key_padding_mask=padding,
             need_weights=carried is not None,
         )
         if carried is not None:
-            found = found + weights @ regions(carried, grid, kernel)[0].flatten(0, 1)
-        return found.unflatten(0, (batch, -1)).transpose(1, 2)
+            attended = attended + weights @ regions(carried, grid, kernel)[0].flatten(0, 1)
+        return attended.unflatten(0, (batch, -1)).transpose(1, 2)
 
     def flops(self, patches: int, regions: int) -> int:
         """Multiply-adds, counted twice: keys and values of all patches, then the attention."""

@@ -63,16 +63,16 @@ def regions(
         across = picture.unflatten(3, (-1, kernel)).unflatten(2, (-1, kernel))
         return across.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(1, 2)
 
-    held = torch.ones(1, grid[0] * grid[1], 1, device=patches.device)
-    return cut(plane(patches, grid, kernel)), cut(plane(held, grid, kernel))[0, :, :, 0].bool()
+    is_patch = torch.ones(1, grid[0] * grid[1], 1, device=patches.device)
+    return cut(plane(patches, grid, kernel)), cut(plane(is_patch, grid, kernel))[0, :, :, 0].bool()
 
 
 def mean_of_regions(
     patches: Float[Tensor, "B N C"], grid: tuple[int, int], kernel: int
 ) -> Float[Tensor, "B n C"]:
     """Mean of the patches of each region; smaller ones at the edge count their own patches only."""
-    parts, held = regions(patches, grid, kernel)
-    return parts.sum(2) / held.sum(1)[:, None].to(parts.dtype)
+    parts, is_patch = regions(patches, grid, kernel)
+    return parts.sum(2) / is_patch.sum(1)[:, None].to(parts.dtype)
 
 
 class RegionCompressor(LearnedCompressor):

@@ -69,8 +69,8 @@ class Analysis:
             it cost too much; scores of importance over the suggested window, or AIM's.
         prune: suggested start and stop layer, None if no layer may lose its visual tokens.
         keep: suggested share to merge to, 1.0 for no merging.
-        unseen: share of questions that a schedule may lose while, one time in twenty, none of so many
-            shows it.
+        unseen: largest share of questions that a schedule may lose without so many of them showing it
+            (95 %).
     """
 
     layers: int
@@ -96,7 +96,7 @@ def analyze(
     tasks: Sequence[Task],
     samples: int = 50,
     sampling: Sampling | None = None,
-    seen: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
     """Analyse a model on questions.
 
@@ -105,19 +105,19 @@ def analyze(
         tasks: what is asked.
         samples: questions a task, at most.
         sampling: frames taken from clip files.
-        seen: told how many passes over the questions are done, of how many.
+        progress: called with how many passes over the questions are done, and of how many.
     """
     layers = len(vlm.family.language_model(vlm.model.model).layers)
-    asked = [
+    questions = [
         (task, task.item(index))
         for task in tasks
         for index in range(min(samples, task.size or samples))
     ]
     prompts = [
-        vlm.batch([(shown(item, sampling or Sampling()), item.question)]) for _, item in asked
+        vlm.batch([(shown(item, sampling or Sampling()), item.question)]) for _, item in questions
     ]
-    trials = Trials(vlm, asked, prompts, seen, total=4 + (layers - 1) + len(KEEPS) + 1 + 2)
-    names = [task.name for task, _ in asked]
+    trials = Trials(vlm, questions, prompts, progress, total=4 + (layers - 1) + len(KEEPS) + 1 + 2)
+    names = [task.name for task, _ in questions]
     mass = visual_mass(vlm, prompts)
     neighbours, merged = redundancy(vlm, names, prompts)
     without_text, without_visual = (agreement(vlm, prompts, hide=w) for w in ("text", "visual"))
@@ -145,7 +145,7 @@ def analyze(
         tried=rows,
         prune=prune,
         keep=keep,
-        unseen=1 - MISSED ** (1 / len(asked)),
+        unseen=1 - MISSED ** (1 / len(questions)),
     )
 
 
@@ -159,33 +159,33 @@ class Trials:
     def __init__(
         self,
         vlm: VLM,
-        asked: Sequence[tuple[Task, Item]],
+        questions: Sequence[tuple[Task, Item]],
         prompts: Sequence[dict[str, Any]],
-        seen: Callable[[int, int], None],
+        progress: Callable[[int, int], None],
         total: int,
     ) -> None:
-        self.vlm, self.asked, self.prompts = vlm, asked, prompts
-        self.seen, self.done, self.total = seen, 0, total
+        self.vlm, self.questions, self.prompts = vlm, questions, prompts
+        self.progress, self.done, self.total = progress, 0, total
         self.base = self.scores(Reduction())
 
     def passed(self, passes: int) -> None:
         """So many more passes over the questions are done."""
         self.done += passes
-        self.seen(self.done, self.total)
+        self.progress(self.done, self.total)
 
     def scores(self, reduction: Reduction) -> list[float]:
         """Score of every question."""
-        found = [
+        scores = [
             task.score(item, answer(self.vlm, inputs, reduction, task.answer_tokens)[0][0])
-            for (task, item), inputs in zip(self.asked, self.prompts, strict=True)
+            for (task, item), inputs in zip(self.questions, self.prompts, strict=True)
         ]
         self.passed(1)
-        return found
+        return scores
 
     def tried(self, what: str, value: int | float | str, reduction: Reduction) -> Tried:
         """What the reduction costs."""
-        found = self.scores(reduction)
-        return Tried(what, value, fmean(found), paired_difference(self.base, found))
+        scores = self.scores(reduction)
+        return Tried(what, value, fmean(scores), paired_difference(self.base, scores))
 
 
 def scores_of(window: tuple[int | float, int | float]) -> dict[str, AIMPrune]:

@@ -8,7 +8,7 @@ from foveate.measure.analyze.analysis import Analysis
 FORMATS = (".png", ".pdf", ".svg")
 
 
-def draw(found: Analysis, path: Path) -> None:
+def draw(analysis: Analysis, path: Path) -> None:
     """Write four panels.
 
     Raises:
@@ -23,13 +23,15 @@ def draw(found: Analysis, path: Path) -> None:
         raise MissingExtraError("Drawing", "plot") from None
     figure = Figure(figsize=(11, 7), layout="constrained")
     (reads, worth), (hidden, alike) = figure.subplots(2, 2)
-    for name, shares in (("text", found.without_text), ("visual", found.without_visual)):
+    for name, shares in (("text", analysis.without_text), ("visual", analysis.without_visual)):
         hidden.plot([100 * share for share in shares], marker="o", label=f"{name} hidden")
     hidden.set(title="First token unchanged", xlabel="hidden after layer", ylabel="% of questions")
     hidden.legend(frameon=False)
-    reads.bar(range(found.layers), [100 * share for share in found.visual_mass], color="#0072b2")
+    reads.bar(
+        range(analysis.layers), [100 * share for share in analysis.visual_mass], color="#0072b2"
+    )
     reads.set(title="Text's attention on visual tokens", xlabel="layer", ylabel="% of its mass")
-    dropped = [row for row in found.tried if row.what == "drop after"]
+    dropped = [row for row in analysis.tried if row.what == "drop after"]
     worth.errorbar(
         [row.value for row in dropped],
         [100 * row.accuracy for row in dropped],
@@ -40,12 +42,12 @@ def draw(found: Analysis, path: Path) -> None:
         color="#d55e00",
         marker="o",
     )
-    worth.axhline(100 * found.accuracy, color="black", linestyle=":", label="unreduced")
-    if found.prune is not None:
-        worth.axvspan(*found.prune, color="#e3e6ea", zorder=0, label="suggested window")
+    worth.axhline(100 * analysis.accuracy, color="black", linestyle=":", label="unreduced")
+    if analysis.prune is not None:
+        worth.axvspan(*analysis.prune, color="#e3e6ea", zorder=0, label="suggested window")
     worth.set(title="All dropped after a layer", xlabel="layer", ylabel="accuracy, %")
     worth.legend(frameon=False)
-    for name, values in found.merged.items():
+    for name, values in analysis.merged.items():
         alike.hist(values, bins=20, alpha=0.6, label=name)
     alike.set(title="Tokens merged first", xlabel="mean cosine similarity", ylabel="groups")
     alike.legend(frameon=False)

@@ -52,9 +52,9 @@ def _covered(mask: Tensor | None, hidden: Bool[Tensor, "1 N"]) -> Tensor:
     """The mask of a layer in which hidden tokens are seen by themselves alone, (1, 1, N, N)."""
     count = hidden.shape[1]
     itself = torch.eye(count, dtype=torch.bool, device=hidden.device)
-    seen = ~hidden[:, None, None, :] | itself
+    visible = ~hidden[:, None, None, :] | itself
     if mask is None:
-        return seen & torch.ones_like(itself).tril()
+        return visible & torch.ones_like(itself).tril()
     if mask.dtype == torch.bool:
-        return mask & seen
-    return mask.masked_fill(~seen, torch.finfo(mask.dtype).min)
+        return mask & visible
+    return mask.masked_fill(~visible, torch.finfo(mask.dtype).min)

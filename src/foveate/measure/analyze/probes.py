@@ -103,6 +103,6 @@ def attention_mass(
         rows = torch.arange(low, high, device=query.device)[:, None]
         future = torch.arange(high, device=query.device) > rows
         mass = logits.masked_fill(future, -torch.inf).softmax(-1)
-        seen = (mass * visual[:, None, None, None, :high]).sum(-1).mean((1, 2))
-        total += (seen * behind[:, low:high]).sum(1)
+        on_visual = (mass * visual[:, None, None, None, :high]).sum(-1).mean((1, 2))
+        total += (on_visual * behind[:, low:high]).sum(1)
     return total / behind.sum(1).clamp(min=1)

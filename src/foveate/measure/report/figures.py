@@ -145,10 +145,10 @@ def _panel(
         mine = [(x, row) for x, row in known if row.method == method]
         if not mine:
             continue
-        found = [row.difference for _, row in mine]
+        differences = [row.difference for _, row in mine]
         bounds = [
-            [100 * (change.mean - change.low) for change in found],
-            [100 * (change.high - change.mean) for change in found],
+            [100 * (change.mean - change.low) for change in differences],
+            [100 * (change.high - change.mean) for change in differences],
         ]
         axes.errorbar(
             [x for x, _ in mine],

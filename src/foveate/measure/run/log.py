@@ -28,7 +28,7 @@ class Log:
     Attributes:
         answered: for each cell the questions that have an answer.
         rounds: for each cell the rounds that were timed.
-        known: lines of settings, by method and share.
+        recorded: lines of settings, by method and share.
         refused: cells that cannot be had.
         unanswerable: for each other cell the questions that it cannot be had for.
 
@@ -57,11 +57,11 @@ class Log:
         self.rounds: dict[Cell, set[int]] = defaultdict(set)
         self.refused: set[Cell] = set()
         self.unanswerable: dict[Cell, set[int]] = defaultdict(set)
-        self.known: dict[tuple[str, float], dict[str, Any]] = {}
-        asked = {task.name: shown_as(task, sampling) for task in tasks}
+        self.recorded: dict[tuple[str, float], dict[str, Any]] = {}
+        identities = {task.name: shown_as(task, sampling) for task in tasks}
         for row in self.journal:
             try:
-                self._read(path, row, model, asked)
+                self._read(path, row, model, identities)
             except (KeyError, TypeError) as error:
                 raise InputError(
                     f"{path} is not a file of `foveate measure`: {error!r} in {str(row)[:80]}; records "
@@ -69,7 +69,7 @@ class Log:
                 ) from None
         new = []
         for setting in settings:
-            mine, theirs = setting.record(), self.known.get(setting.key)
+            mine, theirs = setting.record(), self.recorded.get(setting.key)
             if theirs is None:
                 new.append(mine)
             elif mine["knobs"] != theirs["knobs"]:
@@ -78,7 +78,7 @@ class Log:
                     f"now it is {mine['knobs']}; give another --out"
                 )
         self.journal.append(
-            {"kind": "run", **model, "tasks": list(asked.values()), "conditions": conditions()}
+            {"kind": "run", **model, "tasks": list(identities.values()), "conditions": conditions()}
         )
         for row in new:
             self.journal.append(row)
@@ -88,14 +88,14 @@ class Log:
         path: Path,
         row: dict[str, Any],
         model: dict[str, Any],
-        asked: dict[str, dict[str, Any]],
+        identities: dict[str, dict[str, Any]],
     ) -> None:
         """Take in a line of the file."""
         match row["kind"]:
             case "run":
-                self._check(path, row, model, asked)
+                self._check(path, row, model, identities)
             case "setting":
-                self.known[row["method"], row["budget"]] = row
+                self.recorded[row["method"], row["budget"]] = row
             case "answer":
                 self.answered[cell(row)].add(row["index"])
             case "time":
@@ -107,7 +107,10 @@ class Log:
 
     @staticmethod
     def _check(
-        path: Path, row: dict[str, Any], model: dict[str, Any], asked: dict[str, dict[str, Any]]
+        path: Path,
+        row: dict[str, Any],
+        model: dict[str, Any],
+        identities: dict[str, dict[str, Any]],
     ) -> None:
         for name in ("weights", "dtype"):
             if row[name] != model[name]:
@@ -116,7 +119,7 @@ class Log:
                     f"{model['model']} ({name} {model[name]}); give another --out"
                 )
         for theirs in row["tasks"]:
-            mine = asked.get(theirs["name"], theirs)
+            mine = identities.get(theirs["name"], theirs)
             if mine != theirs:
                 raise InputError(
                     f"{path} asked {theirs}, now it would be {mine}; give another --out"

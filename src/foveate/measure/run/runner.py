@@ -12,8 +12,8 @@ from pathlib import Path
 from foveate.ask.media import Sampling
 from foveate.errors import InputError
 from foveate.measure.run.engines import Engine
+from foveate.measure.run.jobs import Job, jobs, read_question
 from foveate.measure.run.log import Cell, Log
-from foveate.measure.run.plan import Job, ask, jobs
 from foveate.measure.run.settings import Setting
 from foveate.measure.run.worker import Outcome, Refused
 from foveate.measure.tasks import Task
@@ -83,17 +83,17 @@ class Runner:
         timed = sum(min(amount.timed, count) for count in self.counts.values()) * amount.rounds
         self.total = len(settings) * (sum(self.counts.values()) + timed)
 
-    def run(self, seen: Callable[[int, str], None] = lambda done, what: None) -> None:
-        """Answer, then time; `seen` is told how much is done and what is under way."""
+    def run(self, progress: Callable[[int, str], None] = lambda done, what: None) -> None:
+        """Answer, then time; `progress` is called with how much is done and what is under way."""
         done = 0
         for task in self.tasks:
             for step in self._answer(task):
                 done += step
-                seen(done, f"{task.name}: answering")
+                progress(done, f"{task.name}: answering")
         for task in self.tasks:
             for step in self._time(task):
                 done += step
-                seen(done, f"{task.name}: timing")
+                progress(done, f"{task.name}: timing")
 
     def _possible(self, task: Task) -> dict[Cell, Setting]:
         cells = {(task.name, *setting.key): setting for setting in self.settings}
@@ -113,18 +113,22 @@ class Runner:
         settled = {key: self.log.answered[key] | self.log.unanswerable[key] for key in possible}
         left = {key: wanted - settled[key] for key in possible}
         yield len(self.settings) * len(wanted) - sum(map(len, left.values()))
-        asked = jobs(task, possible, left, self.amount.batch, self.amount.sampling)
-        for job, outcomes in self.engine.answer(asked):
+        todo = jobs(task, possible, left, self.amount.batch, self.amount.sampling)
+        for job, outcomes in self.engine.answer(todo):
             self._note(task, job, outcomes)
-            yield len(job.asked)
+            yield len(job.questions)
 
     def _note(self, task: Task, job: Job, outcomes: Sequence[Outcome]) -> None:
-        for asked, found in zip(job.asked, outcomes, strict=True):
-            if isinstance(found, Refused):
-                self.log.refuse(job.key, found.why, asked.index)
+        for question, outcome in zip(job.questions, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                self.log.refuse(job.key, outcome.why, question.index)
                 continue
-            row = {"index": asked.index, "question_kind": asked.item.kind, "said": found.text}
-            row |= {"score": task.score(asked.item, found.text), **asdict(found.cost)}
+            row = {
+                "index": question.index,
+                "question_kind": question.item.kind,
+                "said": outcome.text,
+            }
+            row |= {"score": task.score(question.item, outcome.text), **asdict(outcome.cost)}
             self.log.answer(job.key, row)
 
     def _time(self, task: Task) -> Iterator[int]:
@@ -147,10 +151,10 @@ class Runner:
         turns = dict.fromkeys([next(iter(possible)), *lacking])
         least = min(len(self.log.rounds[key]) for key in lacking)
         earlier = max((max(self.log.rounds[key], default=-1) for key in possible), default=-1)
-        asked = [ask(task, index, amount.sampling) for index in timed]
+        questions = [read_question(task, index, amount.sampling) for index in timed]
         yield everything // amount.rounds * least
         for number in range(amount.rounds - least + 1):
-            rows = {key: self.engine.time(Job.of(task, possible[key], asked)) for key in turns}
+            rows = {key: self.engine.time(Job.of(task, possible[key], questions)) for key in turns}
             if number:
                 for key, row in rows.items():
                     self.log.time(key, {"round": earlier + number, **row})

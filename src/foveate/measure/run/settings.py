@@ -6,7 +6,7 @@ from typing import Any
 
 from foveate.errors import FoveateError, InputError
 from foveate.keep import check_keep
-from foveate.measure.run.picture import Smaller
+from foveate.measure.run.resize_pictures import Smaller
 from foveate.records.journal import UNREDUCED
 from foveate.records.read import RESIZE
 from foveate.reduction import Reduction, at_share

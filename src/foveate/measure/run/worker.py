@@ -10,8 +10,8 @@ import torch
 from foveate.ask.vlm import VLM, load
 from foveate.errors import FoveateError, InputError
 from foveate.measure.run.answering import Taken, answer, taken
-from foveate.measure.run.picture import Prompt, counts
-from foveate.measure.run.plan import Work
+from foveate.measure.run.jobs import Work
+from foveate.measure.run.resize_pictures import Prompt, counts
 
 PARTS = ("encode", "compress", "score", "prefill", "decode")
 

@@ -43,9 +43,9 @@ class LongVideo(Task):
         from foveate.scenes import make, one_question
 
         scene = make("video", self.split, index, length=LENGTH)
-        asked, images = one_question(scene), scene.images()
+        question, images = one_question(scene), scene.images()
         clip = Clip([images[frame] for frame in spread(LENGTH, self.frames)])
-        return Item((clip,), asked.text, (asked.answer,), asked.family)
+        return Item((clip,), question.text, (question.answer,), question.family)
 
     def identity(self) -> dict[str, Any]:
         """Name, split, and frames shown of how many."""

@@ -37,10 +37,10 @@ class Scenes(Task):
         from foveate.scenes import make, one_question
 
         scene = make(self.name, self.split, index)
-        asked = one_question(scene)
+        question = one_question(scene)
         images = scene.images()
         media = (Clip(images),) if scene.is_video else tuple(images)
-        return Item(media, asked.text, (asked.answer,), asked.family)
+        return Item(media, question.text, (question.answer,), question.family)
 
     def identity(self) -> dict[str, Any]:
         """Name and split."""

@@ -15,7 +15,7 @@ from foveate.compress.learned import LearnedCompressor
 from foveate.errors import InputError
 from foveate.models.compressed.config import CompressedConfig, build_compressor
 from foveate.models.compressed.question import QuestionCache
-from foveate.models.family import CHARGE
+from foveate.models.family import EXTRA_FLOPS
 
 # transformers' classes are Any here, as its models are in all of this package
 _Model: Any = LlavaOnevisionModel
@@ -70,16 +70,16 @@ class CompressedModel(_Model):
     ) -> Any:
         """As LLaVA-OneVision's, with the question of each sample; see `get_image_features`."""
         encoded = dict(mm_encoder_outputs or {})
-        asked = {
+        question = {
             "query_ids": query_ids, "query_mask": query_mask, "visual_tokens": visual_tokens
         }  # fmt: skip
         if pixel_values is not None:
             encoded["image"] = self.get_image_features(
-                pixel_values, image_sizes, batch_num_images, image_sample=image_sample, **asked
+                pixel_values, image_sizes, batch_num_images, image_sample=image_sample, **question
             )
         if pixel_values_videos is not None:
             encoded["video"] = self.get_video_features(
-                pixel_values_videos, video_sample=video_sample, **asked
+                pixel_values_videos, video_sample=video_sample, **question
             )
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         for modality, output in encoded.items():
@@ -208,7 +208,7 @@ class CompressedModel(_Model):
         made = self.compress(states, question, tokens)
         parts = [part.flatten(0, 1) for part in made.split(views)]
         output: Any = BaseModelOutputWithPooling(pooler_output=parts)  # type: ignore[arg-type]
-        setattr(output, CHARGE, flops)
+        setattr(output, EXTRA_FLOPS, flops)
         return output
 
     def _question(

@@ -102,7 +102,9 @@ class CompressedProcessor(_Processor):
             )
         made = super().apply_chat_template(conversation, *args, **kwargs)
         rendered = made if batched else [made]
-        prompts = [Prompt(text, asked) for text, asked in zip(rendered, questions, strict=True)]
+        prompts = [
+            Prompt(text, question) for text, question in zip(rendered, questions, strict=True)
+        ]
         return prompts if batched else prompts[0]
 
     def __call__(
@@ -131,7 +133,7 @@ class CompressedProcessor(_Processor):
             shown = ", ".join(map(str, sorted(self.counts)[:12]))
             raise InputError(f"visual_tokens must be one of {shown}, got {visual_tokens}")
         prompts = [text] if isinstance(text, str) else list(text)
-        asked = self._questions(prompts, question) if self.asks else None
+        questions = self._questions(prompts, question) if self.asks else None
         self.made = visual_tokens or self.counts[0]
         try:
             inputs = super().__call__(images=images, text=text, videos=videos, **kwargs)
@@ -139,31 +141,33 @@ class CompressedProcessor(_Processor):
             self.made = self.counts[0]
         if visual_tokens is not None:
             inputs["visual_tokens"] = torch.full((len(prompts),), visual_tokens)
-        if asked is not None:
-            inputs.update(self._asked(prompts, asked))
+        if questions is not None:
+            inputs.update(self._question_tensors(prompts, questions))
         return inputs
 
     def _questions(self, prompts: list[str], given: str | Sequence[str] | None) -> list[str]:
-        asked = [given] if isinstance(given, str) else given
-        if asked is None:
-            asked = [getattr(prompt, "question", "") for prompt in prompts]
-        if len(asked) != len(prompts) or not all(one.strip() for one in asked):
+        questions = [given] if isinstance(given, str) else given
+        if questions is None:
+            questions = [getattr(prompt, "question", "") for prompt in prompts]
+        if len(questions) != len(prompts) or not all(one.strip() for one in questions):
             raise InputError(
                 f"this model's compressor looks at the question: {len(prompts)} prompts need as many, "
-                f"none empty; got {list(asked)}. Prompts of apply_chat_template bring theirs; else give "
-                "question=..."
+                f"none empty; got {list(questions)}. Prompts of apply_chat_template bring theirs; else "
+                "give question=..."
             )
-        return list(asked)
+        return list(questions)
 
-    def _asked(self, prompts: list[str], asked: list[str]) -> dict[str, torch.Tensor]:
+    def _question_tensors(
+        self, prompts: list[str], questions: list[str]
+    ) -> dict[str, torch.Tensor]:
         """The question's tokens, and which sample each picture belongs to."""
-        tokens = self.tokenizer(asked, padding=True, return_tensors="pt")
-        found = {"query_ids": tokens["input_ids"], "query_mask": tokens["attention_mask"]}
+        tokens = self.tokenizer(questions, padding=True, return_tensors="pt")
+        tensors = {"query_ids": tokens["input_ids"], "query_mask": tokens["attention_mask"]}
         for name, token in (("image_sample", self.image_token), ("video_sample", self.video_token)):
             counts = torch.tensor([prompt.count(token) for prompt in prompts])
             if counts.any():
-                found[name] = torch.arange(len(prompts)).repeat_interleave(counts)
-        return found
+                tensors[name] = torch.arange(len(prompts)).repeat_interleave(counts)
+        return tensors
 
     def replace_image_token(self, image_inputs: Any, image_idx: int, **kwargs: Any) -> str:
         """The placeholders of one image."""

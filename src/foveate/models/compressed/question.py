@@ -80,9 +80,9 @@ class QuestionCache:
             for row, vector in zip(rows.tolist(), made, strict=True):
                 self._vectors[keys[row]] = vector
                 flops += question_flops(language.config, how, len(keys[row]))
-        found = torch.stack([self._vectors[key] for key in keys])
+        vectors = torch.stack([self._vectors[key] for key in keys])
         if torch.is_grad_enabled():
             self._vectors = {}
         while len(self._vectors) > KEPT:
             del self._vectors[next(iter(self._vectors))]
-        return found, flops
+        return vectors, flops

@@ -15,7 +15,7 @@ from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import engine
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.engines.ray import Ray, _cluster, _share
-from foveate.measure.run.plan import Job, Work, ask
+from foveate.measure.run.jobs import Job, Work, read_question
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import settings
 from foveate.measure.tasks import task
@@ -137,7 +137,7 @@ def test_records_are_those_of_one_process(tmp_path, cluster):
         assert lines(spread) == lines(alone)
         run(answering, spread)
         assert len(lines(spread)) == len(lines(alone)) + 1  # nothing was left, but it began
-        asked = ask(task("reasoning"), 0, Sampling())
+        asked = read_question(task("reasoning"), 0, Sampling())
         empty = Job(("t", "m", 1.0), (), Work(((asked.pictures, " "),), Reduction(), 4))
         with pytest.raises(FoveateError, match=r"^the question is empty$"):
             list(answering.answer([empty]))
@@ -147,7 +147,7 @@ def test_records_are_those_of_one_process(tmp_path, cluster):
 @pytest.mark.slow
 def test_an_actor_that_dies_is_started_anew(cluster):
     with Ray.start("foveate-mini", actors=1) as answering:
-        asked = [ask(task("reasoning"), number, Sampling()) for number in range(6)]
+        asked = [read_question(task("reasoning"), number, Sampling()) for number in range(6)]
         work = [Work(((one.pictures, one.item.question),), Reduction(), 4) for one in asked]
         jobs = [Job(("t", "m", 1.0), (), each) for each in work]
         before = [said.text for _, (said,) in answering.answer(jobs)]

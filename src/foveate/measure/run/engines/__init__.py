@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from foveate.errors import InputError
-from foveate.measure.run.plan import Job
+from foveate.measure.run.jobs import Job
 from foveate.measure.run.worker import Outcome
 from foveate.registry import discover
 

@@ -6,7 +6,7 @@ from typing import Any
 from foveate.ask.vlm import VLM
 from foveate.errors import InputError
 from foveate.measure.run.engines import Engine, register_engine
-from foveate.measure.run.plan import Job
+from foveate.measure.run.jobs import Job
 from foveate.measure.run.worker import Outcome, Worker
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import Engine, register_engine
-from foveate.measure.run.plan import Job, Work
+from foveate.measure.run.jobs import Job, Work
 from foveate.measure.run.worker import Outcome, Worker
 
 AHEAD = 2  # jobs that an actor has: one under way, one that waits beside it
@@ -63,13 +63,13 @@ class Ray(Engine):
             make: Any = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **each)(Actor)
             self.actors = [make.remote(model, device, threads) for _ in range(count)]
             loading = [actor.identity.remote() for actor in self.actors]
-            found = [self._get(reference) for reference in loading]
-            if len({(mine["weights"], mine["dtype"]) for mine in found}) > 1:
-                raise InputError(f"{model} is not the same model on every machine: {found}")
+            identities = [self._get(reference) for reference in loading]
+            if len({(mine["weights"], mine["dtype"]) for mine in identities}) > 1:
+                raise InputError(f"{model} is not the same model on every machine: {identities}")
         except BaseException:
             self.close()
             raise
-        self.found = {**found[0], "engine": "ray", "actors": count}
+        self.shared_identity = {**identities[0], "engine": "ray", "actors": count}
 
     @classmethod
     def start(
@@ -84,7 +84,7 @@ class Ray(Engine):
 
     def identity(self) -> dict[str, Any]:
         """The first actor's, and how many there are."""
-        return self.found
+        return self.shared_identity
 
     def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Outcome]]]:
         """In the order in which they are done."""

@@ -58,7 +58,7 @@ def calibrate(
     *,
     repeats: int = 5,
     device: str | None = None,
-    seen: Callable[[Shape, float], None] | None = None,
+    progress: Callable[[Shape, float], None] | None = None,
 ) -> Calibration:
     """Measure this machine: time prefills, fit the rates, test them on shapes that were held out.
 
@@ -67,7 +67,7 @@ def calibrate(
         held_out: to test on.
         repeats: runs a shape, of which the median counts.
         device: of torch; default an accelerator if there is one.
-        seen: called with each shape and its milliseconds.
+        progress: called with each shape and its milliseconds.
     """
     import torch
 
@@ -75,8 +75,8 @@ def calibrate(
     times = {}
     for shape in (*shapes, *held_out):
         times[shape] = prefill_ms(shape, repeats, device)
-        if seen:
-            seen(shape, times[shape])
+        if progress:
+            progress(shape, times[shape])
     name = torch.cuda.get_device_name() if device == "cuda" else "this cpu"
     return fit_calibration(
         [(shape.cost, times[shape]) for shape in shapes],

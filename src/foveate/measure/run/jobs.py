@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from foveate.ask.media import Sampling
 from foveate.measure.run.answering import Shown, shape, shown
 from foveate.measure.run.log import Cell
-from foveate.measure.run.picture import Prompt, Smaller
+from foveate.measure.run.resize_pictures import Prompt, Smaller
 from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Item, Task
 from foveate.reduction import Reduction
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """One question, ready to be shown.
 
     Attributes:
@@ -55,21 +55,21 @@ class Job:
 
     Attributes:
         key: the cell that the answers belong to.
-        asked: the questions.
+        questions: of the task.
         work: what to do, without what only a judge must know.
     """
 
     key: Cell
-    asked: tuple[Asked, ...]
+    questions: tuple[Question, ...]
     work: Work
 
     @classmethod
-    def of(cls, task: Task, setting: Setting, asked: Sequence[Asked]) -> "Job":
+    def of(cls, task: Task, setting: Setting, questions: Sequence[Question]) -> "Job":
         """Questions of a task under a setting that can be had."""
         assert setting.reduction is not None
-        prompts = tuple((question.pictures, question.item.question) for question in asked)
+        prompts = tuple((question.pictures, question.item.question) for question in questions)
         work = Work(prompts, setting.reduction, task.answer_tokens, setting.smaller)
-        return cls((task.name, *setting.key), tuple(asked), work)
+        return cls((task.name, *setting.key), tuple(questions), work)
 
 
 def jobs(
@@ -93,26 +93,26 @@ def jobs(
     open_ = sorted({index for indices in left.values() for index in indices})
     for batch in batches(task, open_, size, sampling):
         for key, setting in settings.items():
-            wanted = [asked for asked in batch if asked.index in left.get(key, ())]
+            wanted = [question for question in batch if question.index in left.get(key, ())]
             if wanted:
                 yield Job.of(task, setting, wanted)
 
 
 def batches(
     task: Task, indices: Iterable[int], size: int, sampling: Sampling
-) -> Iterator[list[Asked]]:
+) -> Iterator[list[Question]]:
     """Questions of a task, `size` at a time and alike in shape; few are held at once."""
-    waiting: dict[tuple, list[Asked]] = {}
+    waiting: dict[tuple, list[Question]] = {}
     for index in indices:
-        asked = ask(task, index, sampling)
-        alike = waiting.setdefault(shape(asked.pictures), [])
-        alike.append(asked)
+        question = read_question(task, index, sampling)
+        alike = waiting.setdefault(shape(question.pictures), [])
+        alike.append(question)
         if len(alike) == size:
-            yield waiting.pop(shape(asked.pictures))
+            yield waiting.pop(shape(question.pictures))
     yield from waiting.values()
 
 
-def ask(task: Task, index: int, sampling: Sampling) -> Asked:
+def read_question(task: Task, index: int, sampling: Sampling) -> Question:
     """One question with its pictures read."""
     item = task.item(index)
-    return Asked(index, item, shown(item, sampling))
+    return Question(index, item, shown(item, sampling))

@@ -19,8 +19,8 @@ from foveate.errors import InputError, UnsupportedError
 from foveate.measure.report.page import write
 from foveate.measure.run.answering import encoding_flops
 from foveate.measure.run.engines.local import Local
-from foveate.measure.run.picture import Smaller, counts, scaled, shortest_side
-from foveate.measure.run.plan import Work
+from foveate.measure.run.jobs import Work
+from foveate.measure.run.resize_pictures import Smaller, counts, scaled, shortest_side
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import RESIZE, UNREDUCED_SETTING, resized, settings
 from foveate.measure.run.worker import Answered, Refused, Worker

@@ -47,8 +47,8 @@ class Smaller:
         whole, _ = counts(vlm, prompt)
         allowed = kept_count(self.share, whole)
         low, high = min(1.0, LEAST / shortest_side(shown)), 1.0
-        found = scaled(shown, low), question
-        least, _ = counts(vlm, found)
+        smaller = scaled(shown, low), question
+        least, _ = counts(vlm, smaller)
         if least > allowed:
             raise UnsupportedError(
                 f"{vlm.family.model_type} makes {least} visual tokens of this even at {LEAST} pixels "
@@ -58,10 +58,10 @@ class Smaller:
             middle = (low + high) / 2
             tried = scaled(shown, middle), question
             if counts(vlm, tried)[0] <= allowed:
-                found, low = tried, middle
+                smaller, low = tried, middle
             else:
                 high = middle
-        return found
+        return smaller
 
 
 def scaled(shown: Shown, scale: float) -> Shown:
@@ -83,10 +83,10 @@ def shortest_side(shown: Shown) -> int:
 def counts(vlm: VLM, prompt: Prompt) -> tuple[int, int]:
     """Visual and other tokens of a prompt."""
     ids = vlm.batch([prompt])["input_ids"]
-    taken = torch.tensor(
+    placeholders = torch.tensor(
         list(vlm.family.placeholders(vlm.model.config).values()), device=ids.device
     )
-    visual = int(torch.isin(ids, taken).sum())
+    visual = int(torch.isin(ids, placeholders).sum())
     return visual, ids.numel() - visual
 
 

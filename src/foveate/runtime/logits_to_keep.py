@@ -13,12 +13,12 @@ from foveate.runtime.rows import Rows, gather_rows
 
 
 @dataclass
-class AskedRows:
+class LogitsToKeep:
     """Rows whose logits are asked for.
 
     Attributes:
         rows: (K,), of the prompt.
-        of_head: what the model's head is told instead: all K rows that it is handed.
+        of_head: what the model's head gets instead: all K rows that it is handed.
         last_rows: the rows that the last layer computed, once it has.
     """
 
@@ -29,7 +29,7 @@ class AskedRows:
     @classmethod
     def of(
         cls, call: Mapping[str, Any], visual: Mapping[str, Bool[Tensor, "B N"]]
-    ) -> "AskedRows | None":
+    ) -> "LogitsToKeep | None":
         """What a call of the whole model asks for; None where the last rows stay the last.
 
         Args:
@@ -40,14 +40,14 @@ class AskedRows:
             UnsupportedError: rows that a reduction may take out, or that are padding or masked.
             InputError: rows that the prompt does not have.
         """
-        asked = call.get("logits_to_keep")
-        if not visual or asked is None or (isinstance(asked, int) and asked == 0):
+        to_keep = call.get("logits_to_keep")
+        if not visual or to_keep is None or (isinstance(to_keep, int) and to_keep == 0):
             return None
         text = ~torch.stack(list(visual.values())).any(0)
         padding = call.get("attention_mask")
         if isinstance(padding, Tensor) and padding.shape == text.shape:
             text = text & padding.bool().to(text.device)
-        rows = _rows(asked, text.shape[1]).to(text.device)
+        rows = _rows(to_keep, text.shape[1]).to(text.device)
         missing = rows[~text[:, rows].all(0)].tolist()
         if missing:
             raise UnsupportedError(
@@ -55,12 +55,12 @@ class AskedRows:
                 "padding or masked in some sample and may be gone; ask for rows of text, or for none and "
                 "take them from the reduced logits"
             )
-        if isinstance(asked, int):
+        if isinstance(to_keep, int):
             return None
-        return cls(rows, torch.arange(len(rows), device=asked.device))
+        return cls(rows, torch.arange(len(rows), device=to_keep.device))
 
     def pick(self, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B K D"]:
-        """The states of the asked rows."""
+        """The states of these rows."""
         assert self.last_rows is not None
         if not len(self.rows):
             return states[:, :0]
@@ -72,19 +72,19 @@ class AskedRows:
         return gather_rows(states, place[:, self.rows])
 
 
-def _rows(asked: Any, count: int) -> Int[Tensor, " K"]:
+def _rows(to_keep: Any, count: int) -> Int[Tensor, " K"]:
     """Which of a prompt's `count` rows are asked for, from 0.
 
     Raises:
         UnsupportedError: anything but a count or a 1-D tensor of rows.
         InputError: a row that the prompt does not have.
     """
-    if isinstance(asked, int) and asked > 0:
-        return torch.arange(max(count - asked, 0), count)
-    if not isinstance(asked, Tensor) or asked.dim() != 1 or asked.dtype == torch.bool:
+    if isinstance(to_keep, int) and to_keep > 0:
+        return torch.arange(max(count - to_keep, 0), count)
+    if not isinstance(to_keep, Tensor) or to_keep.dim() != 1 or to_keep.dtype == torch.bool:
         raise UnsupportedError(
-            f"logits_to_keep must be a count or a 1-D tensor of rows inside a reduce(), got {asked!r}"
+            f"logits_to_keep must be a count or a 1-D tensor of rows inside a reduce(), got {to_keep!r}"
         )
-    if bool(((asked < -count) | (asked >= count)).any()):
-        raise InputError(f"logits_to_keep asks for rows {asked.tolist()} of a prompt of {count}")
-    return asked.long() % count
+    if bool(((to_keep < -count) | (to_keep >= count)).any()):
+        raise InputError(f"logits_to_keep asks for rows {to_keep.tolist()} of a prompt of {count}")
+    return to_keep.long() % count
