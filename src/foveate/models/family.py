@@ -20,7 +20,7 @@ from foveate.errors import UnsupportedError
 from foveate.models.tiny import Picture, prompt, stacked
 from foveate.registry import decorated
 
-CHARGE = "foveate_charge"  # on an encoding, the FLOPs that reading the question took
+CHARGE = "foveate_charge"  # on an encoding, for each question the FLOPs that reading it took
 
 
 class Family(ABC):

@@ -9,9 +9,9 @@ from typing import Any
 from foveate.errors import InputError
 from foveate.records.conditions import all_conditions
 from foveate.records.journal import UNREDUCED, Journal
+from foveate.report import STAGES, TO_FIRST_TOKEN
 
 Setting = tuple[str, float]  # method, share
-FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring
 BASELINE = "baseline"  # what the registry calls the paper of a plain thing
 # how a sentence calls the plain things; resizing first
 WORDS = {
@@ -22,7 +22,7 @@ WORDS = {
     "random": "random tokens",
 }
 WHERE = ("device", "gpu", "threads")  # of a start
-PARTS = ("encode_ms", "compress_ms", "score_ms", "prefill_ms", "decode_ms")
+PARTS = tuple(f"{stage}_ms" for stage in STAGES)
 
 
 @dataclass
@@ -52,7 +52,9 @@ class Cell:
 
     def first_token_ms(self) -> dict[int, float]:
         """Time up to the first token, round by round."""
-        return {n: sum(row[part] for part in FIRST_TOKEN) for n, row in self.rounds.items()}
+        return {
+            n: sum(row[f"{stage}_ms"] for stage in TO_FIRST_TOKEN) for n, row in self.rounds.items()
+        }
 
     def parts_ms(self) -> dict[str, float] | None:
         """Median over the rounds of each part, None without a stopwatch."""
