@@ -74,7 +74,7 @@ def test_one_reduction_at_every_door(vlm, written, asked):
     chat = [{"role": "user", "content": [read(PICTURE), QUESTION]}]
     text, _ = asker.answer(chat, **generate_arguments({}))
     assert text == answer.text
-    assert asker.spent.flops == answer.report.prefill_flops
+    assert asker.spent.prefill_flops == answer.report.prefill_flops
     assert asker.spent.visual_tokens_to_llm == sum(answer.report.visual_tokens_to_llm)
 
 

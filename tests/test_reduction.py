@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 import foveate
@@ -138,13 +136,6 @@ def test_aim_meets_a_share_under_its_window(layers):
         AIM.for_share(0.9, layers)
     with pytest.raises(InputError, match="keep must be a share"):
         AIM.for_share(0, layers)
-
-
-def test_report_is_json():
-    report = foveate.Report(
-        [4], [2], [[2, 1]], [3], 1, 2, 3, 4, {"score": 0.0}, True, [[0, 0, 1, None]]
-    )
-    assert json.loads(report.to_json())["merged_into"] == [[0, 0, 1, None]]
 
 
 def test_one_tree_of_errors():

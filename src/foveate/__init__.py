@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from foveate.laws.law import fit_law as fit_law
     from foveate.planner.plan import plan as plan
     from foveate.reduction import Reduction as Reduction
-    from foveate.reduction import Report as Report
     from foveate.reduction import create as create
     from foveate.registry import methods as methods
     from foveate.registry import register as register
+    from foveate.report import Report as Report
     from foveate.tokens import VisionTokens as VisionTokens
 
 _HOMES = {
     "AIM": "foveate.combine.aim",
     "FoveateError": "foveate.errors",
     "Reduction": "foveate.reduction",
-    "Report": "foveate.reduction",
+    "Report": "foveate.report",
     "VisionTokens": "foveate.tokens",
     "create": "foveate.reduction",
     "example": "foveate.ask.examples",

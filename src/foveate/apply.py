@@ -123,7 +123,7 @@ def fitting(
         )
 
     llm = read_llm(model.config)
-    start = read_analysis(Path(analysis)) if isinstance(analysis, str | Path) else analysis
+    start = None if analysis is None else read_analysis(analysis)
     rows = _late(measured, llm.layers)
 
     def choose(samples: Sequence[Sample]) -> Reduction:
@@ -142,9 +142,7 @@ def fitting(
 
 def _late(measured: Sequence[Measured] | Path | str, layers: int) -> list[Measured]:
     """The measured settings that can be chosen when a prompt is seen, and resizing, to compare with."""
-    rows = measured
-    if isinstance(measured, str | Path):
-        rows = read_measured(Path(measured), layers)
+    rows = read_measured(measured, layers)
     late = [row for row in rows if can_be_chosen(row.reduction)]
     if rows and not late:
         raise InputError(

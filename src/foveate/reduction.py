@@ -1,8 +1,7 @@
-"""Reduction (what a method is) and Report (what a run tells)."""
+"""Reduction: what a method is, and any two together."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -191,48 +190,3 @@ def at_share(found: Method, share: float | int, layers: int) -> Reduction:
 
 def _staged(found: Method, built: Any) -> Reduction:
     return built if found.stage == "both" else Reduction(**{found.stage: built})
-
-
-@dataclass
-class Report:
-    """What one prefill did. Lists run over samples; a text-only sample has 0 visual tokens.
-
-    Attributes:
-        visual_tokens_in: visual tokens of the prompt.
-        visual_tokens_to_llm: visual tokens at the LLM's input.
-        visual_tokens_by_layer: for each sample one entry a layer, the tokens it really computes.
-        text_tokens: text tokens of the prompt.
-        prefill_flops: LLM prefill of all samples, scoring and merging included.
-        prefill_flops_unreduced: the same without the reduction.
-        question_flops: of both, what a learned compressor's query took; 0 if the question was known.
-        kv_bytes: bytes of the KV cache after the prefill, in the model's dtype; quantized it has less.
-        kv_bytes_unreduced: the same without the reduction.
-        seconds: encode, compress, score, prefill, decode; prefill includes score.
-        fired: whether the reduction changed anything.
-        merged_into: for each sample and visual token of the prompt, the token at the LLM's input that it
-            became part of, None if dropped.
-        pruned_after: for each sample and token at the LLM's input, the layer after which it was pruned,
-            None if it stayed to the end.
-    """
-
-    visual_tokens_in: list[int]
-    visual_tokens_to_llm: list[int]
-    visual_tokens_by_layer: list[list[int]]
-    text_tokens: list[int]
-    prefill_flops: int
-    prefill_flops_unreduced: int
-    kv_bytes: int
-    kv_bytes_unreduced: int
-    seconds: dict[str, float]
-    fired: bool
-    merged_into: list[list[int | None]] = field(default_factory=list)
-    pruned_after: list[list[int | None]] = field(default_factory=list)
-    question_flops: int = 0
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """A dictionary that `json` can write."""
-        return asdict(self)
-
-    def to_json(self) -> str:
-        """One JSON document."""
-        return json.dumps(self.to_dict())

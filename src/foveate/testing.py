@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family, families, family_of
-from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
+from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
+from foveate.report import Report
 from foveate.runtime.run import Run
 from foveate.tokens import VisionTokens
 
@@ -185,8 +186,7 @@ def _answers(
         if run.reports:
             reported = run.report.kv_bytes
             assert (held := _bytes(cache_in(out))) == reported, f"{held} bytes, not {reported}"
-            kept = [layers[-1] for layers in run.report.visual_tokens_by_layer]
-            ends = torch.tensor(kept) + torch.tensor(run.report.text_tokens) - 1
+            ends = [s.visual_tokens_by_layer[-1] + s.text_tokens - 1 for s in run.report.samples]
         first = logits = out.logits[torch.arange(len(ends)), ends]
         places, tokens = mask.sum(1, keepdim=True), []
         if family_of(model).grid_positions:

@@ -35,7 +35,7 @@ def test_share_and_budget():
     chat = [{"role": "user", "content": [*item.media, item.question]}]
     for asker in (Asker.of("foveate-mini", budget=0.3), Asker.of("foveate-mini", budget="30%")):
         asker.answer(chat, max_new_tokens=4, do_sample=False)
-        assert 0.2 < asker.spent.flops / asker.spent.flops_unreduced <= 0.3
+        assert 0.2 < asker.spent.flops_share <= 0.3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 from foveate.errors import NoEffectError
-from foveate.reduction import Report
+from foveate.report import Report
 from foveate.runtime.run import Run
 
 THREAD = "foveate stream"

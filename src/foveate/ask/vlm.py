@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from io import IOBase
 from itertools import product
 from os import PathLike
@@ -26,7 +27,8 @@ from foveate.models.family import Family, family_named, family_of
 from foveate.pictures import to_rgb
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import Task
-from foveate.reduction import Compressor, Pruner, Reduction, Report, as_reduction
+from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
+from foveate.report import Report
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package
@@ -58,6 +60,13 @@ class Answer:
 
     text: str
     report: Report
+
+    def __repr__(self) -> str:
+        return f"Answer({self.text!r}, {self.report.summary})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return f"<p>{escape(self.text)}</p>{self.report._repr_html_()}"
 
 
 @dataclass(frozen=True)

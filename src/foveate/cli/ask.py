@@ -57,10 +57,4 @@ def ask(
         print_json({"text": answer.text, "report": answer.report.to_dict()})
         return
     sys.stdout.write(answer.text + "\n")
-    report = answer.report
-    share = report.prefill_flops / report.prefill_flops_unreduced
-    sys.stderr.write(
-        f"{report.visual_tokens_in[0]} visual tokens, {report.visual_tokens_to_llm[0]} to the LLM, "
-        f"{share:.0%} of the prefill FLOPs, "
-        f"{report.kv_bytes / report.kv_bytes_unreduced:.0%} of the KV cache\n"
-    )
+    sys.stderr.write(answer.report.summary + "\n")

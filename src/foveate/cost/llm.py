@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from foveate.cost.llm_viewer import viewer_layer
 from foveate.cost.operation import Cost, Operation
-from foveate.cost.shapes import LLM, read_llm
+from foveate.cost.shapes import LLM, held_rows, read_llm
 from foveate.errors import InputError
 
 Convention = Literal["exact", "llm-viewer"]
@@ -76,7 +76,7 @@ def decode_cost(config: Any, rows_by_layer: Sequence[int], steps: int) -> Cost:
     counted: dict[Operation, int] = {}
     for step in range(steps):
         for layer, rows in enumerate(rows_by_layer):
-            held = _held(rows + step, llm.windows[layer]) + 1
+            held = held_rows(rows + step, llm.windows[layer]) + 1
             weights = llm.layer_weights(layer)
             attention = 4 * held * llm.attention_width
             for work in (
@@ -96,12 +96,8 @@ def kv_elements_per_row(config: Any) -> int:
 
 
 def _total(llm: LLM, rows_by_layer: Sequence[int], counted: dict[Operation, int]) -> Cost:
-    held = sum(_held(rows, llm.windows[layer]) for layer, rows in enumerate(rows_by_layer))
+    held = sum(held_rows(rows, llm.windows[layer]) for layer, rows in enumerate(rows_by_layer))
     return Cost.of(counted.items(), 2 * llm.kv_width * held)
-
-
-def _held(rows: int, window: int | None) -> int:
-    return rows if window is None else min(rows, window)
 
 
 @lru_cache(maxsize=8192)

@@ -24,7 +24,7 @@ class LLM:
         vocab: rows of the output layer.
         experts: per layer (how many, chosen per token, inner width of one, of the shared one), None for a
             dense layer.
-        windows: per layer the rows that its cache holds at most, None for all.
+        windows: per layer the width of its sliding window, None where it looks back at everything.
         qkv_bias: whether queries, keys and values have a bias, as in Qwen2.
     """
 
@@ -129,7 +129,12 @@ def _experts(text: Any, layer: int) -> Experts | None:
 def _windows(text: Any, layers: int) -> tuple[int | None, ...]:
     kinds = getattr(text, "layer_types", None) or ["full_attention"] * layers
     window = getattr(text, "sliding_window", None)
-    if window is None:
-        return (None,) * layers
-    # transformers' sliding cache keeps one row less than the window: the next token is the last one
-    return tuple(window - 1 if kind == "sliding_attention" else None for kind in kinds)
+    return tuple(window if kind == "sliding_attention" else None for kind in kinds)
+
+
+def held_rows(rows: int, window: int | None) -> int:
+    """Of so many rows those that a layer's KV cache keeps: of a sliding window one fewer than its width.
+
+    The next token is the window's last row.
+    """
+    return rows if window is None else min(rows, window - 1)

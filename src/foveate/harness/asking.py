@@ -15,33 +15,9 @@ from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 from foveate.reduction import Compressor, Pruner, Reduction, as_reduction, at_share, create
 from foveate.registry import method
+from foveate.report import Totals
 
 GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample")
-
-
-@dataclass
-class Spent:
-    """FLOPs of all LLM prefills so far.
-
-    Attributes:
-        flops: with the reduction.
-        flops_unreduced: without.
-        visual_tokens: that came in.
-        visual_tokens_to_llm: that were left at the LLM's input.
-    """
-
-    flops: int = 0
-    flops_unreduced: int = 0
-    visual_tokens: int = 0
-    visual_tokens_to_llm: int = 0
-
-    def __str__(self) -> str:
-        if not self.flops_unreduced:
-            return "foveate: no visual token was seen"
-        return (
-            f"foveate: {self.visual_tokens_to_llm:,} of {self.visual_tokens:,} visual tokens to the LLM, "
-            f"{self.flops / self.flops_unreduced:.1%} of the prefill FLOPs"
-        )
 
 
 @dataclass
@@ -64,7 +40,7 @@ class Asker:
     task: Any = TASK
     machine: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
-    spent: Spent = field(default_factory=Spent)
+    spent: Totals = field(default_factory=Totals)
 
     @classmethod
     def of(
@@ -147,10 +123,7 @@ class Asker:
         with torch.no_grad(), reduce(self.vlm.model, reduction, **knobs) as run:
             output = self.vlm.model.generate(**inputs, **generation)
         for report in run.reports:
-            self.spent.flops += report.prefill_flops
-            self.spent.flops_unreduced += report.prefill_flops_unreduced
-            self.spent.visual_tokens += sum(report.visual_tokens_in)
-            self.spent.visual_tokens_to_llm += sum(report.visual_tokens_to_llm)
+            self.spent.add(report)
         written = output[0, inputs["input_ids"].shape[1] :]
         text = self.vlm.processor.decode(written, skip_special_tokens=True).strip()
         return text, len(written)

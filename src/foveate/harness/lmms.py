@@ -57,7 +57,7 @@ class Foveate(lmms):
             answers.append(
                 GenerationResult(text=text, token_counts=TokenCounts(output_tokens=count))
             )
-        logger.info(str(self.asker.spent))
+        logger.info(f"foveate: {self.asker.spent}")
         return answers
 
     def _chat(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,7 +20,9 @@ from foveate.errors import UnsupportedError
 from foveate.models.tiny import Picture, prompt, stacked
 from foveate.registry import decorated
 
-EXTRA_FLOPS = "foveate_extra_flops"  # on an encoding, the FLOPs that reading the question took
+EXTRA_FLOPS = (
+    "foveate_extra_flops"  # on an encoding, for each question the FLOPs that reading it took
+)
 
 
 class Family(ABC):

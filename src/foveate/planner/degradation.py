@@ -55,7 +55,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 
 
 def degradation_order(
-    layers: int, group: int, task: Task = TASK, first: Step = UNREDUCED
+    layers: int, group: int, task: str = TASK, first: Step = UNREDUCED
 ) -> Iterator[Step]:
     """Every step for an LLM of so many layers and groups of so many tokens, the costliest first.
 

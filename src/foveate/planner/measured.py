@@ -58,24 +58,28 @@ class Measured:
         return mean_difference(pairs) if pairs else None
 
 
-def read_measured(path: Path, layers: int | None = None) -> list[Measured]:
+def read_measured(
+    measured: Path | str | Sequence[Measured], layers: int | None = None
+) -> list[Measured]:
     """Every setting in a file of `foveate measure`, on each task and on their mean.
 
     Args:
-        path: the file.
+        measured: the file; rows are handed on as they are.
         layers: of the LLM that is planned for, None for any.
 
     Raises:
         InputError: not such a file, one of another depth, or of a method that is not known here or makes
             another setting now.
     """
-    summary = summarise(path)
-    measured = summary.records.starts[-1]["layers"]
-    if layers not in (None, measured):
+    if not isinstance(measured, Path | str):
+        return list(measured)
+    summary = summarise(Path(measured))
+    depth = summary.records.starts[-1]["layers"]
+    if layers not in (None, depth):
         raise InputError(
-            f"{path} was measured on an LLM of {measured} layers, this one has {layers}; measure this one"
+            f"{measured} is of an LLM of {depth} layers, this one has {layers}; measure this one"
         )
-    return list(_rows(summary, measured))
+    return list(_rows(summary, depth))
 
 
 def of_task(rows: Sequence[Measured], task: str) -> list[Measured]:

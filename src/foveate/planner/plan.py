@@ -110,8 +110,8 @@ def plan(model: Any = None, budget: Any = None, *arguments: Any, **knobs: Any) -
     law, frames = knobs.pop("law", None), knobs.pop("frames", None)
     if law is not None and model is None and frames is None and budget is not None:
         return plan_size(budget, law, **knobs)
-    if law is None and model is not None and (frames is None) != (budget is None):
-        if frames is not None:
-            return plan_frames(model, frames, **knobs)
+    if law is None and model is not None and frames is None and budget is not None:
         return plan_reduction(model, budget, *arguments, **knobs)
+    if law is None and model is not None and frames is not None and budget is None:
+        return plan_frames(model, frames, **knobs)
     raise InputError("plan takes a model and a budget, a model and frames, or a budget and a law")

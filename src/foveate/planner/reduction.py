@@ -140,8 +140,8 @@ def plan_reduction(
     """
     config = config_of(model)
     request = Request.of(config, Media() if media is None else media, text_tokens, answer_tokens)
-    rows = read_measured(Path(measured), request.llm.layers) if _is_path(measured) else measured
-    start = read_analysis(Path(analysis)) if _is_path(analysis) else analysis
+    rows = read_measured(measured, request.llm.layers)
+    start = None if analysis is None else read_analysis(analysis)
     return plan_requests(
         [request], budget, decide(task, pixels), machine, rows, start, itemsize=itemsize
     )
@@ -294,7 +294,3 @@ def _suggested(analysis: Suggests, layers: int) -> Step:
             f"the analysis is of an LLM of {analysis.layers} layers, this one has {layers}"
         )
     return Step(analysis.keep, analysis.prune, "what the analysis suggests")
-
-
-def _is_path(given: Any) -> bool:
-    return isinstance(given, str | Path)

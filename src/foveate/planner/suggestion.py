@@ -52,12 +52,18 @@ class Suggestion:
             raise InputError(f"prune must be two layers of {self.layers}, got {self.prune}")
 
 
-def read_analysis(path: Path) -> Suggestion:
+def read_analysis(analysis: Suggests | Path | str) -> Suggests:
     """The suggestion in what `foveate analyze --out` wrote, or printed with --json.
+
+    Args:
+        analysis: the file; a suggestion is handed on as it is.
 
     Raises:
         InputError: no such file, or not of that form.
     """
+    if not isinstance(analysis, Path | str):
+        return analysis
+    path = Path(analysis)
     try:
         row = json.loads(path.read_text())
         prune = row["prune"] and (int(row["prune"][0]), int(row["prune"][1]))

@@ -10,9 +10,9 @@ from foveate.errors import InputError
 from foveate.records.conditions import all_conditions
 from foveate.records.journal import UNREDUCED, Journal
 from foveate.registry import BASELINE
+from foveate.report import STAGES, TO_FIRST_TOKEN
 
 Setting = tuple[str, float]  # method, share
-FIRST_TOKEN = ("encode_ms", "compress_ms", "prefill_ms")  # prefill includes scoring
 RESIZE = "resize"  # in records, the pictures themselves made smaller, before any model sees them
 # how a sentence calls the plain things; resizing first
 WORDS = {
@@ -23,7 +23,7 @@ WORDS = {
     "random": "random tokens",
 }
 WHERE = ("device", "gpu", "threads")  # of a start
-PARTS = ("encode_ms", "compress_ms", "score_ms", "prefill_ms", "decode_ms")
+PARTS = tuple(f"{stage}_ms" for stage in STAGES)
 
 
 @dataclass
@@ -53,7 +53,9 @@ class Cell:
 
     def first_token_ms(self) -> dict[int, float]:
         """Time up to the first token, round by round."""
-        return {n: sum(row[part] for part in FIRST_TOKEN) for n, row in self.rounds.items()}
+        return {
+            n: sum(row[f"{stage}_ms"] for stage in TO_FIRST_TOKEN) for n, row in self.rounds.items()
+        }
 
     def parts_ms(self) -> dict[str, float] | None:
         """Median over the rounds of each part, None without a stopwatch."""

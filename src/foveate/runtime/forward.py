@@ -11,7 +11,8 @@ from transformers import DynamicCache
 from foveate.errors import NoEffectError, UnsupportedError
 from foveate.models.family import EXTRA_FLOPS
 from foveate.prune.schedule import Schedule, kept_after
-from foveate.reduction import Reduction, Report
+from foveate.reduction import Reduction
+from foveate.report import Report
 from foveate.runtime.continuation import enter_continuation
 from foveate.runtime.logits_to_keep import LogitsToKeep
 from foveate.runtime.masks import MaskInputs
@@ -118,8 +119,8 @@ class Forward(threading.local):
         if "grid" in self.encoder.needs:
             grids = family.grids(core, modality, arguments, groups)
         note = Encoded(
-            groups, self.encoder.patches, signals, grids, self.encoder.flops,
-            clock(device) - began, getattr(output, EXTRA_FLOPS, 0),
+            groups, self.encoder.patches, signals, grids, self.encoder.flops or [0] * len(groups),
+            clock(device) - began, getattr(output, EXTRA_FLOPS, ()),
         )  # fmt: skip
         self.notes.add(modality, pooled, note)
         self.encodings[modality] = output

@@ -1,7 +1,8 @@
 """One prefill under way: which rows are left, where the others went, and what it took."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import add
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.cost.llm import kv_elements_per_row, prefill_cost
+from foveate.cost.shapes import held_rows
 from foveate.errors import UnsupportedError
-from foveate.reduction import Pruner, Report
+from foveate.reduction import Pruner
+from foveate.report import Report, SampleReport
 from foveate.runtime.masks import SLIDING, MaskInputs, kind_of, layer_mask
 from foveate.runtime.reduced_cache import CacheState
 from foveate.runtime.rows import Rows, gather_rows
@@ -30,7 +33,7 @@ class Prefill:
         offset: (B,), by how much merging lowered the positions.
         cache: the KV cache that is being filled, if any.
         to_llm: visual tokens of each sample at the LLM's input.
-        overhead: FLOPs of merging and scoring.
+        overhead: for each sample FLOPs of merging and scoring.
         seconds: encode, compress and score.
     """
 
@@ -47,7 +50,7 @@ class Prefill:
         self.made: dict[Any, Any] = {}  # masks and position embeddings of the current rows
         self.deepstack = []
         self.cache: Any = None
-        self.overhead = 0
+        self.overhead = [0] * len(visual.mask)
         self.rows_by_layer: list[Rows] = []
         self.seconds = {"encode": encode_seconds, "compress": 0.0, "score": 0.0}
 
@@ -67,7 +70,7 @@ class Prefill:
         self.mask_inputs = MaskInputs(positions.clamp(min=0), self.mask_inputs.block_ids)
         index, self.rows = self.rows.select(spliced.stays)
         self.target = spliced.target
-        self.overhead += spliced.flops
+        self.overhead = list(map(add, self.overhead, spliced.flops))
         return index
 
     def add_deepstack(self, features: list[Float[Tensor, "V D"]], spliced: Spliced | None) -> None:
@@ -152,8 +155,9 @@ class Prefill:
             masks["visual"] = rows.visual.to(query.device)
             counts["text"] = int((rows.valid & ~rows.visual).sum(1).max())
         self.scores = pruner.score(query, key, valid, scaling, **masks).to(rows.visual.device)
-        batch, heads, count, width = query.shape
-        self.overhead += batch * pruner.flops(count, heads, width, **counts)
+        _, heads, count, width = query.shape
+        each = pruner.flops(count, heads, width, **counts)  # of padding, too
+        self.overhead = [spent + each for spent in self.overhead]
 
     def prune(self, layer: int, kept: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"] | None:
         """Drop the visual rows not in `kept`; returns the rows left, None if nothing was dropped."""
@@ -204,42 +208,59 @@ class Prefill:
             self.prompt.valid,
         )
 
-    def _held_rows(self, layer: int, rows: int) -> int:
-        """How many of a layer's rows its cache keeps: of a sliding window, one fewer than it is wide."""
-        sliding = kind_of(self.config, layer) == SLIDING
-        if self.cache is not None:
-            sliding = bool(getattr(self.cache.layers[layer], "is_sliding", False))
-        return min(rows, self.config.sliding_window - 1) if sliding else rows
+    def _held_rows(self, rows_by_layer: Sequence[Rows]) -> tuple[list[int], int]:
+        """Rows that the KV caches of all layers keep: of each sample its own, and padding."""
+        kept: dict[
+            tuple[int, int], list[int]
+        ] = {}  # by rows, which layers share, and how many stay
+        own, padding = [0] * len(self.prompt.valid), 0
+        for layer, rows in enumerate(rows_by_layer):
+            sliding = kind_of(self.config, layer) == SLIDING
+            if self.cache is not None:
+                sliding = bool(getattr(self.cache.layers[layer], "is_sliding", False))
+            count = rows.valid.shape[1]
+            held = held_rows(count, self.config.sliding_window if sliding else None)
+            if (id(rows), held) not in kept:
+                kept[id(rows), held] = rows.valid[:, count - held :].sum(1).tolist()
+            mine = kept[id(rows), held]
+            own = list(map(add, own, mine))
+            padding += held * len(own) - sum(mine)
+        return own, padding
 
     def report(self, now: float) -> Report:
         """The report, once the last layer has run."""
-        counts = [rows.visual_counts for rows in self.rows_by_layer]
+        by_layer = [rows.visual_counts for rows in self.rows_by_layer]
         text = (self.prompt.valid & ~self.prompt.visual).sum(1).tolist()
-        came = self.prompt.visual_counts
-        depth = len(self.rows_by_layer)
-        full = [prefill_cost(self.config, [n] * depth, t) for n, t in zip(came, text, strict=True)]
-        by_layer = [list(sample) for sample in zip(*counts, strict=True)]
-        cut = [prefill_cost(self.config, n, t) for n, t in zip(by_layer, text, strict=True)]
-        samples, whole = self.prompt.valid.shape
-        held = [
-            self._held_rows(n, rows.valid.shape[1]) for n, rows in enumerate(self.rows_by_layer)
-        ]
-        unreduced = [self._held_rows(n, whole) for n in range(depth)]
-        asked = self.visual.question_flops
+        came, depth = self.prompt.visual_counts, len(by_layer)
+        held, padding = self._held_rows(self.rows_by_layer)
+        whole, whole_padding = self._held_rows([self.prompt] * depth)
         row_bytes = kv_elements_per_row(self.config) * self.itemsize
+        asked, provenance = self.visual.question_flops or [0] * len(came), self._token_provenance()
+        samples = []
+        for n, counts in enumerate(zip(*by_layer, strict=True)):
+            cut = prefill_cost(self.config, counts, text[n])
+            full = prefill_cost(self.config, [came[n]] * depth, text[n])
+            samples.append(
+                SampleReport(
+                    visual_tokens_in=came[n],
+                    visual_tokens_to_llm=self.to_llm[n],
+                    visual_tokens_by_layer=list(counts),
+                    text_tokens=text[n],
+                    prefill_flops=cut.flops + self.overhead[n] + asked[n],
+                    prefill_flops_unreduced=full.flops + asked[n],
+                    question_flops=asked[n],
+                    kv_bytes=row_bytes * held[n],
+                    kv_bytes_unreduced=row_bytes * whole[n],
+                    merged_into=provenance["merged_into"][n],
+                    pruned_after=provenance["pruned_after"][n],
+                )
+            )
         return Report(
-            visual_tokens_in=came,
-            visual_tokens_to_llm=self.to_llm,
-            visual_tokens_by_layer=by_layer,
-            text_tokens=text,
-            prefill_flops=sum(cost.flops for cost in cut) + self.overhead + asked,
-            prefill_flops_unreduced=sum(cost.flops for cost in full) + asked,
-            question_flops=asked,
-            kv_bytes=row_bytes * samples * sum(held),
-            kv_bytes_unreduced=row_bytes * samples * sum(unreduced),
+            samples=samples,
             seconds={**self.seconds, "prefill": now - self.began, "decode": 0.0},
-            fired=by_layer != [[n] * depth for n in came],
-            **self._token_provenance(),
+            fired=any(counts != came for counts in by_layer),
+            kv_padding_bytes=row_bytes * padding,
+            kv_padding_bytes_unreduced=row_bytes * whole_padding,
         )
 
     def _token_provenance(self) -> dict[str, list[list[int | None]]]:

@@ -1,6 +1,7 @@
 """Where the visual tokens of a prompt are, put together from its placeholders and its encodings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import add
 from typing import Any
 
 import torch
@@ -8,9 +9,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from foveate.errors import InputError, UnsupportedError
+from foveate.report import divide
 from foveate.runtime.seams import PIXELS
 from foveate.runtime.visual_tokens import Visual
-from foveate.runtime.watch_encoding import Notes
+from foveate.runtime.watch_encoding import Encoded, Notes
 
 
 def placeholder_masks(
@@ -102,7 +104,8 @@ def gather_encodings(
     first = next(iter(masks.values()))
     labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
     clips = labels.clone()
-    used, seconds, flops, question_flops, encoder = 0, 0.0, 0, 0, None
+    used, seconds, encoder = 0, 0.0, None
+    flops, question_flops = [0] * len(first), [0] * len(first)
     grids: list[tuple[int, int]] = []
     signals: dict[str, Tensor] = {}
     for modality, output in encodings.items():
@@ -127,8 +130,10 @@ def gather_encodings(
             if name not in signals:
                 signals[name] = of_tokens.new_zeros(*mask.shape, *of_tokens.shape[1:])
             signals[name][mask] = of_tokens
-        seconds, flops = seconds + note.seconds, flops + note.flops
-        question_flops += note.question_flops
+        seconds += note.seconds
+        flops = list(map(add, flops, _encoder_flops(note, items, mask)))
+        reading = _question_flops(note.question_flops, len(mask))
+        question_flops = list(map(add, question_flops, reading))
         if note.encoder:
             # a class token has a key but is no patch: it comes first
             patches = note.encoder["features"].shape[1]
@@ -138,6 +143,27 @@ def gather_encodings(
     of_token = labels[is_visual], clips[is_visual]
     visual = Visual(is_visual, *of_token, encoder, signals, grids, flops, question_flops)
     return visual, seconds
+
+
+def _encoder_flops(note: Encoded, items: list[int], mask: Bool[Tensor, "B N"]) -> list[int]:
+    """For each sample what was spent on what is known of its pictures."""
+    homes = mask.nonzero()[:, 0].tolist()
+    spent, start = [0] * len(mask), 0
+    # a picture that is shown several times was looked at once
+    parts = divide(sum(note.flops), [note.flops[item] for item in items])
+    for item, flops in zip(items, parts, strict=True):
+        if flops:
+            spent[homes[start]] += flops
+        start += len(note.groups[item])
+    return spent
+
+
+def _question_flops(asked: Sequence[int], samples: int) -> list[int]:
+    """For each sample what was spent on its question; samples that `generate` repeated share it."""
+    if not asked or samples % len(asked):  # none, or encoded for another batch
+        asked = [sum(asked)]
+    each = [1] * (samples // len(asked))
+    return [part for whole in asked for part in divide(whole, each)]
 
 
 def _clip(group: Int[Tensor, " n"]) -> Int[Tensor, " n"]:

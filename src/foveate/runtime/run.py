@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 from foveate.errors import NoEffectError
-from foveate.reduction import Report
+from foveate.report import Report
 
 Outcome = Report | str  # of a run: its report, or why it has none
 

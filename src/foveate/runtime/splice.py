@@ -22,14 +22,14 @@ class Spliced:
         stays: (B, N), False at visual rows that are gone.
         target: (B, N), for each visual row the flat row (over B * N) its patch is now part of, -1
             if dropped or not visual.
-        flops: spent on deciding.
+        flops: for each sample what was spent on deciding.
         visual: (B, N), the visual rows of the prompt.
     """
 
     embeds: Float[Tensor, "B N D"]
     stays: Bool[Tensor, "B N"]
     target: Int[Tensor, "B N"]
-    flops: int
+    flops: list[int]
     visual: Bool[Tensor, "B N"]
 
     def mean(self, features: Float[Tensor, "V D"]) -> Float[Tensor, "B N D"]:
@@ -69,7 +69,7 @@ def splice(
     stays = torch.ones_like(visual.mask).flatten()
     target = torch.full_like(visual.mask, -1, dtype=torch.long).flatten()
     stays[rows] = False
-    flops = visual.flops
+    flops = list(visual.flops or [0] * len(embeds))
     for bucket in buckets(embeds, visual, valid, compressor.needs):
         places = rows[bucket.members]  # (G, n)
         if visual.encoder is None:
@@ -80,7 +80,9 @@ def splice(
             patches = given.pop("features")
             merged, width = compressor(patches, **given), patches.shape[2]
             features = project(merged.features) if project else merged.features
-        flops += len(places) * compressor.flops(places.shape[1], width)
+        each = compressor.flops(places.shape[1], width)
+        for home in (places[:, 0] // embeds.shape[1]).tolist():
+            flops[home] += each
         # token i stands at the i-th row that stays, whatever order the method returned
         kept = places.gather(1, merged.position.sort(dim=1).values)
         flat[kept] = features.to(flat.dtype)

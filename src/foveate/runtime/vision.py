@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family
 from foveate.reduction import Compressor
+from foveate.report import divide
 
 BLOCK = 2**22  # numbers in a block of the attention map
 ATTENTION = ("self_attn", "attention", "attn")  # what a layer may call it
@@ -28,7 +29,8 @@ class EncoderWatch(threading.local):
 
     Attributes:
         patches: tensors at the encoder of the encoding under way, for a method that works there.
-        flops: of the attention that was made for the method, of this encoding.
+        flops: of the attention that was made for the method, for each image or clip of this encoding;
+            where pictures are cut into tiles by their visual tokens. Empty where there is none.
     """
 
     def __init__(self, family: Family, core: Any, before: Compressor | None) -> None:
@@ -38,7 +40,7 @@ class EncoderWatch(threading.local):
         self.at_encoder = before is not None and is_on and before.at == "encoder"
         self.patches: dict[str, Tensor] = {}
         self.queries_and_keys: list[tuple[Tensor, Tensor, float | None]] = []
-        self.flops = 0
+        self.flops: list[int] = []
 
     @property
     def attention(self) -> Any:
@@ -57,7 +59,7 @@ class EncoderWatch(threading.local):
 
     def begin(self) -> None:
         """Another encoding starts."""
-        self.patches, self.queries_and_keys, self.flops = {}, [], 0
+        self.patches, self.queries_and_keys, self.flops = {}, [], []
 
     def encoder_signals(
         self,
@@ -79,7 +81,8 @@ class EncoderWatch(threading.local):
             return {}
         queries, keys, scalings = zip(*self.queries_and_keys, strict=True)
         query, key = torch.cat(queries, dim=2), torch.cat(keys, dim=2)
-        lengths = self.family.packed(self.core, modality, arguments) or [query.shape[2]]
+        packed = self.family.packed(self.core, modality, arguments)
+        lengths = packed or [query.shape[2]]
         has_class = getattr(self.core.config.vision_config, "model_type", "") in CLASS_TOKEN
         kinds = [key[:, :, int(has_class) :].transpose(1, 2).flatten(2)]
         if "attention" in self.needs:
@@ -87,7 +90,9 @@ class EncoderWatch(threading.local):
             received = [patch_attention(q, k, scalings[0], has_class=has_class) for q, k in parts]
             kinds.append(torch.cat(received, dim=1)[..., None].to(key.dtype))
             rows = 1 if has_class else sum(n * n for n in lengths) / sum(lengths)
-            self.flops = int(2 * query.numel() * rows)
+            # packed, a group is a sequence of its own
+            spent = [len(g) if packed is None else _squares(g) for g in groups]
+            self.flops = divide(int(2 * query.numel() * rows), spent)
         width = kinds[0].shape[-1]
         pooled = self.family.pool_patches_to_tokens(
             self.core, modality, arguments, torch.cat(kinds, dim=-1).float(), groups
@@ -112,6 +117,10 @@ class EncoderWatch(threading.local):
     def see_attention(self, query: Tensor, key: Tensor, scaling: float | None) -> None:
         """Queries and keys (I, H, P, d) of the watched layer."""
         self.queries_and_keys.append((query.detach(), key.detach(), scaling))
+
+
+def _squares(group: Int[Tensor, " n"]) -> int:
+    return int(torch.bincount(group).square().sum())
 
 
 def patch_attention(

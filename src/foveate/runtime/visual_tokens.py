@@ -19,8 +19,8 @@ class Visual:
         encoder: for a method at the encoder "features" and what else it needs, each (images, patches, E).
         encoder_signals: attention and keys of each token, (V, ...), as far as the method needs them.
         grid: rows and columns of each group, if the method needs them.
-        flops: spent on these signals.
-        question_flops: spent on reading the question for a learned compressor.
+        flops: for each sample what was spent on these signals; empty for nothing.
+        question_flops: likewise on reading the question for a learned compressor.
     """
 
     mask: Bool[Tensor, "B N"]
@@ -29,5 +29,5 @@ class Visual:
     encoder: Mapping[str, Tensor] | None = None
     encoder_signals: Mapping[str, Tensor] = field(default_factory=dict)
     grid: Sequence[tuple[int, int]] = ()
-    flops: int = 0
-    question_flops: int = 0
+    flops: Sequence[int] = ()
+    question_flops: Sequence[int] = ()

@@ -31,18 +31,18 @@ class Encoded:
         encoder: features and keys before the projector, each (images, patches, E), where asked for.
         encoder_signals: for each image or clip its tokens' attention and keys, (n, ...), where needed.
         grids: for each image or clip the rows and columns of its groups, where asked for.
-        flops: spent on these signals.
+        flops: for each image or clip what was spent on these signals.
         seconds: what encoding took.
-        question_flops: what the LLM spent on the question beforehand, for a learned compressor.
+        question_flops: for each question what the LLM spent on it beforehand, for a learned compressor.
     """
 
     groups: Sequence[Int[Tensor, " _"]]
     encoder: Mapping[str, Tensor]
     encoder_signals: Mapping[str, Sequence[Tensor]]
     grids: Sequence[Sequence[tuple[int, int]]]
-    flops: int
+    flops: Sequence[int]
     seconds: float
-    question_flops: int
+    question_flops: Sequence[int]
 
 
 Pooled = (

@@ -1,7 +1,7 @@
 """Asking a batch of questions under a reduction, and what each of them took."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from foveate.cost.llm import decode_cost, prefill_cost
 from foveate.cost.vision.encoder import Media, encode
 from foveate.errors import UnsupportedError
 from foveate.measure.tasks import Item
-from foveate.reduction import Reduction, Report
+from foveate.reduction import Reduction
+from foveate.report import Report, SampleReport
 from foveate.runtime.reducer import reduce
 
 Shown = tuple[Image.Image | Clip, ...]
@@ -29,21 +30,47 @@ class Taken:
         visual_tokens_mean: over the LLM's layers.
         answer_tokens: written, the end of the answer included.
         llm_flops: prefill, merging and scoring, and reading the question for a learned compressor.
-        llm_flops_unreduced: the same without the reduction.
+        llm_flops_unreduced: the same without the reduction; of the whole pictures where they were made
+            smaller.
         flops: from pixels to the last token: vision tower, projector, LLM prefill and decoding.
-        kv_bytes: of this sample alone, after the prefill.
-        kv_bytes_unreduced: the same without the reduction.
+        kv_bytes: as of `SampleReport`.
+        kv_bytes_unreduced: likewise, of the whole pictures.
     """
 
     visual_tokens_in: int
     visual_tokens_to_llm: int
     visual_tokens_mean: float
     answer_tokens: int
-    llm_flops: float
+    llm_flops: int
     llm_flops_unreduced: int
-    flops: float | None
+    flops: int | None
     kv_bytes: int
     kv_bytes_unreduced: int
+
+    @classmethod
+    def of(cls, config: Any, sample: SampleReport, written: int, encoding: int | None) -> "Taken":
+        """What an answer took.
+
+        Args:
+            config: of the model.
+            sample: of its prefill.
+            written: tokens of the answer.
+            encoding: FLOPs of vision tower and projector, None where they are not known.
+        """
+        by_layer = sample.visual_tokens_by_layer
+        rows = [visual + sample.text_tokens for visual in by_layer]
+        decoding = decode_cost(config, rows, written - 1).flops
+        return cls(
+            visual_tokens_in=sample.visual_tokens_in,
+            visual_tokens_to_llm=sample.visual_tokens_to_llm,
+            visual_tokens_mean=sum(by_layer) / len(by_layer),
+            answer_tokens=written,
+            llm_flops=sample.prefill_flops,
+            llm_flops_unreduced=sample.prefill_flops_unreduced,
+            flops=None if encoding is None else encoding + sample.prefill_flops + decoding,
+            kv_bytes=sample.kv_bytes,
+            kv_bytes_unreduced=sample.kv_bytes_unreduced,
+        )
 
 
 def shown(item: Item, sampling: Sampling) -> Shown:
@@ -100,38 +127,37 @@ def taken(
         report: of the prefill.
         asked: visual and other tokens of the prompts, where what was shown had been made smaller.
     """
-    config = vlm.model.config
-    size = torch.finfo(vlm.model.dtype).bits // 8
-    found = []
-    for sample, by_layer in enumerate(report.visual_tokens_by_layer):
-        text, came = report.text_tokens[sample], report.visual_tokens_in[sample]
-        cut = prefill_cost(config, by_layer, text)
-        whole, others = asked[sample] if asked else (came, text)
-        full = prefill_cost(config, [whole] * len(by_layer), others)
-        found.append((cut, full, text, whole, by_layer))
-    # deciding is charged for the batch; its samples share it
-    known = sum(cut.flops for cut, *_ in found) + report.question_flops
-    deciding = (report.prefill_flops - known) / len(found)
-    reading = vlm.family.question_flops(config, inputs)
+    reading = vlm.family.question_flops(vlm.model.config, inputs)
     rows = []
-    for sample, (cut, full, text, whole, by_layer) in enumerate(found):
-        encoding = encoding_flops(vlm, pictures[sample], report.visual_tokens_in[sample])
-        steps = decode_cost(config, [tokens + text for tokens in by_layer], lengths[sample] - 1)
-        llm = cut.flops + deciding + reading[sample]
-        rows.append(
-            Taken(
-                visual_tokens_in=whole,
-                visual_tokens_to_llm=report.visual_tokens_to_llm[sample],
-                visual_tokens_mean=sum(by_layer) / len(by_layer),
-                answer_tokens=lengths[sample],
-                llm_flops=llm,
-                llm_flops_unreduced=full.flops + reading[sample],
-                flops=None if encoding is None else encoding + llm + steps.flops,
-                kv_bytes=size * cut.kv_elements,
-                kv_bytes_unreduced=size * full.kv_elements,
-            )
-        )
+    for n, own in enumerate(report.samples):
+        sample = asked_anew(own, reading[n])
+        encoding = encoding_flops(vlm, pictures[n], sample.visual_tokens_in)
+        if asked is not None:
+            sample = beside_whole(vlm, sample, *asked[n])
+        rows.append(Taken.of(vlm.model.config, sample, lengths[n], encoding))
     return rows
+
+
+def asked_anew(sample: SampleReport, reading: int) -> SampleReport:
+    """What a sample takes if reading its question takes so many FLOPs."""
+    more = reading - sample.question_flops
+    return replace(
+        sample,
+        prefill_flops=sample.prefill_flops + more,
+        prefill_flops_unreduced=sample.prefill_flops_unreduced + more,
+        question_flops=reading,
+    )
+
+
+def beside_whole(vlm: VLM, sample: SampleReport, visual: int, others: int) -> SampleReport:
+    """What a sample whose pictures were made smaller took, beside a whole prompt of so many tokens."""
+    full = prefill_cost(vlm.model.config, [visual] * len(sample.visual_tokens_by_layer), others)
+    return replace(
+        sample,
+        visual_tokens_in=visual,
+        prefill_flops_unreduced=full.flops + sample.question_flops,
+        kv_bytes_unreduced=vlm.model.dtype.itemsize * full.kv_elements,
+    )
 
 
 def encoding_flops(vlm: VLM, pictures: Shown, tokens: int) -> int | None:

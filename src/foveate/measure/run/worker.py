@@ -12,8 +12,7 @@ from foveate.errors import FoveateError, InputError
 from foveate.measure.run.answering import Taken, answer, taken
 from foveate.measure.run.jobs import Work
 from foveate.measure.run.resize_pictures import Prompt, counts
-
-PARTS = ("encode", "compress", "score", "prefill", "decode")
+from foveate.report import STAGES
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,14 @@ class Worker:
         return list(map(Answered, texts, costs))
 
     def time(self, work: Work) -> dict[str, float]:
-        """Mean milliseconds of each part over the questions, asked one at a time."""
-        spent = dict.fromkeys(PARTS, 0.0)
+        """Mean milliseconds of each stage over the questions, asked one at a time."""
+        spent = dict.fromkeys(STAGES, 0.0)
         for prompt in self.prepared(work):
             inputs = self.vlm.batch([prompt])
             *_, report = answer(self.vlm, inputs, work.reduction, work.answer_tokens)
-            for part in PARTS:
-                spent[part] += 1000 * report.seconds[part] / len(work.prompts)
-        return {f"{part}_ms": ms for part, ms in spent.items()}
+            for stage in STAGES:
+                spent[stage] += 1000 * report.seconds[stage] / len(work.prompts)
+        return {f"{stage}_ms": ms for stage, ms in spent.items()}
 
     def prepared(self, work: Work) -> Sequence[Prompt]:
         """The prompts as they are shown."""

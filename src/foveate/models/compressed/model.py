@@ -213,10 +213,10 @@ class CompressedModel(_Model):
 
     def _question(
         self, ids: Tensor | None, mask: Tensor | None, sample: Tensor | None, pictures: int
-    ) -> tuple[Tensor | None, int]:
-        """A vector of the question for each picture, and the FLOPs that it took."""
+    ) -> tuple[Tensor | None, list[int]]:
+        """A vector of the question for each picture, and the FLOPs that each question took."""
         if "text" not in self.compressor.needs:
-            return None, 0
+            return None, []
         if ids is None:
             raise InputError(
                 "this model's compressor looks at the question, and none was given: take the processor's "

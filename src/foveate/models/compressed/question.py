@@ -61,8 +61,8 @@ class QuestionCache:
 
     def vectors(
         self, language: Any, how: str, ids: Int[Tensor, "B Q"], mask: Int[Tensor, "B Q"]
-    ) -> tuple[Float[Tensor, "B T"], int]:
-        """Vectors of the questions, and the FLOPs spent on those not known yet.
+    ) -> tuple[Float[Tensor, "B T"], list[int]]:
+        """Vectors of the questions, and for each the FLOPs spent on it: 0 if it was known.
 
         In training, or where a gradient is wanted, every question is made anew, once a batch.
         """
@@ -73,13 +73,13 @@ class QuestionCache:
             self._vectors, self._weights = {}, weights
         keys = [tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, mask, strict=True)]
         new = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._vectors}
-        flops = 0
+        flops = [0] * len(keys)
         if new:
             rows = torch.tensor(sorted(new.values()), device=ids.device)
             made = question_vectors(language, how, ids[rows], mask[rows])
             for row, vector in zip(rows.tolist(), made, strict=True):
                 self._vectors[keys[row]] = vector
-                flops += question_flops(language.config, how, len(keys[row]))
+                flops[row] = question_flops(language.config, how, len(keys[row]))
         vectors = torch.stack([self._vectors[key] for key in keys])
         if torch.is_grad_enabled():
             self._vectors = {}

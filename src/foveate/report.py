@@ -1,0 +1,246 @@
+"""Report: what one prefill did and took, sample by sample; docs/report.md describes its JSON.
+
+The words for the stages of an answer and for what a sample took are these; records, tables and
+harnesses use them.
+"""
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
+from html import escape
+from itertools import accumulate, pairwise
+from typing import Any
+
+STAGES = ("encode", "compress", "score", "prefill", "decode")
+TO_FIRST_TOKEN = ("encode", "compress", "prefill")  # prefill includes score
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What the prefill of one sample did.
+
+    Attributes:
+        visual_tokens_in: visual tokens of the prompt; 0 of a text-only sample.
+        visual_tokens_to_llm: visual tokens at the LLM's input.
+        visual_tokens_by_layer: one entry a layer, the visual tokens that it really computes.
+        text_tokens: other tokens of the prompt.
+        prefill_flops: LLM prefill without padding, merging and scoring, and `question_flops`.
+        prefill_flops_unreduced: the same without the reduction.
+        kv_bytes: bytes of the KV cache that this sample's own rows hold after the prefill, in the model's
+            dtype; padding not counted; quantized it has less.
+        kv_bytes_unreduced: the same without the reduction.
+        merged_into: for each visual token of the prompt the token at the LLM's input that it became part
+            of, None if dropped.
+        pruned_after: for each visual token at the LLM's input the layer after which it was pruned, None
+            if it stayed to the end.
+        question_flops: of both FLOPs, what a learned compressor's query took; 0 if it was known.
+    """
+
+    visual_tokens_in: int
+    visual_tokens_to_llm: int
+    visual_tokens_by_layer: list[int]
+    text_tokens: int
+    prefill_flops: int
+    prefill_flops_unreduced: int
+    kv_bytes: int
+    kv_bytes_unreduced: int
+    merged_into: list[int | None] = field(default_factory=list)
+    pruned_after: list[int | None] = field(default_factory=list)
+    question_flops: int = 0
+
+
+@dataclass
+class Totals:
+    """Sums over samples, of one prefill or of many.
+
+    Attributes:
+        samples: how many.
+        visual_tokens_in: of their prompts.
+        visual_tokens_to_llm: at the LLM's input.
+        prefill_flops: as of `Report`.
+        prefill_flops_unreduced: the same without the reduction.
+        kv_bytes: as of `Report`.
+        kv_bytes_unreduced: the same without the reduction.
+    """
+
+    samples: int = 0
+    visual_tokens_in: int = 0
+    visual_tokens_to_llm: int = 0
+    prefill_flops: int = 0
+    prefill_flops_unreduced: int = 0
+    kv_bytes: int = 0
+    kv_bytes_unreduced: int = 0
+
+    def add(self, report: "Report") -> None:
+        """Count another prefill."""
+        self.samples += len(report.samples)
+        self.visual_tokens_in += sum(report.visual_tokens_in)
+        self.visual_tokens_to_llm += sum(report.visual_tokens_to_llm)
+        self.prefill_flops += report.prefill_flops
+        self.prefill_flops_unreduced += report.prefill_flops_unreduced
+        self.kv_bytes += report.kv_bytes
+        self.kv_bytes_unreduced += report.kv_bytes_unreduced
+
+    @property
+    def flops_share(self) -> float:
+        """Prefill FLOPs as a share of unreduced."""
+        return self.prefill_flops / self.prefill_flops_unreduced
+
+    @property
+    def kv_share(self) -> float:
+        """Bytes of the KV cache as a share of unreduced."""
+        return self.kv_bytes / self.kv_bytes_unreduced
+
+    def __str__(self) -> str:
+        if not self.samples:
+            return "no visual token was seen"
+        many = f"{self.samples:,} samples, " if self.samples > 1 else ""
+        return (
+            f"{many}{self.visual_tokens_in:,} visual tokens, {self.visual_tokens_to_llm:,} to the LLM, "
+            f"{self.flops_share:.0%} of the prefill FLOPs, {self.kv_share:.0%} of the KV cache"
+        )
+
+
+@dataclass
+class Report:
+    """What one prefill did.
+
+    What `SampleReport` says of a sample can be read for the batch under the same name: counts as a list
+    over the samples, FLOPs and bytes as a sum. The KV cache of a batch holds padding, too, so
+    `kv_bytes == sum(sample.kv_bytes for sample in samples) + kv_padding_bytes`.
+
+    Attributes:
+        samples: of the batch, in their order.
+        seconds: of each of `STAGES`, of the whole batch; prefill includes score.
+        fired: whether the reduction changed anything.
+        kv_padding_bytes: bytes of the KV cache that padding holds.
+        kv_padding_bytes_unreduced: the same without the reduction.
+    """
+
+    samples: list[SampleReport]
+    seconds: dict[str, float]
+    fired: bool
+    kv_padding_bytes: int = 0
+    kv_padding_bytes_unreduced: int = 0
+
+    @property
+    def visual_tokens_in(self) -> list[int]:
+        """Visual tokens of each prompt."""
+        return [sample.visual_tokens_in for sample in self.samples]
+
+    @property
+    def visual_tokens_to_llm(self) -> list[int]:
+        """Visual tokens of each sample at the LLM's input."""
+        return [sample.visual_tokens_to_llm for sample in self.samples]
+
+    @property
+    def visual_tokens_by_layer(self) -> list[list[int]]:
+        """For each sample one entry a layer, the visual tokens that it really computes."""
+        return [sample.visual_tokens_by_layer for sample in self.samples]
+
+    @property
+    def text_tokens(self) -> list[int]:
+        """Other tokens of each prompt."""
+        return [sample.text_tokens for sample in self.samples]
+
+    @property
+    def prefill_flops(self) -> int:
+        """LLM prefill of all samples, scoring and merging included."""
+        return sum(sample.prefill_flops for sample in self.samples)
+
+    @property
+    def prefill_flops_unreduced(self) -> int:
+        """The same without the reduction."""
+        return sum(sample.prefill_flops_unreduced for sample in self.samples)
+
+    @property
+    def question_flops(self) -> int:
+        """Of both FLOPs, what a learned compressor's query took; 0 if the questions were known."""
+        return sum(sample.question_flops for sample in self.samples)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of the KV cache after the prefill, padding included; quantized it has less."""
+        return sum(sample.kv_bytes for sample in self.samples) + self.kv_padding_bytes
+
+    @property
+    def kv_bytes_unreduced(self) -> int:
+        """The same without the reduction."""
+        own = sum(sample.kv_bytes_unreduced for sample in self.samples)
+        return own + self.kv_padding_bytes_unreduced
+
+    @property
+    def merged_into(self) -> list[list[int | None]]:
+        """Where each visual token of each prompt went, see `SampleReport`."""
+        return [sample.merged_into for sample in self.samples]
+
+    @property
+    def pruned_after(self) -> list[list[int | None]]:
+        """After which layer each visual token at the LLM's input was pruned, see `SampleReport`."""
+        return [sample.pruned_after for sample in self.samples]
+
+    @property
+    def first_token_seconds(self) -> float:
+        """From the pictures to the first token, of the whole batch."""
+        return sum(self.seconds[stage] for stage in TO_FIRST_TOKEN)
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over the samples, and what share of unreduced they are."""
+        sums = Totals()
+        sums.add(self)
+        return sums
+
+    @property
+    def summary(self) -> str:
+        """One line: tokens, and what share of the FLOPs and of the KV cache was left."""
+        return str(self.totals)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that `json` can write: what is read for the batch, and `samples`."""
+        batch = {part.name: getattr(self, part.name) for part in fields(SampleReport)}
+        return deepcopy(batch) | asdict(self)
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        return json.dumps(self.to_dict())
+
+    def __repr__(self) -> str:
+        return f"Report({self.summary})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        sums = self.totals
+        gflops = sums.prefill_flops_unreduced / 1e9, sums.prefill_flops / 1e9
+        megabytes = sums.kv_bytes_unreduced / 1e6, sums.kv_bytes / 1e6
+        rows = [
+            ("samples", "", f"{sums.samples:,}", ""),
+            ("visual tokens to the LLM", f"{sums.visual_tokens_in:,}",
+             f"{sums.visual_tokens_to_llm:,}", ""),
+            ("prefill, GFLOP", *(f"{n:,.3g}" for n in gflops), f"{sums.flops_share:.0%}"),
+            ("KV cache, MB", *(f"{n:,.3g}" for n in megabytes), f"{sums.kv_share:.0%}"),
+            ("to the first token, ms", "", f"{1000 * self.first_token_seconds:,.0f}", ""),
+        ]  # fmt: skip
+        return html_table(("", "unreduced", "this run", "share"), rows)
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A small table for notebooks, its text escaped."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{line('th', header)}{''.join(line('td', row) for row in rows)}</table>"
+
+
+def divide(whole: int, weights: Sequence[int]) -> list[int]:
+    """Parts of a whole by weights, as whole numbers that add up to it.
+
+    Args:
+        whole: what is divided.
+        weights: one for each part; not all 0 unless the whole is.
+    """
+    total = sum(weights) or 1
+    ends = [whole * weight // total for weight in accumulate(weights)]
+    return [end - begin for begin, end in pairwise([0, *ends])]
