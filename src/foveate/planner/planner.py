@@ -1,5 +1,6 @@
 """From a budget to a reduction, for one model and one input, by the cost model and what was measured."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from foveate.planner.suggestion import Suggests, read_analysis
 from foveate.planner.text_guard import task_of
 from foveate.registry import method
 
+LOG = logging.getLogger(__name__)
 Spending = Callable[
     [float, Prune | None], tuple[float, int]
 ]  # what the dearest sample costs; which
@@ -200,9 +202,9 @@ def plan_batch(
         top, order = WHOLE, "order of AIM's ablations"
         if analysis is not None:
             top, order = _suggested(analysis, layers), f"{order}, from an analysis on"
-        rungs = list(ladder(layers, group, task, top))
-        keep, prune, stage = _highest_rung(rungs, asked, dearest)
+        keep, prune, stage = _highest_rung(list(ladder(layers, group, task, top)), asked, dearest)
         accuracy, why = None, f"{order}, {task}: gave up {stage}"
+    LOG.info("for %s: keep=%.4g, prune=%s; %s", asked.text(asked.value), keep, prune, why)
     _, place = dearest(keep, prune)
     return Plan(keep, prune, why, accuracy, costs_of(keep, prune)[place], unreduced[place])
 
