@@ -10,6 +10,11 @@ FoveateError
 Messages say what was wrong, what was given and what is allowed.
 """
 
+import logging
+
+# whatever logs imports this floor: nothing is shown until a program asks for it
+logging.getLogger("foveate").addHandler(logging.NullHandler())
+
 
 class FoveateError(Exception):
     """Base of the tree: catch it to catch everything foveate raises on purpose."""

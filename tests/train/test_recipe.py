@@ -1,6 +1,7 @@
 """`foveate train`: bad data is named first, a killed run loses nothing, a checkpoint says what it is."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -77,13 +78,19 @@ class Kill(TrainerCallback):
             raise KeyboardInterrupt
 
 
-def test_a_killed_run_goes_on_with_the_same_loss_curve(stock, tmp_path):
+def test_a_killed_run_goes_on_with_the_same_loss_curve(stock, tmp_path, caplog):
     whole = train(recipe(stock), tmp_path / "whole")
     out = tmp_path / "killed"
     for stage, step in ((1, 3), (2, 5)):
         with pytest.raises(KeyboardInterrupt):
             train(recipe(stock), out, [Kill(stage, step)])
-    train(recipe(stock), out)
+    with caplog.at_level(logging.INFO, "foveate.train"):
+        train(recipe(stock), out)
+    told = [record for record in caplog.records if record.name == "foveate.train.run"]
+    assert [record.getMessage() for record in told] == [
+        f"stage 1 is done already: {out / 'stage-1'}",
+        f"goes on from {out / 'stage-2' / 'checkpoint-4'}",
+    ]
     assert len(losses(whole)) == 4 + 8
     assert losses(out) == losses(whole)
     first, second = (load_file(folder / "model.safetensors") for folder in (whole, out))

@@ -1,6 +1,7 @@
 """`foveate.load` and `vlm.ask`: a model, its processor, and one call from picture to answer."""
 
 import importlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,7 @@ from foveate.planner.degradation import Task
 from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
 from foveate.report import Report
 
+LOG = logging.getLogger(__name__)
 ASSETS = Path(__file__).parent.parent / "assets"
 MINI = "foveate-mini"  # the trained model that comes with the package
 
@@ -311,7 +313,9 @@ def load(
         raise InputError(
             f"cannot load a vision-language model from {str(name)!r}: {error}"
         ) from error
-    return VLM(model.to(where).eval(), processor, family_of(model))
+    vlm = VLM(model.to(where).eval(), processor, family_of(model))
+    LOG.info("loaded %s: %s, %s on %s", name, vlm.family.model_type, model.dtype, model.device)
+    return vlm
 
 
 def _device(name: str | None) -> torch.device:

@@ -7,9 +7,11 @@ import importlib
 import os
 import pkgutil
 import sys
+from typing import Annotated
 
 import typer
 
+from foveate.cli.console import show_log
 from foveate.errors import FoveateError
 
 FIRST = (
@@ -40,6 +42,18 @@ def commands() -> list[str]:
     """The commands' names in the order of the help: those of `FIRST`, then the others."""
     found = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "console"]
     return sorted(found, key=lambda name: (*FIRST, name).index(name))
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell on stderr what is done.")
+    ] = False,
+) -> None:
+    """What holds for every command stands before its name."""
+    if verbose:
+        context.call_on_close(show_log())
 
 
 for _name in commands():

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from foveate.cli.console import Json, check_out, parse_names, print_json, print_table
+from foveate.cli.console import Json, check_out, on_stderr, parse_names, print_json, print_table
 from foveate.errors import InputError
 
 
@@ -38,7 +37,7 @@ def analyze(
         check_out("--out", out, ".json")
     tasks = [task(name) for name in parse_names(data)]
     columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=on_stderr()) as bars:
         bar = bars.add_task("analysing", total=None)
         vlm = load(model)
         result = run(

@@ -1,7 +1,10 @@
 """What commands share: how knobs are written, and how data is printed."""
 
 import json
+import logging
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -104,10 +107,35 @@ def amount(number: int | float) -> str:
 
 def print_table(table: Table) -> None:
     """On stdout, wide enough for a pipe."""
-    console = Console()
+    _wide(Console()).print(table)
+
+
+@cache
+def on_stderr() -> Console:
+    """Where bars and log lines go: one console, so that a line does not cut through a bar."""
+    return _wide(Console(stderr=True))
+
+
+def show_log() -> Callable[[], None]:
+    """From now on what foveate logs at INFO is shown on stderr; returns what ends that."""
+    from rich.logging import RichHandler
+
+    logger = logging.getLogger("foveate")
+    before, handler = logger.level, RichHandler(console=on_stderr(), show_path=False)
+
+    def end() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    return end
+
+
+def _wide(console: Console) -> Console:
     if not console.is_terminal:
         console.width = 200
-    console.print(table)
+    return console
 
 
 def print_json(document: Any) -> None:

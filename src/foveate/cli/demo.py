@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from foveate.cli.console import Json, check_out, print_json, print_table
+from foveate.cli.console import Json, check_out, on_stderr, print_json, print_table
 
 
 def demo(
@@ -21,7 +20,7 @@ def demo(
 
     check_out("--out", out, ".png", ".jpg", ".webp")
     columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=on_stderr()) as progress:
         task = progress.add_task("asking foveate-mini", total=None)
         rows = demonstration.run(
             lambda done, total: progress.update(task, completed=done, total=total)

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from foveate.cli.console import Json, parse_names, print_json, renamed
+from foveate.cli.console import Json, on_stderr, parse_names, print_json, renamed
 from foveate.errors import InputError
 
 SHARES = ".5,.25,.125,.0625"  # that are measured if none are named
@@ -71,7 +70,7 @@ def _watch(runner: Any) -> None:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=300) as progress:
+    with Progress(*columns, console=on_stderr(), speed_estimate_period=300) as progress:
         bar = progress.add_task("starting", total=runner.total)
         runner.run(lambda done, what: progress.update(bar, completed=done, description=what))
 

@@ -11,7 +11,9 @@ from foveate.cli.console import Json, check_out, print_json, print_table
 
 
 def report(
-    records: Annotated[Path, typer.Argument(help="What `foveate measure` wrote.")],
+    records: Annotated[
+        Path, typer.Argument(help="What `foveate measure` wrote, or this command with --json.")
+    ],
     out: Annotated[Path, typer.Option(help="The page; pictures go beside it.")] = Path(
         "report.html"
     ),

@@ -1,6 +1,7 @@
 """From a budget to a reduction, for one model and one input, by the cost model and what was measured."""
 
 import html
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from foveate.records.intervals import Difference
 from foveate.records.read import RESIZE, WORDS
 from foveate.reduction import Reduction, typed
 
+LOG = logging.getLogger(__name__)
 ITEMSIZE = 2  # bytes of a number in the KV cache: fp16 or bf16
 
 
@@ -225,6 +227,7 @@ class _Costs:
         """The plan of a reduction that fits."""
         costs = [request.cost(reduction) for request in self.requests]
         _, place = self.costliest(costs)
+        LOG.info("for %s: %s; %s", self.budget.text(self.budget.value), typed(reduction), why)
         return Plan(reduction, why, costs[place], self.unreduced[place], **measured)
 
     def refuse(self, cheapest: Reduction, cost: float) -> BudgetError:

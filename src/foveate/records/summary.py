@@ -1,13 +1,15 @@
 """The summary of a run: a row for each method and share, task by task and over their mean."""
 
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from foveate.errors import InputError
 from foveate.records.intervals import Difference, mean_difference
 from foveate.records.journal import UNREDUCED
-from foveate.records.read import Records, Setting, read
+from foveate.records.read import WORDS, Records, Setting, read
 from foveate.records.split import Split, splits
 from foveate.records.verdict import Comparison, against_baselines
 
@@ -75,6 +77,13 @@ class Row:
             "against": [comparison.to_dict() for comparison in self.against],
         }
 
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Row":
+        """What `to_dict` made."""
+        against = tuple(map(Comparison.from_dict, told["against"]))
+        difference = Difference(**told["difference"])
+        return cls(**{**told, "difference": difference, "against": against})
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -100,14 +109,20 @@ class Summary:
     """What a run found.
 
     Attributes:
-        records: that it is of.
+        run: its last start, with what tells the questions of every task as "tasks".
+        conditions: the different ones that it was started under.
+        starts: how often it was.
+        baselines: the plain things among the methods, and how a sentence calls them.
         overall: over the mean of the tasks.
         by_task: a list for each task.
         splits: VTC-Bench's two groups, where resizing was measured.
         refused: what could not be had.
     """
 
-    records: Records
+    run: dict[str, Any]
+    conditions: list[dict[str, Any]]
+    starts: int
+    baselines: dict[str, str]
     overall: list[Row]
     by_task: dict[str, list[Row]]
     splits: list[Split]
@@ -116,9 +131,10 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """One JSON document."""
         return {
-            "run": {**self.records.starts[-1], "tasks": self.records.questions},
-            "conditions": self.records.conditions,
-            "starts": len(self.records.starts),
+            "run": self.run,
+            "conditions": self.conditions,
+            "starts": self.starts,
+            "baselines": self.baselines,
             "rows": [
                 row.to_dict() for rows in (self.overall, *self.by_task.values()) for row in rows
             ],
@@ -126,14 +142,62 @@ class Summary:
             "refused": [asdict(row) for row in self.refused],
         }
 
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Summary":
+        """What `to_dict` made."""
+        rows = [Row.from_dict(row) for row in told["rows"]]
+        count = len({(row.method, row.budget) for row in rows})  # of the rows over the mean
+        by_task: dict[str, list[Row]] = {}
+        for row in rows[count:]:
+            by_task.setdefault(row.task, []).append(row)
+        return cls(
+            run=told["run"],
+            conditions=told["conditions"],
+            starts=told["starts"],
+            baselines=told["baselines"] if "baselines" in told else _compared_with(rows),
+            overall=rows[:count],
+            by_task=by_task,
+            splits=[Split(**split) for split in told["splits"]],
+            refused=[Refusal(**row) for row in told["refused"]],
+        )
+
 
 def summarise(path: Path) -> Summary:
     """Summarise a run's file, finished or not: settings are compared on questions that both answered.
 
+    Args:
+        path: of the run's records, or of such a summary as `foveate report --json` prints it.
+
     Raises:
-        InputError: not a file of `foveate measure`, or no unreduced answers in it.
+        InputError: neither of them, or no unreduced answers in it.
     """
-    records = read(path)
+    told = _document(path)
+    if told is None:
+        return _summary(read(path))
+    try:
+        return Summary.from_dict(told)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a summary as `foveate report --json` prints it: {error!r}"
+        ) from None
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    """The summary that is the whole of a file; None for records, line by line."""
+    try:
+        told = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) and "rows" in told else None
+
+
+def _compared_with(rows: list[Row]) -> dict[str, str]:
+    """The baselines of a summary that does not list them, as the older ones do not."""
+    words = {found.baseline: found.word for row in rows for found in row.against}
+    return {name: words[name] for name in (*WORDS, *words) if name in words}
+
+
+def _summary(records: Records) -> Summary:
     settings = records.settings()
     by_task = {
         task: _with_fronts([_row(records, task, setting) for setting in settings])
@@ -150,7 +214,16 @@ def summarise(path: Path) -> Summary:
         for index, why in [(None, cell.refused), *cell.unanswerable.items()]
         if why is not None
     ]
-    return Summary(records, _with_fronts(overall), by_task, splits(records, settings), refused)
+    return Summary(
+        run={**records.starts[-1], "tasks": records.questions},
+        conditions=records.conditions,
+        starts=len(records.starts),
+        baselines=records.baselines,
+        overall=_with_fronts(overall),
+        by_task=by_task,
+        splits=splits(records, settings),
+        refused=refused,
+    )
 
 
 def _row(records: Records, task: str, setting: Setting) -> Row:

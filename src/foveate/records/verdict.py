@@ -33,9 +33,7 @@ class Comparison:
     @property
     def relation(self) -> str:
         """How the two stand: better than, worse than, not distinguishable from."""
-        if self.difference.low > 0:
-            return "better than"
-        return "worse than" if self.difference.high < 0 else "not distinguishable from"
+        return _relation(self.difference)
 
     @property
     def sentence(self) -> str:
@@ -51,6 +49,19 @@ class Comparison:
             "n": self.n,
             "verdict": self.sentence,
         }
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Comparison":
+        """What `to_dict` made."""
+        difference = Difference(**told["difference"])
+        word = told["verdict"].removeprefix(_relation(difference)).lstrip()
+        return cls(told["baseline"], word, difference, told["flops_ratio"], told["n"])
+
+
+def _relation(difference: Difference) -> str:
+    if difference.low > 0:
+        return "better than"
+    return "worse than" if difference.high < 0 else "not distinguishable from"
 
 
 def against_baselines(

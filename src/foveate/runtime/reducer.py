@@ -6,6 +6,7 @@ layer drops rows (`Forward` has what each does). On leaving, also by an exceptio
 nothing else was touched.
 """
 
+import logging
 import sys
 import threading
 import time
@@ -31,6 +32,8 @@ from foveate.runtime.target import Target
 from foveate.runtime.vision import EncoderWatch
 from foveate.runtime.watch_attention import watch
 from foveate.runtime.watch_encoding import Notes, watch_encoding
+
+LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -123,6 +126,9 @@ class Reducer:
         """Hooks in, then out."""
         with ExitStack() as stack:
             stack.enter_context(self.scope.entered())
+            chosen = self.forward.reduction if self.forward.choose is None else "for each prompt"
+            LOG.info("reduction opened: %s", chosen)
+            stack.callback(LOG.info, "reduction closed")
             stack.enter_context(watch_encoding(self.target.core, self._encode))
             for module, action, after in self._hooks():
                 hook = action if isinstance(action, Hook) else Hook(self.scope, action)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import threading
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from weakref import WeakKeyDictionary, ref
 from foveate.errors import NoEffectError
 from foveate.report import Report
 
+LOG = logging.getLogger(__name__)
 Outcome = Report | str  # of a run: its report, or why it has none
 
 
@@ -66,6 +68,18 @@ class Run:
     def add(self, report: Report, cache: Any) -> None:
         """Another prefill with visual tokens has run, into this cache or none."""
         self.reports.append(report)
+        LOG.info(
+            "prefill: %s visual tokens, %s to the LLM, %s in its last layer; %.4g of %.4g FLOPs, "
+            "%d of %d bytes of KV cache; seconds: %s",
+            report.visual_tokens_in,
+            report.visual_tokens_to_llm,
+            [layers[-1] for layers in report.visual_tokens_by_layer],
+            report.prefill_flops,
+            report.prefill_flops_unreduced,
+            report.kv_bytes,
+            report.kv_bytes_unreduced,
+            ", ".join(f"{part} {spent:.3f}" for part, spent in report.seconds.items()),
+        )
         self._note(report)
         if cache is not None:
             self._by_cache[cache] = report

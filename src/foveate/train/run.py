@@ -1,6 +1,7 @@
 """Two stages of transformers' Trainer, resumed where a killed run in the same folder stopped."""
 
 import json
+import logging
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,8 @@ from foveate.train.data import Data
 from foveate.train.settings import RECORD, Recipe, Stage, claim
 from foveate.train.sources import read
 
+LOG = logging.getLogger(__name__)
+
 
 def train(recipe: Recipe, out: Path, callbacks: list[TrainerCallback] | None = None) -> Path:
     """Train a compressor into a model; the same call again after a kill goes on where it stopped.
@@ -54,7 +57,9 @@ def train(recipe: Recipe, out: Path, callbacks: list[TrainerCallback] | None = N
     model, processor = _start(recipe, out)
     for number, stage in enumerate(recipe.stages, start=1):
         folder = out / f"stage-{number}"
-        if stage.epochs and not (folder / "done").exists():
+        if (folder / "done").exists():
+            LOG.info("stage %d is done already: %s", number, folder)
+        elif stage.epochs:
             _train_stage(model, processor, data, recipe, stage, folder, callbacks or [])
         if (folder / "done").exists():
             model = CompressedForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
@@ -116,7 +121,10 @@ def _train_stage(
     for loud in (ProgressCallback, PrinterCallback):  # they write to stdout
         trainer.remove_callback(loud)
     trainer.add_callback(_Bar)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.exists() else None)
+    last = get_last_checkpoint(folder) if folder.exists() else None
+    if last is not None:
+        LOG.info("goes on from %s", last)
+    trainer.train(resume_from_checkpoint=last)
     model.config.use_cache = True
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():

@@ -3,12 +3,14 @@
 import json
 import random
 from html.parser import HTMLParser
+from pathlib import Path
 from statistics import mean, median
 
 import pytest
 
 from foveate.errors import InputError
 from foveate.measure.report.figures import over_time
+from foveate.measure.report.page import page as rendered
 from foveate.measure.report.page import write
 from foveate.records.intervals import mean_difference, paired_difference
 from foveate.records.summary import summarise
@@ -319,6 +321,95 @@ def test_without_stopwatch_baselines_or_an_end(tmp_path):
     ):
         assert said in text
     assert json.loads(json.dumps(found.to_dict()))["refused"][0]["method"] == "bad"
+
+
+EVIL = "<script>alert('x')</script>$&"
+
+
+def test_what_records_say_is_no_markup(tmp_path):
+    path = tmp_path / "run.jsonl"
+    rows = write_run(path)
+    names = {"model": EVIL, "task": f"ocr{EVIL}", "good": f"good{EVIL}", "new": f"new{EVIL}"}
+    start = {**START, "model": EVIL, "weights": EVIL, "dtype": EVIL,
+             "tasks": [{"name": names["task"], "split": EVIL}],
+             "conditions": {**START["conditions"], "cpu": EVIL}}  # fmt: skip
+    refused = {"kind": "refused", "method": "good", "budget": 0.2, "why": EVIL}
+    rows = [*rows, {**refused, "task": "ocr"}, {**refused, "task": "video", "index": 3}, start]
+    for row in rows:
+        for field in ("method", "task"):
+            row |= {field: names.get(row[field], row[field])} if field in row else {}
+        row |= {"task": names["task"]} if row.get("task") == "ocr" else {}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = write(summarise(path), tmp_path / "r.html")[0].read_text()
+    tags = Tags()
+    tags.feed(text)
+    assert "script" not in tags.seen
+    assert "<script" not in text
+    assert tags.said.count(EVIL) > 5
+    for name in names.values():
+        assert name in tags.said
+    for name in (names["good"], names["new"]):
+        assert name in tags.pictured
+
+
+class Tags(HTMLParser):
+    """Names of the tags, and text outside and inside of pictures."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.said, self.pictured, self.depth = set(), "", "", 0
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        self.depth += tag == "svg"
+
+    def handle_endtag(self, tag):
+        self.depth -= tag == "svg"
+
+    def handle_data(self, data):
+        if self.depth:
+            self.pictured += data
+        else:
+            self.said += data
+
+
+def test_a_summary_draws_the_page_of_its_records(run, tmp_path):
+    path, _ = run
+    write_run(path, extra=({"kind": "refused", "task": "ocr", "method": "bad", "budget": 0.4, "why": "no",
+                            "index": 4},))  # fmt: skip
+    found = summarise(path)
+    told = tmp_path / "told.json"
+    for indent in (None, 1):
+        told.write_text(json.dumps(found.to_dict(), indent=indent))
+        assert summarise(told) == found
+    # an older one does not list its baselines: they are those it was compared with
+    old = {name: value for name, value in found.to_dict().items() if name != "baselines"}
+    told.write_text(json.dumps(old))
+    assert list(summarise(told).baselines.items()) == list(found.baselines.items())
+    pictures = dict.fromkeys(("flops", "time", "hard"))
+    assert rendered(summarise(told), pictures) == rendered(found, pictures)
+    told.write_text(json.dumps({"rows": [{"task": "ocr"}]}))
+    with pytest.raises(InputError, match="is not a summary as `foveate report --json` prints it"):
+        summarise(told)
+
+
+def test_the_page_of_the_zoo_is_drawn_from_its_record(tmp_path):
+    record = Path(__file__).parents[3] / "results" / "zoo.json"
+    rows = json.loads(record.read_text())["rows"]
+    page, *pictures = write(summarise(record), tmp_path / "zoo.html")
+    assert [picture.name for picture in pictures] == [
+        "zoo-flops.png",
+        "zoo-time.png",
+        "zoo-hard.png",
+    ]
+    parser = Tables()
+    parser.feed(page.read_text())
+    lists = [t for t in parser.tables if t[0][:4] == ["method", "share", "n", "accuracy"]]
+    shown = [tuple(row[:4]) for table in lists[1:] for row in table[1:]]
+    assert shown == [
+        (row["method"], f"{row['budget']:g}", f"{row['n']:,}", f"{row['accuracy']:.1%}")
+        for row in rows
+    ]
 
 
 def test_bad_files(tmp_path):

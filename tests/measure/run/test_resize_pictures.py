@@ -1,6 +1,7 @@
 """Smaller pictures on a family whose tokens follow the picture's size, and on one whose do not."""
 
 import json
+from html import unescape
 
 import pytest
 from PIL import Image
@@ -159,7 +160,7 @@ def test_a_question_that_is_refused_leaves_the_others(qwen, tmp_path):
     told = summarise(out)
     assert [(row.method, row.n) for row in told.overall] == [(UNREDUCED, 4), ("resize", 3)]
     assert told.to_dict()["refused"] == [{k: v for k, v in refused.items() if k != "kind"}]
-    page = write(told, tmp_path / "r.html")[0].read_text()
+    page = unescape(write(told, tmp_path / "r.html")[0].read_text())
     assert "resize at 0.25, 1 of mine's questions; question 1: " in page
     # the first two are timed, and one of them is not to be had
     assert {row["method"] for row in lines if row["kind"] == "time"} == {UNREDUCED}

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -98,13 +99,18 @@ def test_settings():
             settings(["aim"], [bad], 8)
 
 
-def test_a_run_and_its_lines(vlm, tmp_path):
+def test_a_run_and_its_lines(vlm, tmp_path, caplog):
     out = tmp_path / "run.jsonl"
     fails = Setting("fails", 0.5, Reduction(before=Fails()))
     chosen = [UNREDUCED_SETTING, setting_at(FIRST, 0.25, 8), setting_at(FIRST, 0.05, 8), fails]
     seen = []
     runner = Runner(Local(vlm, "mini"), chosen, [task("reasoning"), task("video")], out, TINY)
-    runner.run(lambda done, what: seen.append((done, what)))
+    with caplog.at_level(logging.INFO, "foveate.measure"):
+        runner.run(lambda done, what: seen.append((done, what)))
+    told = {record.getMessage() for record in caplog.records}
+    assert len(told) == 2 + 2 * 4
+    assert "refused: video: first at 0.05: the first tokens are at least a tenth, got 0.05" in told
+    assert "refused: video: fails at 0.5, question 3: not on this family" in told
     assert seen[-1] == (runner.total, "video: timing")
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     found = answers(out)

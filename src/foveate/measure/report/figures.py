@@ -25,6 +25,7 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "svg.fonttype": "none",
     "svg.hashsalt": "foveate",
+    "text.parse_math": False,  # a name may hold dollars
 }
 
 
@@ -173,7 +174,7 @@ def _looks(summary: Summary) -> dict[str, dict[str, Any]]:
         look = {"markersize": 5, "linewidth": 1.4}
         if method == UNREDUCED:
             look |= {"color": INK, "marker": "o", "markersize": 7, "linestyle": "none"}
-        elif method in summary.records.baselines:
+        elif method in summary.baselines:
             look |= {"color": PLAIN, "marker": MARKERS[plain % 8], "linestyle": "--"}
             plain += 1
         else:

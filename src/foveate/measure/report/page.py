@@ -1,10 +1,17 @@
-"""One self-contained page of a summary, and its figures as PNG files beside it."""
+"""One self-contained page of a summary, and its figures as PNG files beside it.
+
+What the page says stands in `templates/`; here its values are prepared. Whatever comes from records is
+escaped there, for it may hold anything.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from foveate.errors import InputError
 from foveate.measure.report import figures
@@ -14,34 +21,43 @@ from foveate.records.split import RESIZING
 from foveate.records.summary import Refusal, Row, Summary
 from foveate.records.verdict import Comparison
 
-STYLE = """
-:root { --ink: #1c2024; --soft: #5b6470; --line: #e3e6ea; --tint: #f6f7f9; --good: #00664a;
-        --bad: #a63a00; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 3rem 1.5rem 5rem; max-width: 62rem; color: var(--ink);
-       font: 16px/1.55 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; background: #fff; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
-h2 { font-size: 1.25rem; margin: 3rem 0 .6rem; }
-p { margin: .5rem 0; max-width: 44rem; }
-.soft, figcaption, small { color: var(--soft); }
-ul { padding-left: 1.2rem; max-width: 44rem; }
-figure { margin: 1.2rem 0; }
-figure svg { width: 100%; height: auto; display: block; }
-.scroll { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums;
-        width: 100%; }
-th { text-align: left; font-weight: 600; border-bottom: 2px solid var(--ink);
-     padding: .3rem .7rem .3rem 0; white-space: nowrap; vertical-align: bottom; }
-td { border-bottom: 1px solid var(--line); padding: .28rem .7rem .28rem 0; white-space: nowrap; }
-td.number, th.number { text-align: right; }
-tr.front td { background: var(--tint); font-weight: 600; }
-.better { color: var(--good); } .worse { color: var(--bad); } .same { color: var(--soft); }
-details { margin: .6rem 0; } summary { cursor: pointer; font-weight: 600; }
-"""
 NUMBERS = {
     "share", "accuracy", "LLM FLOPs", "all FLOPs", "KV", "tokens", "first token ms", "speed-up", "n",
     "hard", "hard right", "easy", "easy right", *(part.removesuffix("_ms") + " ms" for part in PARTS),
 }  # fmt: skip
+KINDS = {"better than": "better", "worse than": "worse"}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A cell that says how a method stands to a plain baseline.
+
+    Attributes:
+        kind: better, worse or same: its colour.
+        word: the same to be read.
+        change: in points, with what it costs.
+    """
+
+    kind: str
+    word: str
+    change: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All methods against one plain baseline.
+
+    Attributes:
+        plain: how a sentence calls the baseline.
+        count: settings that were compared with it.
+        told: how many are better, worse, neither.
+        rows: of the table, methods by shares.
+    """
+
+    plain: str
+    count: int
+    told: str
+    rows: list[dict[str, str | Judgement]]
 
 
 def write(summary: Summary, out: Path) -> list[Path]:
@@ -65,7 +81,7 @@ def write(summary: Summary, out: Path) -> list[Path]:
             pictures[name] = figures.svg(figure)
             written.append(out.with_name(f"{out.stem}-{name}.png"))
             written[-1].write_bytes(figures.png(figure))
-    out.write_text(page(summary, pictures))
+    out.write_text(page(summary, pictures), encoding="utf-8")
     return written
 
 
@@ -76,107 +92,94 @@ def page(summary: Summary, pictures: dict[str, str | None]) -> str:
         summary: what it shows.
         pictures: `<svg>` of "flops", "time" and "hard", None where there is none.
     """
-    start = summary.records.starts[-1]
-    model, tasks = escape(str(start["model"])), ", ".join(summary.by_task)
-    body = [
-        f"<h1>Fewer visual tokens for {model}</h1>",
-        f'<p class="soft">{len(summary.overall) - 1} settings of '
-        f"{len({row.method for row in summary.overall}) - 1} methods on {escape(tasks)}; "
-        f"{_counts(summary)}.</p>",
-        "<h2>Verdict</h2>",
-        _verdicts(summary),
-        "<h2>Accuracy over LLM FLOPs</h2>",
-        _figure(
-            pictures["flops"],
-            "Bars are 95 % bootstrap intervals of the paired difference to the unreduced model (dotted). "
-            "Merging and scoring are charged. Plain baselines are grey.",
-        ),
-        *_time(pictures["time"]),
-        "<h2>Pareto front</h2>",
-        "<p>No other setting is at least as accurate, on the mean of the tasks, for as few or fewer LLM "
-        "FLOPs.</p>",
-        _table(
-            [
-                _cells(row)
-                for row in sorted(summary.overall, key=lambda row: row.llm_share)
-                if row.on_front
-            ],
-            front=False,
-        ),
-        "<h2>All settings</h2>",
-        *_tables(summary),
-        *_split(summary, pictures["hard"]),
-        *_refused(summary),
-        "<h2>How it was measured</h2>",
-        _conditions(summary),
-    ]
+    by_cost = sorted(summary.overall, key=lambda row: row.llm_share)
+    overall = {"Mean of the tasks": summary.overall} if len(summary.by_task) > 1 else {}
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>foveate report: {model}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
+        _templates()
+        .get_template("page.html")
+        .render(
+            model=summary.run["model"],
+            tasks=", ".join(summary.by_task),
+            settings=len(summary.overall) - 1,
+            methods=len({row.method for row in summary.overall}) - 1,
+            questions=_counts(summary),
+            verdicts=_verdicts(summary),
+            plain_names=", ".join(WORDS),
+            pictures=pictures,
+            front=[_cells(row) for row in by_cost if row.on_front],
+            tables={
+                name: [_cells(row) for row in rows]
+                for name, rows in (overall | summary.by_task).items()
+            },
+            splits=[_split(split) for split in summary.splits if split.task == "all"],
+            resizing=" or ".join(RESIZING),
+            refused=_refused(summary.refused),
+            conditions=_conditions(summary),
+        )
     )
+
+
+def _templates() -> Environment:
+    found = Environment(
+        loader=PackageLoader("foveate.measure.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"columns": _columns, "markup": Markup}
+    found.tests["numeric"] = NUMBERS.__contains__
+    return found
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Of a table, in the order that its rows bring them; "front" is none, it shades a row."""
+    return list(dict.fromkeys(name for row in rows for name in row if name != "front"))
 
 
 def _counts(summary: Summary) -> str:
     counts = {rows[0].n for rows in summary.by_task.values()}
     if len(counts) == 1:
         return f"{counts.pop():,} questions a task"
-    return ", ".join(f"{rows[0].n:,} of {escape(task)}" for task, rows in summary.by_task.items())
+    return ", ".join(f"{rows[0].n:,} of {task}" for task, rows in summary.by_task.items())
 
 
-def _verdicts(summary: Summary) -> str:
+def _verdicts(summary: Summary) -> list[Verdict]:
     """For each plain baseline a table, methods by shares: what a method is worth beside it."""
-    plain_things = summary.records.baselines
     judged = [
-        row for row in summary.overall if row.method != UNREDUCED and row.method not in plain_things
+        row
+        for row in summary.overall
+        if row.method != UNREDUCED and row.method not in summary.baselines
     ]
-    if not any(row.against for row in judged):
-        return (
-            f"<p>No plain baseline ({', '.join(WORDS)}) was measured beside a method, so nothing can be "
-            "said about whether a method is worth its trouble.</p>"
-        )
-    parts = [
-        "<p>Each method beside the plain things at the same share, on the same questions, over the mean "
-        "of the tasks, in points. A difference whose 95 % interval holds 0 is none that this run can "
-        "tell. Each comparison stands for itself: of many, about one in twenty errs.</p>"
-    ]
-    for name, plain in plain_things.items():
-        found = [
-            (row, comparison)
-            for row in judged
-            for comparison in row.against
-            if comparison.baseline == name
-        ]
-        if found:
-            counts = Counter(comparison.sentence for _, comparison in found)
-            told = ", ".join(f"{count} {sentence}" for sentence, count in counts.most_common())
-            lines: dict[str, dict[str, str]] = {}
-            for row, comparison in found:
-                line = lines.setdefault(row.method, {"method": escape(row.method)})
-                line[f"share {row.budget:g}"] = _judgement(comparison)
-            mark = "" if len(parts) > 1 else " open"
-            parts.append(
-                f"<details{mark}><summary>Against {plain}: of {len(found)} settings, {told}</summary>"
-                f"{_table(list(lines.values()))}</details>"
-            )
-    return "\n".join(parts)
+    found = []
+    for name, plain in summary.baselines.items():
+        pairs = [(row, other) for row in judged for other in row.against if other.baseline == name]
+        counts = Counter(comparison.sentence for _, comparison in pairs)
+        told = ", ".join(f"{count} {sentence}" for sentence, count in counts.most_common())
+        lines: dict[str, dict[str, str | Judgement]] = {}
+        for row, comparison in pairs:
+            line = lines.setdefault(row.method, {"method": row.method})
+            line[f"share {row.budget:g}"] = _judgement(comparison)
+        if pairs:
+            found.append(Verdict(plain, len(pairs), told, list(lines.values())))
+    return found
 
 
-def _judgement(found: Comparison) -> str:
-    kind = {"better than": "better", "worse than": "worse"}.get(found.relation, "same")
-    word = {"same": "not distinguishable"}.get(kind, kind)
+def _judgement(found: Comparison) -> Judgement:
+    kind = KINDS.get(found.relation, "same")
     change = _points(found.difference.mean, found.difference.low, found.difference.high)
-    small = f"<small>{change}, {found.flops_ratio:.2f}x FLOPs, n={found.n:,}</small>"
-    return f'<span class="{kind}">{word}</span><br>{small}'
+    return Judgement(
+        kind=kind,
+        word="not distinguishable" if kind == "same" else kind,
+        change=f"{change}, {found.flops_ratio:.2f}x FLOPs, n={found.n:,}",
+    )
 
 
 def _cells(row: Row) -> dict[str, str]:
     """A line of a table of settings."""
     parts = {} if row.parts_ms is None else row.parts_ms
     return {
-        "method": escape(row.method),
+        "method": row.method,
         "share": f"{row.budget:g}",
         "n": f"{row.n:,}",
         "accuracy": f"{row.accuracy:.1%}",
@@ -194,102 +197,48 @@ def _cells(row: Row) -> dict[str, str]:
     }
 
 
-def _tables(summary: Summary) -> list[str]:
-    lines = [
-        "<p>Shares are of the unreduced model. <i>All FLOPs</i> run from pixels to the last token. "
-        "Shaded rows are on the front. Prefill includes scoring.</p>"
-    ]
-    lists = {"Mean of the tasks": summary.overall} if len(summary.by_task) > 1 else {}
-    for number, (name, rows) in enumerate((lists | summary.by_task).items()):
-        open_ = " open" if number == 0 else ""
-        lines.append(
-            f"<details{open_}><summary>{escape(name)}</summary>"
-            f"{_table([_cells(row) for row in rows])}</details>"
-        )
-    return lines
-
-
-def _split(summary: Summary, picture: str | None) -> list[str]:
-    head = "<h2>Questions that resizing already gets right, and those it does not</h2>"
-    if not summary.splits:
-        return [head, f"<p>Unknown: no resizing ({' or '.join(RESIZING)}) was measured.</p>"]
-    rows = [
-        {
-            "method": escape(split.method),
-            "share": f"{split.budget:g}",
-            "by": split.by,
-            "hard": str(split.hard),
-            "hard right": _share(split.hard_accuracy),
-            "easy": str(split.easy),
-            "easy right": _share(split.easy_accuracy),
-        }
-        for split in summary.splits
-        if split.task == "all"
-    ]
-    return [
-        head,
-        "<p>VTC-Bench's protocol (arXiv 2510.07143). Of the questions that the unreduced model answers "
-        "right, <i>easy</i> ones are also right when resized to the share; on <i>hard</i> ones resizing "
-        "scores 0 % and the unreduced model 100 %. <i>resize</i> makes the picture itself smaller, as "
-        "published; where that was not to be had, <i>resize-grid</i> resamples its features behind "
-        "the encoder, which has seen the whole picture.</p>",
-        "" if picture is None else _figure(picture, "All tasks together."),
-        _table(rows),
-    ]
-
-
-def _time(picture: str | None) -> list[str]:
-    if picture is None:
-        return ["<h2>Accuracy over time</h2>", "<p>No stopwatch ran (--rounds 0).</p>"]
-    return [
-        "<h2>Accuracy over measured time</h2>",
-        _figure(
-            picture,
-            "Time from pixels to the first token, one question at a time, as a share of the unreduced "
-            "model's in the same round: median over rounds, after a warm-up. Settings that were measured "
-            "later had rounds of their own, in which the unreduced model took its turn again; their "
-            "milliseconds are of another day.",
-        ),
-    ]
-
-
-def _refused(summary: Summary) -> list[str]:
-    if not summary.refused:
-        return []
-    lines = {
-        f"<li>{escape(row.method)} at {row.budget:g}: {escape(row.why)}</li>"
-        for row in summary.refused
-        if row.index is None
+def _split(split: Split) -> dict[str, str]:
+    """A line of the table of hard and easy questions."""
+    return {
+        "method": split.method,
+        "share": f"{split.budget:g}",
+        "by": split.by,
+        "hard": str(split.hard),
+        "hard right": _share(split.hard_accuracy),
+        "easy": str(split.easy),
+        "easy right": _share(split.easy_accuracy),
     }
+
+
+def _refused(refusals: list[Refusal]) -> list[str]:
+    """A line for each setting that could not be had, or could not for some questions."""
+    lines = {f"{row.method} at {row.budget:g}: {row.why}" for row in refusals if row.index is None}
     some: dict[tuple[str, float, str], list[Refusal]] = {}
-    for row in summary.refused:
+    for row in refusals:
         if row.index is not None:
             some.setdefault((row.method, row.budget, row.task), []).append(row)
     for (method, budget, task), rows in some.items():
         first = f"question {rows[0].index}: {rows[0].why}"
-        lines.add(
-            f"<li>{escape(method)} at {budget:g}, {len(rows):,} of {escape(task)}'s questions; "
-            f"{escape(first)}</li>"
-        )
-    return ["<h2>What could not be had</h2>", "<ul>", *sorted(lines), "</ul>"]
+        lines.add(f"{method} at {budget:g}, {len(rows):,} of {task}'s questions; {first}")
+    return sorted(lines)
 
 
-def _conditions(summary: Summary) -> str:
-    records, start = summary.records, summary.records.starts[-1]
+def _conditions(summary: Summary) -> list[dict[str, str]]:
+    run = summary.run
     tasks = "; ".join(
-        " ".join(f"{name} {value}" for name, value in task.items()) for task in records.questions
+        " ".join(f"{name} {value}" for name, value in task.items()) for task in run["tasks"]
     )
     facts = [
         (
             "model",
-            f"{start['model']} ({start['family']}, {start['layers']} layers, {start['dtype']})",
+            f"{run['model']} ({run['family']}, {run['layers']} layers, {run['dtype']})",
         ),
-        ("weights", start["weights"]),
-        *(("ran on", _where(conditions)) for conditions in records.conditions),
+        ("weights", run["weights"]),
+        *(("ran on", _where(conditions)) for conditions in summary.conditions),
         ("tasks", tasks),
-        ("started", f"{len(records.starts)} time(s)"),
+        ("started", f"{summary.starts} time(s)"),
     ]
-    return _table([{"what": name, "value": escape(str(value))} for name, value in facts])
+    return [{"what": name, "value": str(value)} for name, value in facts]
 
 
 def _where(found: dict[str, Any]) -> str:
@@ -299,28 +248,6 @@ def _where(found: dict[str, Any]) -> str:
     )
     machine = f"{found['gpu'] or found['cpu']}, {found['threads']} threads"
     return f"{machine}; {versions}; commit {found['commit']}"
-
-
-def _figure(picture: str | None, caption: str) -> str:
-    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
-
-
-def _table(rows: Sequence[dict[str, Any]], *, front: bool = True) -> str:
-    header = list(dict.fromkeys(name for row in rows for name in row if name != "front"))
-
-    def line(tag: str, cells: dict[str, Any]) -> str:
-        return "".join(
-            f'<{tag} class="number">{cells.get(name, "-")}</{tag}>'
-            if name in NUMBERS
-            else f"<{tag}>{cells.get(name, '-')}</{tag}>"
-            for name in header
-        )
-
-    lines = [f"<tr>{line('th', {name: name for name in header})}</tr>"]
-    for row in rows:
-        mark = ' class="front"' if front and row.get("front") else ""
-        lines.append(f"<tr{mark}>{line('td', row)}</tr>")
-    return '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
 
 
 def _points(mean: float, low: float, high: float) -> str:

@@ -1,5 +1,6 @@
 """The file of a run: what is in it already, and whether what is asked for now belongs to it."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from foveate.measure.tasks import Task
 from foveate.records.conditions import conditions
 from foveate.records.journal import Journal
 
+LOG = logging.getLogger(__name__)
 Cell = tuple[str, str, float]  # task, method, share
 
 
@@ -150,6 +152,8 @@ class Log:
 
     def refuse(self, key: Cell, why: str, index: int | None = None) -> None:
         """Note that a setting cannot be had on a task, or for one question of it."""
+        place = "" if index is None else f", question {index}"
+        LOG.info("refused: %s: %s at %g%s: %s", *key, place, why)
         self._append("refused", key, {"why": why} | ({} if index is None else {"index": index}))
         self._mark(key, index)
 
