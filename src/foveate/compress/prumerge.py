@@ -87,4 +87,4 @@ class PruMerge(KeepShare):
 class PruMergePlus(PruMerge):
     """PruMerge with three quarters of the kept visual tokens spaced evenly over the picture."""
 
-    spread: int | float = 0.75
+    spread: Share = 0.75
