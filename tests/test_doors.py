@@ -39,6 +39,13 @@ SAME = [
     (("--method", "fovea", "--keep", "0.5"), {"reduction": foveate.Fovea(keep=0.5)}),
     (("--method", "fastv"), {"reduction": foveate.FastV()}),
     (("--method", "divprune", "--keep", "0.1"), {"reduction": foveate.DivPrune(keep=0.1)}),
+    (
+        (
+            "--reduction",
+            '{"before": {"method": "divprune", "keep": 0.5}, "inside": {"method": "fastv"}}',
+        ),
+        {"reduction": foveate.Reduction(before=foveate.DivPrune(0.5), inside=foveate.FastV())},
+    ),
     (("--budget", "40%"), {"budget": "40%"}),
     (("--budget", "40%", "--task", "ocr"), {"budget": "40%", "task": "ocr"}),
     (("--budget", "40%", "--task", "auto"), {"budget": "40%", "task": "auto"}),

@@ -1,9 +1,8 @@
 """What `keep` means: the share of visual tokens kept, a float in (0, 1]; 1.0 is off."""
 
 import math
-from numbers import Real
 
-from foveate.errors import InputError
+from foveate.knobs import Keep, check_of, plain
 
 
 def check_keep(keep: object) -> None:
@@ -12,11 +11,7 @@ def check_keep(keep: object) -> None:
     Raises:
         InputError: otherwise.
     """
-    number = float("nan")
-    if isinstance(keep, Real) and not isinstance(keep, bool):
-        number = float(keep)
-    if not 0 < number <= 1:  # NaN fails it too
-        raise InputError(f"keep must be a share in (0, 1], got {keep!r}; 1.0 is off")
+    check_of(Keep)(plain(keep), "keep")
 
 
 def kept_count(keep: float, tokens: int) -> int:

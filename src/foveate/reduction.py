@@ -1,15 +1,19 @@
 """Reduction: what a method is, and any two together."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from foveate.errors import InputError
 from foveate.prune.schedule import Schedule
-from foveate.registry import Method, method
+from foveate.registry import Method, method, methods, written
 from foveate.tokens import VisionTokens
+
+PLACES = ("before", "inside")  # of the LLM
 
 
 @runtime_checkable
@@ -71,6 +75,114 @@ class Reduction:
         """Whether nothing is reduced: logits are then bit-identical to the model's own."""
         return all(part is None or part.is_off for part in (self.before, self.inside))
 
+    def to_dict(self) -> dict[str, Any]:
+        """The reduction as JSON has it; `from_dict` makes an equal one of it.
+
+        Returns:
+            `{"before": {"method": "divprune", "keep": 0.5}, "inside": None}` with all knobs of each
+            method, or `{"method": "aim", ...}` of one that works in both places.
+
+        Raises:
+            InputError: a method that is not registered.
+        """
+        if type(self) is not Reduction:
+            return written(self)
+        parts = {place: getattr(self, place) for place in PLACES}
+        return {place: None if part is None else written(part) for place, part in parts.items()}
+
+    def to_json(self) -> str:
+        """The reduction as one JSON document; `from_json` makes an equal one of it.
+
+        Raises:
+            InputError: a method that is not registered.
+        """
+        return json.dumps(self.to_dict())
+
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> "Reduction":
+        """The reduction that is written down so, as by `to_dict`.
+
+        Args:
+            row: one method, `{"method": NAME, "keep": 0.5, ...}`, or `{"before": ..., "inside": ...}`
+                with a method or None in each place; knobs and places may be left out.
+
+        Raises:
+            InputError: an unknown method or knob, a value out of range, a method in the wrong place, or
+                anything else; the message says what is allowed.
+        """
+        return _read(row)
+
+    @staticmethod
+    def from_json(text: str) -> "Reduction":
+        """The reduction that a JSON document says, as by `to_json`; see `from_dict`.
+
+        Raises:
+            InputError: no JSON, or none of a reduction.
+        """
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            raise InputError(
+                f'a reduction is written as JSON, {{"method": "aim", "keep": 0.25}}; got {text[:80]!r}: '
+                f"{error}"
+            ) from None
+        return _read(row)
+
+
+def _read(row: Any) -> Reduction:
+    if isinstance(row, Mapping) and "method" in row:
+        return _staged(*_made(row))
+    if not isinstance(row, Mapping) or not row or set(row) - set(PLACES):
+        raise InputError(
+            'a reduction is written {"method": "aim", "keep": 0.25}, or {"before": ..., "inside": ...} '
+            f"with such a method or null in each place; got {row!r}"
+        )
+    return Reduction(**{place: _part(place, row[place]) for place in row})
+
+
+def _made(row: Any) -> tuple[Method, Any]:
+    """A row of the table, and the method as it is written."""
+    found = method(row["method"])
+    return found, found.make({name: value for name, value in row.items() if name != "method"})
+
+
+def _part(place: str, row: Any) -> Any:
+    """The method of one place of a reduction that is written down."""
+    if row is None:
+        return None
+    if not isinstance(row, Mapping) or "method" not in row:
+        raise InputError(f'{place} is written {{"method": NAME, ...knobs}} or null, got {row!r}')
+    found, made = _made(row)
+    if found.stage != place:
+        allowed = [name for name, known in methods().items() if known.stage == place]
+        raise InputError(
+            f"{place} takes a method {place} the LLM ({', '.join(allowed)}), got {found.name!r}, which "
+            f"works {found.stage}" + ("" if found.stage in PLACES else ": write it alone")
+        )
+    return made
+
+
+def is_written(text: str) -> bool:
+    """Whether `read_reduction` is meant, rather than a method's name."""
+    return text.lstrip().startswith("{") or text.endswith(".json")
+
+
+def read_reduction(text: str) -> Reduction:
+    """A reduction that is written down, here or in a file.
+
+    Args:
+        text: JSON as of `Reduction.to_json`, or the path of a .json file of it.
+
+    Raises:
+        InputError: neither, or a file that cannot be read.
+    """
+    if not text.endswith(".json"):
+        return Reduction.from_json(text)
+    try:
+        return Reduction.from_json(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read a reduction from {text}: {error}") from None
+
 
 def as_reduction(given: Any) -> Reduction:
     """What every door makes of the `reduction` that it is given: a method alone becomes a `Reduction`.
@@ -110,6 +222,8 @@ def _instead(given: Any) -> str:
     if isinstance(given, str):
         return f'got the name {given!r}: write foveate.create("{method(given).name}")'
     if isinstance(given, Mapping):
+        if given.keys() & {"method", *PLACES}:
+            return f"got the dictionary {given!r}: write foveate.Reduction.from_dict(...) of it"
         knobs = "".join(f", {name}={value!r}" for name, value in given.items())
         return f'got the dictionary {given!r}: write foveate.create("aim"{knobs})'
     if places := _places(given):
@@ -145,7 +259,8 @@ def _typed(method: Any) -> str:
         if knob.init and (knob.name in ("keep", "prune", "after") or value != knob.default):
             text = f"{value:.4g}" if isinstance(value, float) else repr(value)
             knobs.append(f"{knob.name}={text}")
-    return f"foveate.{type(method).__name__}({', '.join(knobs)})"
+    home = "foveate." if type(method).__module__.startswith("foveate.") else ""
+    return f"{home}{type(method).__name__}({', '.join(knobs)})"
 
 
 def create(name: str, **knobs: Any) -> Reduction:
@@ -159,12 +274,7 @@ def create(name: str, **knobs: Any) -> Reduction:
         InputError: unknown name or knob, or a knob's value out of range.
     """
     found = method(name)
-    try:
-        built = found.build(**knobs)
-    except TypeError as error:
-        allowed = ", ".join(found.build.__dataclass_fields__)  # type: ignore[attr-defined]
-        raise InputError(f"{name} cannot take {knobs}: {error}; its knobs: {allowed}") from None
-    return _staged(found, built)
+    return _staged(found, found.make(knobs))
 
 
 def at_share(found: Method, share: float | int, layers: int) -> Reduction:
@@ -181,7 +291,7 @@ def at_share(found: Method, share: float | int, layers: int) -> Reduction:
     for_share = getattr(found.build, "for_share", None)
     if for_share is not None:
         built = for_share(share, layers)
-    elif "keep" in getattr(found.build, "__dataclass_fields__", {}):
+    elif "keep" in found.knobs:
         built = found.build(keep=share)
     else:
         raise InputError(f"{found.name} has neither `for_share` nor `keep`, so no share sets it")

@@ -2,14 +2,16 @@
 
 import ast
 import importlib
+import json
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar
 
 from foveate.errors import InputError
+from foveate.knobs import plain
 
 PACKAGES = ("foveate.compress", "foveate.prune", "foveate.combine")  # where methods are
 STAGES = ("before", "inside", "both")
@@ -44,6 +46,29 @@ class Method:
     def source(self) -> str:
         """Where it is from, in words: "arXiv 2412.03248", "foveate", "baseline"."""
         return f"arXiv {self.paper}" if self.paper[:1].isdigit() else self.paper or self.role
+
+    @property
+    def knobs(self) -> tuple[str, ...]:
+        """Names of what it can be given when it is made."""
+        if not is_dataclass(self.build):
+            return ()
+        return tuple(field.name for field in fields(self.build) if field.init)
+
+    def make(self, knobs: Mapping[str, Any]) -> Any:
+        """The method with these knobs, and the others as they are when not given.
+
+        Args:
+            knobs: values by name; a list does for a tuple.
+
+        Raises:
+            InputError: an unknown knob, or a value out of range.
+        """
+        try:
+            return self.build(**{name: plain(value) for name, value in knobs.items()})
+        except TypeError as error:
+            raise InputError(
+                f"{self.name} cannot take {dict(knobs)}: {error}; its knobs: {', '.join(self.knobs)}"
+            ) from None
 
 
 _TABLE: dict[str, Method] = {}
@@ -117,13 +142,39 @@ def methods() -> dict[str, Method]:
     return dict(sorted(_TABLE.items()))
 
 
-def method(name: str) -> Method:
+def method(name: object) -> Method:
     """The method of that name.
 
     Raises:
         InputError: no such method; the message lists the known ones.
     """
     table = methods()
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise InputError(f"unknown method {name!r}; known methods: {', '.join(table)}")
     return table[name]
+
+
+def written(given: object) -> dict[str, Any]:
+    """A method as JSON has it: `{"method": "divprune", "keep": 0.5}`, with all of its knobs.
+
+    Raises:
+        InputError: no registered method, or a knob that JSON has no word for.
+    """
+    row = next((row for row in _TABLE.values() if row.build is type(given)), None)
+    if row is None:
+        raise InputError(
+            f"only a registered method can be written down, got {given!r}: put "
+            f"@foveate.register(NAME, stage=...) on the class {type(given).__name__}"
+        )
+    if not is_dataclass(given):
+        raise InputError(f"only a dataclass can be written down, got {given!r}")
+    knobs = {name: _listed(plain(getattr(given, name))) for name in row.knobs}
+    try:
+        json.dumps(knobs, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{given!r} cannot be written down: {error}") from None
+    return {"method": row.name, **knobs}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(part) for part in value] if isinstance(value, tuple) else value

@@ -48,6 +48,13 @@ def test_ask_prints_the_answer_on_stdout_and_the_rest_on_stderr():
         (["ask", "a.png", "b", "--keep", "1.5"], "got 1.5"),
         (["ask", "a.png", "b", "--prune", "late"], "--prune takes"),
         (["ask", "a.png", "b", "--method", "magic"], "known methods: aim"),
+        (["ask", "a.png", "b", "--reduction", "{}"], "a reduction is written"),
+        (["ask", "a.png", "b", "--reduction", "aim"], "a reduction is written as JSON"),
+        (["ask", "a.png", "b", "--reduction", "no.json"], "cannot read a reduction from no.json"),
+        (
+            ["ask", "a.png", "b", "--reduction", "x.json", "--keep", ".5", "--prune", "none"],
+            "give --reduction, or --method, --keep, --prune; got --reduction and --keep and --prune",
+        ),
         (["ask", CLIP, "b", "--max-new-tokens", "0"], "max_new_tokens must be at least 1, got 0"),
         (["demo", "--out", "/no/such/folder/x.png"], "existing folder"),
         (["demo", "--out", "x.foo"], "--out must be a file (.png, .jpg, .webp)"),
@@ -102,6 +109,18 @@ def test_what_is_not_given_is_the_methods_own(method):
     assert report("--prune", "none")["visual_tokens_by_layer"] == [[73] * 8]
     assert report("--prune", "none", "--keep", "0.5")["visual_tokens_to_llm"] == [8 * 18 + 1]
     assert not report("--prune", "none", "--keep", "1")["fired"]
+
+
+def test_a_reduction_is_asked_for_as_it_is_written_down(tmp_path):
+    file = tmp_path / "aim.json"
+    file.write_text(foveate.AIM(0.5, (4, 6)).to_json())
+    question = ("ask", CLIP, "which digit appears first?", "--json")
+    reports = [
+        json.loads(run(*question, *words).stdout)["report"]["visual_tokens_by_layer"]
+        for words in (("--reduction", str(file)), ("--keep", ".5", "--prune", "4,6"))
+    ]
+    assert reports[0] == reports[1]
+    assert reports[0][0][-1] == 0
 
 
 def test_the_packaged_clip_has_a_frame_rate():

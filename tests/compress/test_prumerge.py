@@ -50,5 +50,6 @@ def test_plus_spreads_three_quarters():
 def test_bad_knobs_are_refused():
     with pytest.raises(InputError, match="neighbours must be at least 1, got 0"):
         PruMerge(0.5, neighbours=0)
-    with pytest.raises(InputError, match=r"spread must be a share in \[0, 1\], got 2"):
-        PruMerge(0.5, spread=2)
+    for method in (PruMerge, PruMergePlus):
+        with pytest.raises(InputError, match=r"spread must be a share in \[0, 1\], got 2"):
+            method(0.5, spread=2)

@@ -28,6 +28,15 @@ def test_arguments_are_knobs(arguments, reduction):
     assert Asker.of("foveate-mini", **arguments).reduction == reduction
 
 
+def test_a_reduction_that_is_written_down_is_read(tmp_path):
+    both = foveate.Reduction(before=foveate.DivPrune(0.5), inside=foveate.FastV((3,)))
+    file = tmp_path / "both.json"
+    file.write_text(both.to_json())
+    for given in (both.to_dict(), both.to_json(), str(file)):
+        assert Asker.of("foveate-mini", reduction=given).reduction == both
+    assert Asker.of("foveate-mini", reduction={"method": "aim"}).reduction == AIM()
+
+
 def test_share_and_budget():
     shared = Asker.of("foveate-mini", reduction="aim-merge", share=0.25)
     assert shared.reduction == foveate.create("aim-merge", keep=0.25)
@@ -53,6 +62,11 @@ def test_share_and_budget():
         ({"reduction": "aim", "machine": "h100"}, "of a budget=, which is not given"),
         ({"reduction": AIM}, r"write AIM\(\)"),
         ({"reduction": AIM(), "keep": 0.5}, "knobs need a method"),
+        ({"reduction": '{"method": "aim"}', "keep": 0.5}, "knobs need a method"),
+        ({"reduction": {"method": "aimm"}}, "known methods: aim"),
+        ({"reduction": "{"}, "a reduction is written as JSON"),
+        ({"reduction": "no.json"}, r"cannot read a reduction from no\.json"),
+        ({"reduction": "aimm"}, "known methods: aim"),
     ],
 )
 def test_bad_arguments(arguments, message, untyped):

@@ -44,6 +44,9 @@ def test_a_model_is_entered_and_asked(kit, tmp_path):
     mine = Asker.of("foveate-mini", reduction="aim", keep=0.5)
     assert said == mine.answer(chat, max_new_tokens=12, do_sample=False)[0]
     assert model.asker.spent == mine.spent
+    written = {"method": "aim", "keep": 0.5}  # as a config of the kit has it
+    enter("written", pretrained="foveate-mini", reduction=written, max_new_tokens=12)
+    assert kit["written"]().asker.reduction == model.asker.reduction
     with pytest.raises(InputError, match="already has a model 'mini-aim'"):
         enter("mini-aim", pretrained="foveate-mini")
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foveate.cli.console import Json, OldMachine, named_reduction, print_json, renamed
+from foveate.cli.console import Json, OldMachine, Written, print_json, reduction_of, renamed
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 
@@ -24,6 +24,7 @@ def ask(
     prune: Annotated[
         str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
     ] = None,
+    written: Written = None,
     budget: Annotated[
         str | None, typer.Option(help='Instead: "25%", "15 TFLOP", "120 MB", "60 ms".')
     ] = None,
@@ -41,7 +42,7 @@ def ask(
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = MAX_NEW_TOKENS,
     as_json: Json = False,
 ) -> None:
-    """Answer a question about pictures or a clip; with no --method, --keep, --prune, --budget unreduced.
+    """Answer a question about pictures or a clip; unreduced if no reduction or budget is named.
 
     What is not given is as the method has it in Python: --keep .25 is AIM(keep=.25), which prunes.
     """
@@ -49,7 +50,7 @@ def ask(
 
     if len(media) < 2:
         raise InputError(f"ask takes at least one picture and a question, got {media}")
-    reduction = named_reduction(method, keep, prune)
+    reduction = reduction_of(written, method, keep, prune)
     knobs: dict[str, Any] = {"frames": frames, "fps": fps, "task": task}
     knobs["machine"] = renamed("--machine", machine, "--hardware", hardware)
     answer = load(model).ask(media[:-1], media[-1], reduction, budget, max_new_tokens, **knobs)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,8 +14,17 @@ from rich.table import Table
 
 from foveate.errors import InputError
 
+if TYPE_CHECKING:
+    from foveate.reduction import Reduction
+
 T = TypeVar("T")
 OldMachine = Annotated[str | None, typer.Option("--hardware", hidden=True)]  # its name before
+Written = Annotated[
+    str | None,
+    typer.Option(
+        "--reduction", help='Instead: a .json file, or {"method": "aim", "keep": 0.25} itself.'
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
 
 
@@ -51,18 +60,37 @@ def parse_prune(text: str) -> tuple[int | float, int | float] | None:
     return start, stop
 
 
-def named_reduction(method: str | None, keep: float | None, prune: str | None) -> Any:
-    """The reduction that options name, None for none; what is not given is the method's to choose.
+def reduction_of(
+    written: str | None, method: str | None, keep: float | None, prune: str | None
+) -> "Reduction | None":
+    """The reduction that the options of a command name.
+
+    Args:
+        written: --reduction: JSON, or a .json file of it.
+        method: --method; --keep or --prune alone: aim.
+        keep: --keep.
+        prune: --prune.
+
+    Returns:
+        None if no option was given.
 
     Raises:
-        InputError: no such method, a knob that it does not have, or no pair of layers.
+        InputError: --reduction beside another, an unknown method or knob, or a value out of range.
     """
-    from foveate.reduction import create
+    from foveate.reduction import create, read_reduction
 
-    knobs: dict[str, Any] = {} if keep is None else {"keep": keep}
-    if prune is not None:
-        knobs["prune"] = parse_prune(prune)
-    return create(method or "aim", **knobs) if knobs or method else None
+    options = {"--method": method, "--keep": keep, "--prune": prune}
+    given = [name for name, value in options.items() if value is not None]
+    if written is None:
+        knobs: dict[str, Any] = {} if keep is None else {"keep": keep}
+        if prune is not None:
+            knobs["prune"] = parse_prune(prune)
+        return create(method or "aim", **knobs) if given else None
+    if given:
+        raise InputError(
+            f"give --reduction, or {', '.join(options)}; got --reduction and {' and '.join(given)}"
+        )
+    return read_reduction(written)
 
 
 def renamed(new: str, value: T | None, old: str, given: T | None) -> T | None:

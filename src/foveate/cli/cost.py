@@ -10,11 +10,12 @@ from rich.table import Table
 from foveate.cli.console import (
     Json,
     OldMachine,
+    Written,
     amount,
-    named_reduction,
     parse_size,
     print_json,
     print_table,
+    reduction_of,
     renamed,
 )
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TEXT_TOKENS
@@ -38,6 +39,7 @@ def cost(
     prune: Annotated[
         str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
     ] = None,
+    written: Written = None,
     machine: Annotated[
         str | None, typer.Option(help=f"A name, cpu, or a calibration.json; default {MACHINE}.")
     ] = None,
@@ -47,7 +49,7 @@ def cost(
 ) -> None:
     """What a request costs: FLOPs, KV cache, and time (a roofline, unless calibrated); no model runs.
 
-    Without --method, --keep and --prune unreduced; what is not given is as the method has it in Python.
+    Without --method, --keep, --prune and --reduction unreduced; what is not given is as in Python.
     """
     from foveate.cost.configs import read_config
     from foveate.cost.hardware import hardware as machine_named
@@ -61,7 +63,7 @@ def cost(
     config = read_config(model)
     knobs: dict[str, Any] = {"answer_tokens": answer, "convention": convention}
     full = request_cost(config, media, text, **knobs)
-    cut = request_cost(config, media, text, named_reduction(method, keep, prune), **knobs)
+    cut = request_cost(config, media, text, reduction_of(written, method, keep, prune), **knobs)
     if as_json:
         more = {"model": model, "convention": convention, "hardware": asdict(cast(Any, on))}
         print_json({**more, **cost_document(cut, full, on)})

@@ -1,19 +1,21 @@
 """AIM: merge before the LLM, prune inside it. Source: arXiv 2412.03248 (ICCV 2025)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from foveate.combine.base import Combination
 from foveate.compress.aim import AIMMerge, Order
 from foveate.defaults import KEEP, PRUNE
 from foveate.errors import InputError
+from foveate.knobs import Keep
 from foveate.prune.aim import AIMPrune
-from foveate.prune.schedule import Bound
-from foveate.reduction import Compressor, Pruner, Reduction
+from foveate.prune.schedule import Window
+from foveate.reduction import Reduction
 from foveate.registry import register
 
 
 @register("aim", stage="both", paper="2412.03248")
 @dataclass(frozen=True)
-class AIM(Reduction):
+class AIM(Combination):
     """Merge similar visual tokens, then prune the rest progressively inside the LLM.
 
     `AIM(keep=1.0, prune=None)` is off.
@@ -25,18 +27,15 @@ class AIM(Reduction):
         weighted: weigh merged tokens by the patches that they stand for.
     """
 
-    before: Compressor | None = field(init=False, repr=False, default=None)
-    inside: Pruner | None = field(init=False, repr=False, default=None)
-    keep: float = KEEP
-    prune: tuple[Bound, Bound] | None = PRUNE
+    keep: Keep = KEEP
+    prune: Window | None = PRUNE
     order: Order = "raster"
     weighted: bool = False
 
-    def __post_init__(self) -> None:
-        before = AIMMerge(self.keep, self.order, self.weighted)
-        inside = None if self.prune is None else AIMPrune(self.prune)
-        object.__setattr__(self, "before", before)
-        object.__setattr__(self, "inside", inside)
+    def parts(self) -> tuple[AIMMerge, AIMPrune | None]:
+        """Merging, and pruning if there is any."""
+        merge = AIMMerge(self.keep, self.order, self.weighted)
+        return merge, None if self.prune is None else AIMPrune(self.prune)
 
     @classmethod
     def for_share(cls, share: int | float, layers: int) -> "AIM":

@@ -1,18 +1,19 @@
 """Fovea, our own: keep what differs most before the LLM, then prune inside it as AIM does."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from foveate.combine.base import Combination
 from foveate.compress.fovea import FoveaMerge
 from foveate.defaults import KEEP, PRUNE
+from foveate.knobs import Keep
 from foveate.prune.aim import AIMPrune
-from foveate.prune.schedule import Bound
-from foveate.reduction import Compressor, Pruner, Reduction
+from foveate.prune.schedule import Window
 from foveate.registry import register
 
 
 @register("fovea", stage="both", paper="foveate")
 @dataclass(frozen=True)
-class Fovea(Reduction):
+class Fovea(Combination):
     """Keep what differs most in a whole sample, merge the rest into it, then prune as AIM does.
 
     `Fovea(keep=1.0, prune=None)` is off. docs/concepts/fovea.md says how it was found and what it gains.
@@ -22,14 +23,12 @@ class Fovea(Reduction):
         prune: start and stop of pruning, as layer indices (int) or shares of depth (float), or None.
     """
 
-    before: Compressor | None = field(init=False, repr=False, default=None)
-    inside: Pruner | None = field(init=False, repr=False, default=None)
-    keep: int | float = KEEP
-    prune: tuple[Bound, Bound] | None = PRUNE
+    keep: Keep = KEEP
+    prune: Window | None = PRUNE
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "before", FoveaMerge(self.keep))
-        object.__setattr__(self, "inside", None if self.prune is None else AIMPrune(self.prune))
+    def parts(self) -> tuple[FoveaMerge, AIMPrune | None]:
+        """Merging, and pruning if there is any."""
+        return FoveaMerge(self.keep), None if self.prune is None else AIMPrune(self.prune)
 
     @classmethod
     def for_share(cls, share: int | float, layers: int) -> "Fovea":

@@ -16,6 +16,7 @@ from torch import Tensor
 from foveate.compress.base import KeepShare
 from foveate.errors import InputError
 from foveate.keep import kept_count
+from foveate.knobs import check_of
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
@@ -42,9 +43,6 @@ class AIMMerge(KeepShare):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_choice("order", self.order, ("raster", "reference"))
-        _check_choice("metric", self.metric, ("features", "keys"))
-        _check_choice("at", self.at, ("llm", "encoder"))
         if self.metric == "keys" and self.at == "llm":
             raise InputError('metric="keys" needs at="encoder": keys exist for every encoder patch')
 
@@ -101,7 +99,7 @@ def merge_tokens(
     Raises:
         InputError: a removal is negative or `order` unknown.
     """
-    _check_choice("order", order, ("raster", "reference"))
+    check_of(Order)(order, "order")
     if any(removed < 0 for removed in removals):
         raise InputError(f"removals must be counts of at least 0, got {list(removals)}")
     tokens = VisionTokens.of(features)
@@ -128,8 +126,3 @@ def _match(metric: Float[Tensor, "B N K"], removed: int, order: Order) -> tuple[
     into = every.scatter(1, merged, partner.gather(1, merged // 2) * 2 + 1)
     kept = torch.cat([unmerged, every[:, 1::2]], dim=1)
     return (kept.sort(dim=1).values if order == "raster" else kept), into
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"{name} must be one of {allowed}, got {value!r}")

@@ -4,23 +4,21 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from foveate.defaults import KEEP
-from foveate.keep import check_keep, kept_count
+from foveate.keep import kept_count
+from foveate.knobs import Checked, Keep
 
 T = TypeVar("T", bound="KeepShare")
 
 
 @dataclass(frozen=True)
-class KeepShare:
+class KeepShare(Checked):
     """Base of methods before the LLM: of each group of n tokens, `ceil(keep * n)` are kept.
 
     Attributes:
         keep: share of each group's tokens that is kept, in (0, 1].
     """
 
-    keep: float = KEEP
-
-    def __post_init__(self) -> None:
-        check_keep(self.keep)
+    keep: Keep = KEEP
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.compress.base import KeepShare
-from foveate.errors import InputError
 from foveate.keep import kept_count
+from foveate.knobs import Count, Share
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
@@ -45,22 +45,11 @@ class FastVID(KeepShare):
         own: weight of a peak's own features beside the mean of what it takes in, itself with it (beta).
     """
 
-    segments: int = 8
+    segments: Count = 8
     alike: float = 0.9
-    peaks: float = 0.4
-    every: int = 4
-    own: float = 0.6
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.segments < 1 or self.every < 1:
-            raise InputError(
-                f"segments and every must be at least 1, got {self.segments} and {self.every}"
-            )
-        if not 0 <= self.peaks <= 1 or not 0 <= self.own <= 1:
-            raise InputError(
-                f"peaks and own must be shares in [0, 1], got {self.peaks} and {self.own}"
-            )
+    peaks: Share = 0.4
+    every: Count = 4
+    own: Share = 0.6
 
     @property
     def needs(self) -> tuple[str, ...]:

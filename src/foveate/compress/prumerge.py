@@ -22,8 +22,8 @@ from torch import Tensor
 
 from foveate.compress.base import KeepShare
 from foveate.compress.stride import spaced
-from foveate.errors import InputError
 from foveate.keep import kept_count
+from foveate.knobs import Count, Share
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
@@ -39,15 +39,8 @@ class PruMerge(KeepShare):
         spread: share of the kept tokens that are spaced evenly instead of chosen by attention.
     """
 
-    neighbours: int = 32
-    spread: int | float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.neighbours < 1:
-            raise InputError(f"neighbours must be at least 1, got {self.neighbours}")
-        if not 0 <= self.spread <= 1:
-            raise InputError(f"spread must be a share in [0, 1], got {self.spread}")
+    neighbours: Count = 32
+    spread: Share = 0.0
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -94,4 +87,4 @@ class PruMerge(KeepShare):
 class PruMergePlus(PruMerge):
     """PruMerge with three quarters of the kept visual tokens spaced evenly over the picture."""
 
-    spread: int | float = 0.75
+    spread: Share = 0.75

@@ -1,14 +1,15 @@
 """A random choice of tokens: the baseline that a clever choice must beat."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.compress.base import KeepShare
-from foveate.errors import InputError
 from foveate.keep import kept_count
+from foveate.knobs import Range
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
@@ -23,12 +24,7 @@ class Random(KeepShare):
         seed: another one draws other tokens.
     """
 
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed must be a whole number of at least 0, got {self.seed!r}")
+    seed: Annotated[int, Range(least=0)] = 0
 
     @property
     def needs(self) -> tuple[str, ...]:

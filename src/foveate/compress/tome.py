@@ -15,8 +15,8 @@ from torch import Tensor
 
 from foveate.compress.aim import merge_tokens
 from foveate.compress.base import KeepShare
-from foveate.errors import InputError
 from foveate.keep import kept_count
+from foveate.knobs import Count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
@@ -31,12 +31,7 @@ class ToMe(KeepShare):
         steps: in how many even steps tokens are merged, if a step need not merge more than half.
     """
 
-    steps: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.steps, bool) or self.steps < 1:
-            raise InputError(f"steps must be at least 1, got {self.steps}")
+    steps: Count = 8
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from foveate.compress.base import KeepShare
 from foveate.compress.stride import spaced
-from foveate.errors import InputError
 from foveate.keep import kept_count
+from foveate.knobs import Share
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
@@ -35,12 +35,7 @@ class VisionZip(KeepShare):
         contextual: share of the kept tokens that the rest is merged into, in [0, 1].
     """
 
-    contextual: int | float = 10 / 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.contextual <= 1:
-            raise InputError(f"contextual must be a share in [0, 1], got {self.contextual}")
+    contextual: Share = 10 / 64
 
     @property
     def needs(self) -> tuple[str, ...]:

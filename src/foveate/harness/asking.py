@@ -13,7 +13,16 @@ from foveate.ask.vlm import VLM, load
 from foveate.combine.aim import AIM
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
-from foveate.reduction import Compressor, Pruner, Reduction, as_reduction, at_share, create
+from foveate.reduction import (
+    Compressor,
+    Pruner,
+    Reduction,
+    as_reduction,
+    at_share,
+    create,
+    is_written,
+    read_reduction,
+)
 from foveate.registry import method
 from foveate.report import Totals
 
@@ -46,7 +55,7 @@ class Asker:
     def of(
         cls,
         pretrained: str,
-        reduction: str | Reduction | Compressor | Pruner | None = None,
+        reduction: str | Mapping[str, Any] | Reduction | Compressor | Pruner | None = None,
         preset: str | None = None,
         budget: Any = None,
         task: str = TASK,
@@ -62,8 +71,9 @@ class Asker:
 
         Args:
             pretrained: foveate-mini, a folder, or a hub id.
-            reduction: a method's name, or in Python what `foveate.reduce` takes; None leaves the tokens
-                alone.
+            reduction: a method's name; a reduction that is written down, as JSON, the path of a .json
+                file or a dictionary (`Reduction.to_dict`); or in Python what `foveate.reduce` takes. None
+                leaves the tokens alone.
             preset: instead of a reduction, a published setting, as of `AIM.paper`.
             budget: instead of a reduction, what each prompt may cost (0.15, "25%", "15 TFLOP").
             task: of a budget: "reasoning", "ocr", or "auto", which looks at the pictures.
@@ -83,6 +93,7 @@ class Asker:
         given = [name for name, value in ways.items() if value is not None]
         if len(given) > 1:
             raise InputError(f"give one of {', '.join(ways)}; got {' and '.join(given)}")
+        reduction = _as_written(reduction)
         if not isinstance(reduction, str) and (share is not None or knobs):
             raise InputError(f"knobs need a method: reduction=NAME; got {share=} and {knobs}")
         check_of_budget(budget, task, machine)
@@ -127,6 +138,13 @@ class Asker:
         written = output[0, inputs["input_ids"].shape[1] :]
         text = self.vlm.processor.decode(written, skip_special_tokens=True).strip()
         return text, len(written)
+
+
+def _as_written(given: Any) -> Any:
+    """The reduction, where one is written down; anything else as it is."""
+    if isinstance(given, Mapping):
+        return Reduction.from_dict(given)
+    return read_reduction(given) if isinstance(given, str) and is_written(given) else given
 
 
 def _reduction(

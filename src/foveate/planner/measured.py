@@ -9,8 +9,8 @@ from foveate.cost.request import Request, RequestCost
 from foveate.errors import InputError
 from foveate.records.intervals import Difference, mean_difference
 from foveate.records.journal import UNREDUCED
-from foveate.records.read import RESIZE, Records, Setting
-from foveate.records.summary import MEAN, Row, Summary, summarise
+from foveate.records.read import RESIZE, Records, Setting, read
+from foveate.records.summary import MEAN, Row, summary_of
 from foveate.reduction import Reduction, at_share
 from foveate.registry import method
 
@@ -73,13 +73,13 @@ def read_measured(
     """
     if not isinstance(measured, Path | str):
         return list(measured)
-    summary = summarise(Path(measured))
-    depth = summary.records.starts[-1]["layers"]
+    records = read(Path(measured))
+    depth = records.starts[-1]["layers"]
     if layers not in (None, depth):
         raise InputError(
             f"{measured} is of an LLM of {depth} layers, this one has {layers}; measure this one"
         )
-    return list(_rows(summary, depth))
+    return list(_rows(records, depth))
 
 
 def of_task(rows: Sequence[Measured], task: str) -> list[Measured]:
@@ -107,8 +107,8 @@ def pareto(rows: Iterable[tuple[float, Measured]]) -> list[tuple[float, Measured
     return best
 
 
-def _rows(summary: Summary, layers: int) -> Iterable[Measured]:
-    records = summary.records
+def _rows(records: Records, layers: int) -> Iterable[Measured]:
+    summary = summary_of(records)
     reductions = {setting: _reduction(records, setting, layers) for setting in records.settings()}
     for row in (*summary.overall, *(row for rows in summary.by_task.values() for row in rows)):
         setting = row.method, row.budget
@@ -133,6 +133,8 @@ def _reduction(records: Records, setting: Setting, layers: int) -> Reduction:
     line: dict[str, Any] = records.lines[setting]
     if name in (UNREDUCED, RESIZE):
         return Reduction()
+    if line.get("reduction") is not None:
+        return Reduction.from_dict(line["reduction"])
     made = at_share(method(name), share, layers)
     if repr(made) != line["knobs"]:
         raise InputError(

@@ -81,7 +81,7 @@ class Plan:
         """A dictionary that `json` can write."""
         return {
             "method": self.method,
-            "reduction": typed(self.reduction),
+            "reduction": self.reduction.to_dict(),
             "keep": self.keep,
             "prune": self.prune,
             "why": self.why,

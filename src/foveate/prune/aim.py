@@ -8,21 +8,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from foveate.defaults import PRUNE
-from foveate.errors import InputError
-from foveate.prune.schedule import (
-    Bound,
-    Schedule,
-    ScheduledPruner,
-    check_bounds,
-    layer_of,
-    linear,
-)
+from foveate.knobs import Count, Range
+from foveate.prune.schedule import Schedule, ScheduledPruner, Window, layer_of, linear
 from foveate.registry import register
 
 # numbers in a block of the attention matrix: 12 MB in fp32 stay in a CPU's cache, other devices want more
@@ -43,19 +37,10 @@ class AIMPrune(ScheduledPruner):
         damping: share of the mass that restarts uniformly in each step; the paper uses none.
     """
 
-    prune: tuple[Bound, Bound] = PRUNE
-    temperature: float = 0.1
-    steps: int = 5
-    damping: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_bounds(self.prune)
-        if not self.temperature > 0:
-            raise InputError(f"temperature must be above 0, got {self.temperature}")
-        if self.steps < 1:
-            raise InputError(f"steps must be at least 1, got {self.steps}")
-        if not 0 <= self.damping < 1:
-            raise InputError(f"damping must be in [0, 1), got {self.damping}")
+    prune: Window = PRUNE
+    temperature: Annotated[float, Range(above=0)] = 0.1
+    steps: Count = 5
+    damping: Annotated[float, Range(least=0, below=1)] = 0.0
 
     def schedule(self, layers: int) -> Schedule:
         """Shares kept after each pruning layer of an LLM of `layers` layers."""

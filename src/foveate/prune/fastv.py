@@ -5,16 +5,14 @@ with the lowest attention, averaged over heads and over the tokens that give it,
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from foveate.errors import InputError
 from foveate.prune.attention import all_valid, attention_received, last_rows
-from foveate.prune.schedule import Bound, StagedPruner
+from foveate.prune.schedule import Places, StagedPruner
 from foveate.registry import register
-
-VOTERS = ("all", "last")
 
 
 @register("fastv", stage="inside", paper="2403.06764")
@@ -28,13 +26,8 @@ class FastV(StagedPruner):
         voters: whose attention counts: "all" tokens', as the paper writes, or the "last" one's.
     """
 
-    after: tuple[Bound, ...] = (2,)
-    voters: str = "all"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.voters not in VOTERS:
-            raise InputError(f"voters must be one of {VOTERS}, got {self.voters!r}")
+    after: Places = (2,)
+    voters: Literal["all", "last"] = "all"
 
     def score(
         self,

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from foveate.prune.attention import all_valid, attention_received, last_rows
-from foveate.prune.schedule import Bound, StagedPruner
+from foveate.prune.schedule import Places, StagedPruner
 from foveate.registry import register
 
 
@@ -26,7 +26,7 @@ class PyramidDrop(StagedPruner):
         keep: share of the visual tokens that each stage hands on (the paper's lambda), in (0, 1].
     """
 
-    after: tuple[Bound, ...] = (0.25, 0.5, 0.75)
+    after: Places = (0.25, 0.5, 0.75)
 
     def score(
         self,

@@ -8,38 +8,81 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral, Real
-from typing import Any, TypeVar
+from numbers import Integral
+from typing import Annotated, Any, TypeVar
 
 from foveate.errors import InputError
 from foveate.keep import check_keep
+from foveate.knobs import Checked, Keep, plain
 
 Bound = int | float
 Schedule = dict[int, Fraction]  # layer -> share of the tokens at the LLM's input kept after it
 T = TypeVar("T", bound="ScheduledPruner")
 
 
-def check_bounds(prune: object) -> None:
+def check_bounds(prune: object, name: str = "prune") -> None:
     """Refuse bounds that no model could satisfy.
+
+    Args:
+        prune: start and stop.
+        name: what messages call them.
 
     Raises:
         InputError: not a pair, not layers (int) or shares of depth (float), or start not before stop.
     """
-    pair = tuple(prune) if isinstance(prune, (tuple, list)) else (prune,)
-    if len(pair) != 2:
-        raise InputError(f"prune must be a pair (start, stop) or None, got {prune!r}")
+    pair = plain(prune)
+    if type(pair) is not tuple or len(pair) != 2:
+        raise InputError(f"{name} must be a pair (start, stop), got {prune!r}")
     for bound in pair:
-        if isinstance(bound, bool) or not isinstance(bound, (Integral, Real)):
-            raise InputError(f"prune takes layers (int) or shares of depth (float), got {bound!r}")
-        if isinstance(bound, Integral) and bound < 0:
+        if type(bound) not in (int, float):
+            raise InputError(f"{name} takes layers (int) or shares of depth (float), got {bound!r}")
+        if type(bound) is int and bound < 0:
             raise InputError(f"a pruning layer must be at least 0, got {bound}")
-        if not isinstance(bound, Integral) and not 0 <= float(bound) <= 1:
+        if type(bound) is float and not 0 <= bound <= 1:
             raise InputError(
-                f"prune as a share of depth must be in [0, 1], got {bound}; layers are ints"
+                f"{name} as a share of depth must be in [0, 1], got {bound}; layers are ints"
             )
     start, stop = pair
-    if isinstance(start, Integral) == isinstance(stop, Integral) and start >= stop:
-        raise InputError(f"prune must start before it stops, got {prune!r}")
+    if type(start) is type(stop) and start >= stop:
+        raise InputError(f"{name} must start before it stops, got {prune!r}")
+
+
+def check_after(after: object, name: str = "after") -> None:
+    """Refuse places of drops that no model could satisfy.
+
+    Args:
+        after: the places.
+        name: what messages call them.
+
+    Raises:
+        InputError: not counts of layers (int) or shares of depth (float).
+    """
+    places = plain(after)
+    if type(places) is not tuple or not places or not all(map(_is_place, places)):
+        raise InputError(
+            f"{name} takes counts of layers (int, at least 1) or shares of depth (float, in (0, 1)), "
+            f"got {after!r}"
+        )
+
+
+def check_place(place: object, name: str = "after") -> None:
+    """Refuse the place of a drop that no model could satisfy; arguments as of `check_after`.
+
+    Raises:
+        InputError: no count of layers (int) or share of depth (float).
+    """
+    check_after((place,), name)
+
+
+def _is_place(place: object) -> bool:
+    if type(place) is int:
+        return place >= 1
+    return type(place) is float and 0 < place < 1
+
+
+Window = Annotated[tuple[Bound, Bound], check_bounds]  # start and stop of a schedule
+Place = Annotated[Bound, check_place]  # of one drop
+Places = Annotated[tuple[Bound, ...], check_after]  # of drops
 
 
 def layer_of(bound: Bound, layers: int) -> int:
@@ -116,7 +159,7 @@ def mean_share(schedule: Schedule, layers: int) -> float:
     return float(total / layers)
 
 
-class ScheduledPruner:
+class ScheduledPruner(Checked):
     """Base of methods inside the LLM; each brings a schedule, and candidates to choose from."""
 
     @property
@@ -193,12 +236,8 @@ class StagedPruner(ScheduledPruner):
         keep: share of the visual tokens that each drop leaves, in (0, 1]; 1.0 is off.
     """
 
-    after: tuple[Bound, ...] = (0.5,)
-    keep: int | float = 0.5
-
-    def __post_init__(self) -> None:
-        check_keep(self.keep)
-        check_after(self.after)
+    after: Places = (0.5,)
+    keep: Keep = 0.5
 
     @property
     def is_off(self) -> bool:
@@ -213,20 +252,3 @@ class StagedPruner(ScheduledPruner):
     def candidates(cls, layers: int) -> Sequence[Any]:
         """The same places, and `keep` in thousandths."""
         return [cls(keep=step / 1000) for step in range(1, 1001)]
-
-
-def check_after(after: object) -> None:
-    """Refuse places of drops that no model could satisfy.
-
-    Raises:
-        InputError: not counts of layers (int) or shares of depth (float).
-    """
-    places = after if isinstance(after, (tuple, list)) and after else (None,)
-    for place in places:
-        number = isinstance(place, Real) and not isinstance(place, bool)
-        whole = isinstance(place, Integral)
-        if not number or (whole and place < 1) or (not whole and not 0 < float(place) < 1):  # type: ignore[arg-type, operator]
-            raise InputError(
-                "after takes counts of layers (int, at least 1) or shares of depth (float, in (0, 1)), "
-                f"got {after!r}"
-            )

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from foveate.prune.attention import all_valid, attention_received, attention_rows, text_behind
-from foveate.prune.schedule import Bound, StagedPruner
+from foveate.prune.schedule import Places, StagedPruner
 from foveate.registry import register
 
 
@@ -30,7 +30,7 @@ class SparseVLM(StagedPruner):
         keep: share of the visual tokens that each drop leaves, in (0, 1].
     """
 
-    after: tuple[Bound, ...] = (0.0625, 0.1875, 0.46875)
+    after: Places = (0.0625, 0.1875, 0.46875)
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from foveate.prune.schedule import Bound, Schedule, ScheduledPruner, check_after, stages
+from foveate.prune.schedule import Place, Schedule, ScheduledPruner, stages
 from foveate.registry import register
 
 
@@ -24,10 +24,7 @@ class VTW(ScheduledPruner):
         after: how many layers see the visual tokens (the paper's K): a count (int) or a share of depth.
     """
 
-    after: Bound = 0.5
-
-    def __post_init__(self) -> None:
-        check_after((self.after,))
+    after: Place = 0.5
 
     def schedule(self, layers: int) -> Schedule:
         """Nothing is kept after the one layer."""

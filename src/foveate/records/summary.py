@@ -173,7 +173,7 @@ def summarise(path: Path) -> Summary:
     """
     told = _document(path)
     if told is None:
-        return _summary(read(path))
+        return summary_of(read(path))
     try:
         return Summary.from_dict(told)
     except (KeyError, TypeError) as error:
@@ -197,7 +197,8 @@ def _compared_with(rows: list[Row]) -> dict[str, str]:
     return {name: words[name] for name in (*WORDS, *words) if name in words}
 
 
-def _summary(records: Records) -> Summary:
+def summary_of(records: Records) -> Summary:
+    """The summary of a run's records."""
     settings = records.settings()
     by_task = {
         task: _with_fronts([_row(records, task, setting) for setting in settings])

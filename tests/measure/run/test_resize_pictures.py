@@ -131,6 +131,7 @@ def test_it_is_one_of_the_settings():
     (_, one) = settings([RESIZE], [0.25], 8)
     assert (one.key, one.role, one.smaller) == ((RESIZE, 0.25), "baseline", Smaller(0.25))
     assert one.record()["knobs"] == "Smaller(share=0.25)"
+    assert one.record()["reduction"] is None  # it is done to pictures
     assert RESIZE in {setting.method for setting in settings(["all"], [0.5], 8)}
     assert not Work((), Reduction(), 1, Smaller(0.5)).is_off
     assert Work((), Reduction(), 1).is_off

@@ -192,6 +192,63 @@ def test_a_file_belongs_to_one_model_its_questions_and_knobs(vlm, tmp_path):
         Amount(rounds=-1)
 
 
+def test_a_setting_is_written_down_whole():
+    for setting in settings(["all"], [0.5, 0.1], 28):
+        row = json.loads(json.dumps(setting.record()))
+        smaller = setting.smaller is not None
+        assert (row["reduction"] is None) == (smaller or setting.reduction is None)
+        if row["reduction"] is not None:
+            assert Reduction.from_dict(row["reduction"]) == setting.reduction
+        assert setting.is_in(row)
+    first = setting_at(FIRST, 0.25, 8)  # which is not registered
+    assert first.record()["reduction"] is None
+    assert first.is_in(first.record())
+
+
+def without_reductions(path) -> None:
+    """Make a file one from before its lines held reductions."""
+    rows = lines(path)
+    for row in rows:
+        row.pop("reduction", None)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_file_goes_on_with_the_same_reduction_alone(vlm, tmp_path, old):
+    out, few = tmp_path / "run.jsonl", Amount(1, rounds=0)
+    aim = Setting("aim", 0.5, foveate.AIM(0.5, (4, 6)))
+    chosen = [UNREDUCED_SETTING, aim]
+    Runner(Local(vlm, "mini"), chosen, [task("ocr")], out, few).run()
+    if old:
+        without_reductions(out)
+    before = lines(out)
+    assert [row.get("reduction") for row in before if row["kind"] == "setting"] == (
+        [None] * 2 if old else [setting.reduction.to_dict() for setting in chosen]
+    )
+    Runner(Local(vlm, "mini"), chosen, [task("ocr")], out, few).run()
+    assert [row["kind"] for row in lines(out)[len(before) :]] == ["run"]
+    text = out.read_text()
+    for other in (
+        foveate.AIM(0.5, (4, 7)),
+        foveate.AIM(0.5),
+        Reduction(before=aim.reduction.before),
+    ):
+        changed = [UNREDUCED_SETTING, replace(aim, reduction=other)]
+        with pytest.raises(InputError, match=r"aim at 0.5 as AIM\(.*\(4, 6\).*give another --out"):
+            Runner(Local(vlm, "mini"), changed, [task("ocr")], out, few)
+    assert out.read_text() == text
+
+
+def test_a_reduction_is_compared_by_what_it_is_not_by_its_text():
+    aim = Setting("aim", 0.5, foveate.AIM(0.5))
+    row = aim.record()
+    assert aim.is_in(row | {"knobs": "AIM(keep=0.5, ...)"})
+    row["reduction"].pop("weighted")  # of a version that had no such knob
+    assert aim.is_in(row)
+    assert not aim.is_in(row | {"reduction": {"method": "aim", "keep": 0.25}})
+    assert not aim.is_in(row | {"reduction": {"method": "aim", "gone": 1}})
+
+
 def test_a_file_belongs_to_one_sampling_of_clips(vlm, tmp_path):
     from PIL import Image
 

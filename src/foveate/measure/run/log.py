@@ -74,7 +74,7 @@ class Log:
             mine, theirs = setting.record(), self.recorded.get(setting.key)
             if theirs is None:
                 new.append(mine)
-            elif mine["knobs"] != theirs["knobs"]:
+            elif not setting.is_in(theirs):
                 raise InputError(
                     f"{path} measured {setting.method} at {setting.share:g} as {theirs['knobs']}, "
                     f"now it is {mine['knobs']}; give another --out"

@@ -1,6 +1,6 @@
 """What is measured: a method at a share of the visual tokens, made for a model's depth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ class Setting:
         return self.method, self.share
 
     def record(self) -> dict[str, Any]:
-        """Its line among the records."""
+        """Its line among the records: knobs to be read by people, and the reduction itself."""
         knobs = None if self.reduction is None else repr(self.smaller or self.reduction)
         return {
             "kind": "setting",
@@ -47,7 +47,27 @@ class Setting:
             "budget": self.share,
             "role": self.role,
             "knobs": knobs,
+            "reduction": self._written(),
         }
+
+    def is_in(self, row: Mapping[str, Any]) -> bool:
+        """Whether a line of a file is of this very reduction; one that does not hold it, by its knobs."""
+        mine, theirs = self.record(), row.get("reduction")
+        if theirs is None or mine["reduction"] is None:
+            return mine["knobs"] == row["knobs"]
+        try:
+            return Reduction.from_dict(theirs) == self.reduction
+        except InputError:
+            return False
+
+    def _written(self) -> dict[str, Any] | None:
+        """None for smaller pictures, which are no reduction, and for methods that are not registered."""
+        if self.reduction is None or self.smaller is not None:
+            return None
+        try:
+            return self.reduction.to_dict()
+        except InputError:
+            return None
 
 
 UNREDUCED_SETTING = Setting(UNREDUCED, 1.0, Reduction())

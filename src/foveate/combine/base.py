@@ -1,0 +1,23 @@
+"""What methods have in common that are a method before the LLM and one inside it."""
+
+from dataclasses import dataclass, field
+
+from foveate.knobs import Checked
+from foveate.reduction import Compressor, Pruner, Reduction
+
+
+@dataclass(frozen=True)
+class Combination(Reduction, Checked):
+    """Base of methods that are made of two: their knobs say which, by `parts`."""
+
+    before: Compressor | None = field(init=False, repr=False, default=None)
+    inside: Pruner | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        for place, part in zip(("before", "inside"), self.parts(), strict=True):
+            object.__setattr__(self, place, part)
+
+    def parts(self) -> tuple[Compressor | None, Pruner | None]:
+        """The method before the LLM and the one inside it, as the knobs have them."""
+        raise NotImplementedError
