@@ -15,7 +15,8 @@ from foveate.cost.vision.encoder import (
 )
 
 
-def _project(config: Any, rows: int) -> Cost:
+def project(config: Any, rows: int) -> Cost:
+    """The two-layer projector over so many rows."""
     width, out = config.vision_config.hidden_size, config.text_config.hidden_size
     layers = getattr(config, "vision_feature_layer", -1)
     read = width * (1 if isinstance(layers, int) else len(layers))
@@ -26,7 +27,8 @@ def _grid(config: Any) -> int:
     return side(config.vision_config.image_size) // side(config.vision_config.patch_size)
 
 
-def _class_tokens(config: Any) -> int:
+def class_tokens(config: Any) -> int:
+    """Tokens that the tower has beside its patches."""
     return int(config.vision_config.model_type == "clip_vision_model")
 
 
@@ -35,12 +37,12 @@ def llava(config: Any, media: Media) -> Encoded:
     """Every picture (or frame) is resized to the one size of the tower."""
     pictures = media.frames or media.images
     patches = _grid(config) ** 2
-    clip = _class_tokens(config)
+    clip = class_tokens(config)
     shown = patches + clip if config.vision_feature_select_strategy == "full" else patches
     return Encoded(
         groups=(shown,) * pictures,
         tower=tower(config.vision_config, pictures, patches, extra=clip),
-        projector=_project(config, pictures * shown),
+        projector=project(config, pictures * shown),
     )
 
 
@@ -58,18 +60,18 @@ def llava_onevision(config: Any, media: Media) -> Encoded:
         most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
         groups, views = _anyres(config, media, most)
     return Encoded(
-        groups, tower(vision, views, grid**2), _project(config, views * grid**2)
+        groups, tower(vision, views, grid**2), project(config, views * grid**2)
     )  # fmt: skip
 
 
 @register_encoder("llava_next")
 def llava_next(config: Any, media: Media) -> Encoded:
     """Every picture is a base view and tiles; a frame is shown as a picture."""
-    pictures, clip = media.frames or media.images, _class_tokens(config)
+    pictures, clip = media.frames or media.images, class_tokens(config)
     groups, views = _anyres(config, media, most=None)
     views, patches = pictures * views, _grid(config) ** 2
     encoded = tower(config.vision_config, views, patches, extra=clip)
-    return Encoded(groups * pictures, encoded, _project(config, views * patches))
+    return Encoded(groups * pictures, encoded, project(config, views * patches))
 
 
 @register_encoder("llava_next_video")
@@ -79,10 +81,10 @@ def llava_next_video(config: Any, media: Media) -> Encoded:
         return llava_next(config, media)
     stride, width = config.spatial_pool_stride, config.vision_config.hidden_size
     patches, tokens = _grid(config) ** 2, (_grid(config) // stride) ** 2
-    projector = _project(config, media.frames * tokens)
+    projector = project(config, media.frames * tokens)
     if config.spatial_pool_mode == "conv":
         projector += Cost.of([(linear(media.frames * tokens, width * stride**2, width), 1)])
-    encoded = tower(config.vision_config, media.frames, patches, extra=_class_tokens(config))
+    encoded = tower(config.vision_config, media.frames, patches, extra=class_tokens(config))
     return Encoded((tokens,) * media.frames, encoded, projector)
 
 

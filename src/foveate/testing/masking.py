@@ -1,0 +1,207 @@
+"""Dropping is masking: a reduced run against its slow twin, which drops nothing and caches nothing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveate.models.family import family_of
+from foveate.reduction import Compressor, Reduction, Report, as_reduction
+from foveate.testing.models import GREEDY, Given, reduce
+from foveate.tokens import VisionTokens
+
+
+@torch.no_grad()
+def check_dropping_is_masking(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
+    """Logits and text are those of the whole sequence recomputed, with dropped tokens only masked."""
+    with reduce(model, reduction) as run:
+        out = model.generate(**inputs, **GREEDY, output_logits=True, return_dict_in_generate=True)
+    dropped = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    masked, logits = masked_generation(model, inputs, as_reduction(reduction), run.report)
+    torch.testing.assert_close(torch.cat(out.logits), logits, rtol=0, atol=1e-4)
+    assert dropped == masked, f"dropped {dropped}, masked {masked}"
+
+
+def masked_generation(
+    model: Any, inputs: dict[str, Tensor], reduction: Reduction, report: Report
+) -> tuple[list[int], Tensor]:
+    """The slow twin of a reduction, for one sample: nothing is dropped and nothing is cached.
+
+    Visual tokens are merged group by group in a plain loop; where the report says that one was pruned,
+    later layers are only told not to look at it.
+
+    Returns:
+        Greedy tokens and their logits (steps, V).
+    """
+    prompt = _merged_prompt(model, inputs, reduction, report)
+    tokens: list[int] = []
+    logits: list[Tensor] = []
+    for _ in range(GREEDY["max_new_tokens"]):
+        logits.append(_masked_logits(model, prompt))
+        tokens.append(int(logits[-1].argmax()))
+        _append(model, prompt, tokens[-1])
+    return tokens, torch.stack(logits)
+
+
+def _merged_prompt(
+    model: Any, inputs: dict[str, Tensor], reduction: Reduction, report: Report
+) -> dict[str, Any]:
+    """What the LLM would be given if the merged tokens had been the prompt."""
+    family = family_of(model)
+    seen: dict[str, Any] = {}
+    hook = family.language_model(model.model).register_forward_pre_hook(
+        lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True
+    )
+    groups = _groups(model, inputs)
+    hook.remove()
+    before = reduction.before
+    handed = [] if before is None or before.is_off else _handed(model, inputs, before)
+    embeds = seen["inputs_embeds"][0]
+    carried = [part.clone() for part in family.deepstack(dict(seen))]
+    count = len(embeds)
+    rows = torch.isin(inputs["input_ids"][0], _placeholders(model)).nonzero()[:, 0]
+    stays = [True] * count
+    if before is not None and not before.is_off:
+        if "frames" in before.needs and "pixel_values_videos" in inputs:
+            sizes = torch.bincount(groups)  # frames are as large as the first; a separator is not
+            groups = torch.where(sizes[groups] == sizes[groups[0]], groups[0], groups)
+        if "sample" in before.needs:
+            groups = torch.zeros_like(groups)
+        for label in groups.unique():
+            members = rows[groups == label]
+            (needed,) = [more for given, more in handed if torch.equal(given, embeds[members])]
+            merged = before(embeds[None, members], **needed)
+            places = members[merged.position[0].sort().values]
+            for row in members.tolist():
+                stays[row] = row in places.tolist()
+            embeds[places] = merged.features[0]
+    block = family.blocks(inputs)
+    block = torch.full((1, count), -1) if block is None else block
+    positions = torch.arange(sum(stays)).view(1, 1, -1)
+    if family.grid_positions:
+        positions = seen["position_ids"][-3:][..., stays]
+    # merged tokens carry the mean of what their patches carry
+    into = torch.tensor([-1 if token is None else token for token in report.merged_into[0]])
+    carried = [
+        torch.stack([part[into == token].mean(0) for token in range(int(into.max()) + 1)])
+        for part in carried
+    ]
+    visual = torch.isin(inputs["input_ids"][0], _placeholders(model))[stays]
+    gone = torch.full((sum(stays),), len(family.language_model(model.model).layers))
+    gone[visual] = torch.tensor(
+        [len(gone) if layer is None else layer for layer in report.pruned_after[0]]
+    )
+    return {
+        "embeds": embeds[stays][None], "positions": positions, "block": block[0, stays],
+        "gone": gone, "visual": visual, "carried": carried,
+    }  # fmt: skip
+
+
+@dataclass
+class _Spy:
+    """A method before the LLM that remembers what it was handed; a protocol looks at the class itself."""
+
+    method: Compressor
+    handed: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)
+    needs = property(lambda self: self.method.needs)
+    at = property(lambda self: self.method.at)
+    is_off = property(lambda self: self.method.is_off)
+    flops = property(lambda self: self.method.flops)
+
+    def __call__(self, features: Tensor, **needed: Any) -> VisionTokens:
+        for number, group in enumerate(features):
+            own = {
+                name: value[number : number + 1] if isinstance(value, Tensor) else value
+                for name, value in needed.items()
+            }
+            self.handed.append((group, own))
+        return self.method(features, **needed)
+
+
+def _handed(
+    model: Any, inputs: dict[str, Tensor], before: Compressor
+) -> list[tuple[Tensor, dict[str, Any]]]:
+    """Of every group its features, and what a method is told beside them."""
+    spy: Any = _Spy(before)
+    with reduce(model, Reduction(before=spy)):
+        model(**inputs)
+    return spy.handed
+
+
+def _groups(model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """The group of every visual token of a prompt with one picture."""
+    from foveate.runtime.watch_encoding import watch_encoding
+
+    family, core = family_of(model), model.model
+    found: dict[str, Any] = {}
+
+    def noted(modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+        output = encode()
+        found["groups"] = family.groups(core, modality, arguments, output.pooler_output)
+        return output
+
+    with watch_encoding(core, noted):
+        model(**inputs)
+    sizes = [int(labels.max()) + 1 for labels in found["groups"]]
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
+    return torch.cat([g + start for g, start in zip(found["groups"], starts, strict=True)])
+
+
+def _placeholders(model: Any) -> Tensor:
+    return torch.tensor(list(family_of(model).placeholders(model.config).values()))
+
+
+def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
+    """Put one text token at the end of a prompt."""
+    llm = family_of(model).language_model(model.model)
+    new = llm.embed_tokens(torch.tensor([[token]]))
+    prompt["embeds"] = torch.cat([prompt["embeds"], new], dim=1)
+    prompt["positions"] = torch.cat(
+        [prompt["positions"], prompt["positions"][..., -1:] + 1], dim=-1
+    )
+    for name, value in (("block", -1), ("gone", 10**6), ("visual", 0)):
+        last = torch.tensor([value], dtype=prompt[name].dtype)
+        prompt[name] = torch.cat([prompt[name], last])
+
+
+def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
+    """Logits (V,) after the last token of a prompt, every layer told whom to look at."""
+    llm = family_of(model).language_model(model.model)
+    count = prompt["embeds"].shape[1]
+    place, block = prompt["positions"][-1, 0], prompt["block"]
+    earlier = torch.ones(count, count, dtype=torch.bool).tril()
+    together = (block[:, None] == block) & (block >= 0)
+    kinds = getattr(llm.config, "layer_types", None) or ["full_attention"] * len(llm.layers)
+
+    def tell(layer: int) -> Any:
+        sees = (earlier | together) & (prompt["gone"] >= layer)
+        if kinds[layer] == "sliding_attention":
+            sees = sees & (place[:, None] - place < llm.config.sliding_window)
+        dtype = prompt["embeds"].dtype
+        mask = torch.zeros(count, count, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+        return lambda _, args, kwargs: (args, {**kwargs, "attention_mask": mask[None, None]})
+
+    hooks = [
+        layer.register_forward_pre_hook(tell(number), with_kwargs=True)
+        for number, layer in enumerate(llm.layers)
+    ]
+    positions = prompt["positions"]
+    extra: dict[str, Any] = {}
+    if prompt["carried"]:
+        extra = {
+            "deepstack_visual_embeds": prompt["carried"],
+            "visual_pos_masks": prompt["visual"].bool()[None],
+        }
+    try:
+        states = llm(
+            inputs_embeds=prompt["embeds"],
+            position_ids=positions[0] if len(positions) == 1 else positions,
+            use_cache=False,
+            **extra,
+        ).last_hidden_state
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return model.lm_head(states[0, -1])
