@@ -41,7 +41,7 @@ def test_a_family_that_states_what_is_not_so_breaks_the_contract():
 
 
 def test_a_family_without_a_cost_breaks_the_contract(monkeypatch):
-    llava, table = families()["llava"], dict(encoder._ENCODERS)
+    llava, table = families()["llava"], encoder.encoders()
     monkeypatch.setattr(encoder, "_ENCODERS", table)
     file = r"Write src/foveate/cost/vision/llava.py: .* @register_encoder\(\"llava\"\)"
     free, tower = Cost.of([]), Cost.of([(Operation(1, 1, 1), 1)])
