@@ -10,7 +10,8 @@ import pytest
 from importlinter.cli import lint_imports
 
 import foveate
-from foveate.models.family import families
+from foveate.cost.vision import encoder
+from foveate.models.family import Family, families
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "foveate"
@@ -113,19 +114,31 @@ def test_nothing_is_built_to_list(code):
 
 
 def blocks() -> list:
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [
-        pytest.param(code, id=f"{page.name}-{number}")
-        for page in pages
-        for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
-    ]
+    """Code of each page, block by block; of a guide all of it, for later blocks build on earlier ones."""
+    found = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        codes = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+        codes = ["\n".join(codes)] if page.parent.name == "guides" else codes
+        found += [pytest.param(c, id=f"{page.name}-{number}") for number, c in enumerate(codes)]
+    return found
 
 
 @pytest.mark.parametrize("code", blocks())
 def test_prose_code_runs(code, capsys, monkeypatch):
-    monkeypatch.setattr("foveate.models.family._FAMILIES", dict(families()))  # a guide adds one
+    # guides add a family and its cost, and methods
+    monkeypatch.setattr("foveate.models.family._FAMILIES", dict(families()))
+    monkeypatch.setattr(encoder, "_ENCODERS", encoder.encoders())
+    monkeypatch.setattr("foveate.registry._TABLE", foveate.methods())
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip()
+
+
+def test_the_guide_names_all_that_a_family_may_say():
+    page = (ROOT / "docs" / "guides" / "new-family.md").read_text()
+    hooks = [name for name in vars(Family) if not name.startswith("_")]
+    assert [name for name in hooks if not re.search(rf"\b{name}\b", page)] == []
+    for row in re.findall(r"^\| .* \|$", page, re.M)[2:]:
+        assert set(re.findall(r"`(\w+)", row.split("|")[2])) & set(hooks), row
 
 
 def test_tables_are_the_records(monkeypatch):
@@ -136,8 +149,8 @@ def test_tables_are_the_records(monkeypatch):
     assert "| frames | method | runs |" in texts[0]
     for name in TABLES:
         assert sum(f"<!-- {name} -->\n|" in text for text in texts) == 1, name
-    for text in texts:
-        assert filled(text) == text
+    for page, text in zip(PAGES, texts, strict=True):
+        assert filled(text) == text, f"{page} is out of date: python benchmarks/readme_tables.py"
 
 
 def test_prose_links_exist():

@@ -20,10 +20,11 @@ def test_a_command_is_one_file():
 
 
 def test_help_is_in_the_order_of_use():
-    assert cli.commands() == [
+    known = [
         "demo", "ask", "methods", "cost", "plan", "measure", "report",
         "analyze", "fit", "calibrate", "train",
     ]  # fmt: skip
+    assert cli.commands()[: len(known)] == known  # others come after them
 
 
 def test_help_loads_neither_torch_nor_a_model():

@@ -5,6 +5,9 @@ import pytest
 from foveate import testing
 from foveate.combine.aim import AIM
 from foveate.compress.divprune import DivPrune
+from foveate.cost.operation import Cost, Operation
+from foveate.cost.vision import encoder
+from foveate.cost.vision.encoder import Encoded
 from foveate.models.family import families
 from foveate.prune.fastv import FastV
 
@@ -20,11 +23,40 @@ def test_what_a_family_states_is_so(name):
     testing.check_family_is_as_stated(families()[name])
 
 
+@pytest.mark.parametrize("name", families())
+def test_a_family_has_a_cost(name):
+    testing.check_family_has_a_cost(families()[name])
+
+
 def test_a_family_that_states_what_is_not_so_breaks_the_contract():
-    for stated in ({"model_class": ""}, {"modalities": ("image", "video")}, {"merge_at": ("llm",)}):
+    for stated in (
+        {"model_type": "llava_2"},
+        {"model_class": ""},
+        {"modalities": ("image", "video")},
+        {"merge_at": ("llm",)},
+    ):
         family = type("Wrong", (type(families()["llava"]),), stated)()
-        with pytest.raises(AssertionError, match=r"llava states .*, its model says"):
+        with pytest.raises(AssertionError, match=r"llava.* states .*, its model says"):
             testing.check_family_is_as_stated(family)
+
+
+def test_a_family_without_a_cost_breaks_the_contract(monkeypatch):
+    llava, table = families()["llava"], encoder.encoders()
+    monkeypatch.setattr(encoder, "_ENCODERS", table)
+    file = r"Write src/foveate/cost/vision/llava.py: .* @register_encoder\(\"llava\"\)"
+    free, tower = Cost.of([]), Cost.of([(Operation(1, 1, 1), 1)])
+    for told, lacking in (
+        (lambda config, media: Encoded((8,), tower, free), "projector = 0"),
+        (lambda config, media: Encoded((8,), free, tower), "vision = 0"),
+        (lambda config, media: Encoded((0,), tower, tower), "tokens = 0"),
+        (lambda config, media: {}["size"], "KeyError: 'size'"),
+        (None, "UnsupportedError: cannot tell the visual tokens of model type 'llava'"),
+    ):
+        table["llava"] = told
+        if told is None:
+            del table["llava"]
+        with pytest.raises(AssertionError, match=f"image tokens of llava .*{lacking}.* {file}"):
+            testing.check_family_has_a_cost(llava)
 
 
 def test_a_method_alone_keeps_the_contract():

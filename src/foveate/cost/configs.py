@@ -54,6 +54,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "vision_feature_layer": -1, "vision_feature_select_strategy": "full",
         "vision_aspect_ratio": "anyres_max_9",
     },
+    "foveate_compressed": {
+        "compressor": {"name": "average-pool", "kernel": 2}, "multi_level_layers": None,
+        "query_encoding": "none", "views": "base", "visual_tokens": None,
+    },
 }  # fmt: skip
 
 

@@ -91,6 +91,12 @@ def register_encoder(*model_types: str) -> Callable[[Encoder], Encoder]:
     return enter
 
 
+def encoders() -> dict[str, Encoder]:
+    """All encoders by model type, sorted."""
+    discover("foveate.cost.vision")
+    return dict(sorted(_ENCODERS.items()))
+
+
 def encode(config: Any, media: Media) -> Encoded:
     """Visual tokens and encoding cost of a picture or clip.
 
@@ -98,14 +104,13 @@ def encode(config: Any, media: Media) -> Encoded:
         UnsupportedError: no such family; the message lists those there are.
         InputError: a field of the config is missing.
     """
-    discover("foveate.cost.vision")
-    kind = getattr(config, "model_type", None)
-    if kind not in _ENCODERS:
+    table, kind = encoders(), getattr(config, "model_type", None)
+    if kind not in table:
         raise UnsupportedError(
-            f"cannot tell the visual tokens of model type {kind!r}; known: {', '.join(sorted(_ENCODERS))}"
+            f"cannot tell the visual tokens of model type {kind!r}; known: {', '.join(table)}"
         )
     try:
-        return _ENCODERS[kind](config, media)
+        return table[kind](config, media)
     except AttributeError as error:
         raise InputError(
             f"the config of a {kind} lacks what its cost depends on: {error}"

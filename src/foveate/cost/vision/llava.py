@@ -23,7 +23,8 @@ def _layers(config: Any) -> int:
     return 1 if isinstance(layers, int) else len(layers)
 
 
-def _project(config: Any, rows: int) -> Cost:
+def project(config: Any, rows: int) -> Cost:
+    """The two-layer projector over so many rows."""
     read = config.vision_config.hidden_size * _layers(config)
     out = config.text_config.hidden_size
     return Cost.of([(linear(rows, read, out), 1), (linear(rows, out, out), 1)])
@@ -33,7 +34,8 @@ def _grid(config: Any) -> int:
     return side(config.vision_config.image_size) // side(config.vision_config.patch_size)
 
 
-def _class_tokens(config: Any) -> int:
+def class_tokens(config: Any) -> int:
+    """Tokens that the tower has beside its patches."""
     return int(config.vision_config.model_type == "clip_vision_model")
 
 
@@ -42,9 +44,9 @@ def llava(config: Any, media: Media) -> Encoded:
     """Every picture (or frame) is resized to the one size of the tower."""
     pictures = media.frames or media.images
     patches = _grid(config) ** 2
-    clip = _class_tokens(config)
+    clip = class_tokens(config)
     shown = patches + clip if config.vision_feature_select_strategy == "full" else patches
-    groups, projector = (shown,) * pictures, _project(config, pictures * shown)
+    groups, projector = (shown,) * pictures, project(config, pictures * shown)
     return by_tower(
         config.vision_config,
         pictures,
@@ -67,16 +69,16 @@ def llava_onevision(config: Any, media: Media) -> Encoded:
     else:
         most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
         grids, views = _anyres(config, media, most)
-    return _tiled(config, grids, views, _project(config, views * grid**2))
+    return _tiled(config, grids, views, project(config, views * grid**2))
 
 
 @register_encoder("llava_next")
 def llava_next(config: Any, media: Media) -> Encoded:
     """Every picture is a base view and tiles; a frame is shown as a picture."""
-    pictures, clip = media.frames or media.images, _class_tokens(config)
+    pictures, clip = media.frames or media.images, class_tokens(config)
     grids, views = _anyres(config, media, most=None)
     views, patches = pictures * views, _grid(config) ** 2
-    return _tiled(config, grids * pictures, views, _project(config, views * patches), clip)
+    return _tiled(config, grids * pictures, views, project(config, views * patches), clip)
 
 
 @register_encoder("llava_next_video")
@@ -86,12 +88,12 @@ def llava_next_video(config: Any, media: Media) -> Encoded:
         return llava_next(config, media)
     stride, width = config.spatial_pool_stride, config.vision_config.hidden_size
     patches, tokens = _grid(config) ** 2, (_grid(config) // stride) ** 2
-    projector = _project(config, media.frames * tokens)
+    projector = project(config, media.frames * tokens)
     if config.spatial_pool_mode == "conv":
         projector += Cost.of([(linear(media.frames * tokens, width * stride**2, width), 1)])
     return by_tower(
         config.vision_config, media.frames, patches, (tokens,) * media.frames, projector,
-        extra=_class_tokens(config), layers=_layers(config),
+        extra=class_tokens(config), layers=_layers(config),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from foveate.errors import InputError
 from foveate.measure.report import figures
 from foveate.records.journal import UNREDUCED
 from foveate.records.read import PARTS, WORDS
-from foveate.records.split import RESIZING
+from foveate.records.split import RESIZING, Split
 from foveate.records.summary import Refusal, Row, Summary
 from foveate.records.verdict import Comparison
 

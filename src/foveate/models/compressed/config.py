@@ -5,7 +5,6 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import LlavaOnevisionConfig
 
-from foveate.compress.learned import LearnedCompressor, build
 from foveate.errors import InputError
 
 QUERY_ENCODINGS = ("llm", "embedding", "none")
@@ -45,32 +44,3 @@ class CompressedConfig(LlavaOnevisionConfig):
             )
         if self.views not in VIEWS:
             raise InputError(f"views must be one of {VIEWS}, got {self.views!r}")
-
-
-def build_compressor(config: Any) -> LearnedCompressor:
-    """The compressor that a config describes.
-
-    Raises:
-        InputError: an unknown name or setting; layers or a query that it needs and the config lacks;
-            layers that the tower lacks.
-    """
-    vision, knobs = config.vision_config, dict(config.compressor or {})
-    depth, layers = vision.num_hidden_layers, config.multi_level_layers or ()
-    if not all(-depth - 1 <= layer <= depth for layer in layers):
-        raise InputError(
-            f"multi_level_layers must be from {-depth - 1} to {depth}, got {list(layers)}"
-        )
-    name = knobs.pop("name", None)
-    width = vision.hidden_size
-    made = build(
-        str(name),
-        grid=vision.image_size // vision.patch_size,
-        width=width,
-        multi_level_width=width * len(layers),
-        text_width=0 if config.query_encoding == "none" else config.text_config.hidden_size,
-        **knobs,
-    )
-    if config.query_encoding != "none" and "text" not in made.needs:
-        raise InputError(f'{name} does not look at the question: query_encoding must be "none"')
-    made.count(tokens=config.visual_tokens)
-    return made

@@ -12,8 +12,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
 from foveate.compress.learned import LearnedCompressor
+from foveate.compress.learned.described import build_compressor
 from foveate.errors import InputError
-from foveate.models.compressed.config import CompressedConfig, build_compressor
+from foveate.models.compressed.config import CompressedConfig
 from foveate.models.compressed.question import QuestionCache
 from foveate.models.family import EXTRA_FLOPS
 

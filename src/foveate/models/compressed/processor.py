@@ -7,8 +7,9 @@ import torch
 from transformers import LlavaOnevisionProcessor
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
+from foveate.compress.learned.described import build_compressor
 from foveate.errors import InputError
-from foveate.models.compressed.config import CompressedConfig, build_compressor
+from foveate.models.compressed.config import CompressedConfig
 
 _Processor: Any = LlavaOnevisionProcessor  # transformers' classes are Any here
 

@@ -1,0 +1,39 @@
+"""The contract of families and methods: what must hold of every one, to be called from anyone's tests.
+
+    from foveate.testing import CASES, check_dropping_is_masking, tiny
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_my_method(case):
+        check_dropping_is_masking(*tiny(*case), MyMethod(...))
+
+The checks of a family take the family, all others a `tiny` model and inputs; every one raises
+AssertionError where the contract is broken.
+"""
+
+from foveate.testing.families import check_family_has_a_cost, check_family_is_as_stated
+from foveate.testing.masking import check_dropping_is_masking, masked_generation
+from foveate.testing.models import CASES, GREEDY, Given, reduce, tiny
+from foveate.testing.reductions import (
+    check_batch_is_samples_alone,
+    check_no_trace,
+    check_off_is_bit_identical,
+    check_tokens_are_gone,
+    fingerprint,
+)
+
+__all__ = [
+    "CASES",
+    "GREEDY",
+    "Given",
+    "check_batch_is_samples_alone",
+    "check_dropping_is_masking",
+    "check_family_has_a_cost",
+    "check_family_is_as_stated",
+    "check_no_trace",
+    "check_off_is_bit_identical",
+    "check_tokens_are_gone",
+    "fingerprint",
+    "masked_generation",
+    "reduce",
+    "tiny",
+]

@@ -1,0 +1,31 @@
+"""What the contract is tried on: tiny models and their prompts."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveate.models.family import families
+from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
+from foveate.runtime.run import Run
+
+Given = Reduction | Compressor | Pruner  # what `foveate.reduce` takes
+GREEDY = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
+CASES = tuple((name, kind) for name, family in families().items() for kind in family.modalities)
+
+
+def tiny(model_type: str, modality: str = "image") -> tuple[Any, dict[str, Tensor]]:
+    """A tiny random model of a family, the same every time, and a prompt with one picture."""
+    family = families()[model_type]
+    torch.manual_seed(0)
+    model = family.tiny()
+    model.generation_config.pad_token_id = 0
+    return model, family.tiny_inputs(model.config, [[(modality, 0)]])
+
+
+def reduce(model: Any, reduction: Given) -> AbstractContextManager[Run]:
+    """`foveate.reduce`, imported on the first call: transformers' modelling code takes seconds."""
+    from foveate.runtime.reducer import reduce as enter
+
+    return enter(model, as_reduction(reduction))

@@ -1,0 +1,156 @@
+"""What a reduction leaves behind: nothing of the tokens that it drops, and no trace of itself."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from foveate.models.family import family_of
+from foveate.reduction import Reduction
+from foveate.testing.models import GREEDY, Given, reduce
+
+# --- off ------------------------------------------------------------------------------------------
+
+
+def check_off_is_bit_identical(model: Any, inputs: dict[str, Tensor]) -> None:
+    """Keeping all tokens changes no bit of the logits."""
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        with reduce(model, Reduction()) as run:
+            off = model(**inputs).logits
+    assert torch.equal(stock, off), "off is not bit-identical"
+    assert not run.report.fired
+    assert run.report.prefill_flops == run.report.prefill_flops_unreduced
+    assert run.report.kv_bytes == run.report.kv_bytes_unreduced
+
+
+# --- no trace -------------------------------------------------------------------------------------
+
+
+def fingerprint(model: nn.Module) -> list[tuple[Any, ...]]:
+    """Types, attributes, hooks and configs of every module."""
+    return [
+        (
+            name,
+            type(module).__name__,
+            sorted(vars(module)),
+            [len(hooks) for key, hooks in vars(module).items() if key.endswith("_hooks")],
+            str(getattr(module, "config", "")),
+            getattr(getattr(module, "config", None), "_attn_implementation", None),
+        )
+        for name, module in model.named_modules()
+    ]
+
+
+def check_no_trace(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
+    """The model is the same before and after, also after an exception."""
+    with torch.no_grad():
+        model(**inputs)  # transformers installs hooks of its own on the first call
+    before = fingerprint(model)
+    with torch.no_grad(), reduce(model, reduction):
+        model(**inputs)
+        assert fingerprint(model) != before, "the fingerprint does not see a reduction at work"
+    assert fingerprint(model) == before, "a trace is left"
+    try:
+        with reduce(model, reduction):
+            raise KeyError("inside")
+    except KeyError:
+        assert fingerprint(model) == before, "a trace is left by an exception"
+    else:
+        raise AssertionError("an exception inside was swallowed")
+
+
+# --- gone means gone ------------------------------------------------------------------------------
+
+
+def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
+    """Dropped tokens are out of the hidden states and of the cache, and the report counts the bytes."""
+    from foveate.runtime.seams import cache_in
+
+    family = family_of(model)
+    widths: list[int] = []
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs: widths.append((args or (kwargs["hidden_states"],))[0].shape[1]),
+            with_kwargs=True,
+        )
+        for layer in family.language_model(model.model).layers
+    ]
+    with torch.no_grad(), reduce(model, reduction) as run:
+        cache = cache_in(model(**inputs, use_cache=True))
+    for hook in hooks:
+        hook.remove()
+    report = run.report
+    expected = [n + report.text_tokens[0] for n in report.visual_tokens_by_layer[0]]
+    assert widths == expected, f"layers computed {widths} rows, the report says {expected}"
+    lengths = [layer.get_seq_length() for layer in cache.layers]
+    assert lengths == expected, f"the cache holds {lengths} rows, the report says {expected}"
+    assert (held := _bytes(cache)) == report.kv_bytes, f"{held} bytes, not {report.kv_bytes}"
+
+
+def _bytes(cache: Any) -> int:
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def check_batch_is_samples_alone(
+    model: Any,
+    samples: Sequence[Sequence[tuple[str, int]]],
+    reduction: Given,
+    padding: Literal["left", "right"] = "left",
+) -> None:
+    """Each sample of a ragged batch has the logits and the greedy text that it has alone.
+
+    Args:
+        model: a tiny model.
+        samples: for each sample its pictures, each (modality, size).
+        reduction: what to do with their tokens.
+        padding: left goes through `generate`; right, which that does not take, through single steps.
+    """
+    family = family_of(model)
+    batch = family.tiny_inputs(model.config, samples, padding)
+    together, texts = _answers(model, batch, reduction, padding)
+    for number, sample in enumerate(samples):
+        inputs = family.tiny_inputs(model.config, [sample])
+        alone, (text,) = _answers(model, inputs, reduction, "left")
+        torch.testing.assert_close(together[number], alone[0], rtol=0, atol=1e-4)
+        assert texts[number] == text, f"sample {number} says {texts[number]}, alone {text}"
+
+
+@torch.no_grad()
+def _answers(
+    model: Any, inputs: dict[str, Tensor], reduction: Given, padding: str
+) -> tuple[Tensor, list[list[int]]]:
+    """Logits (B, V) after each sample's last token, and greedy tokens."""
+    from foveate.runtime.seams import cache_in, on_cache
+
+    steps, mask = GREEDY["max_new_tokens"], inputs["attention_mask"]
+    with reduce(model, reduction) as run:
+        if padding == "left":
+            out = model.generate(
+                **inputs, **GREEDY, output_logits=True, return_dict_in_generate=True
+            )
+            return out.logits[0], out.sequences[:, mask.shape[1] :].tolist()
+        out = model(**inputs, use_cache=True)
+        ends = mask.sum(1) - 1
+        if run.reports:
+            reported = run.report.kv_bytes
+            assert (held := _bytes(cache_in(out))) == reported, f"{held} bytes, not {reported}"
+            ends = [s.visual_tokens_by_layer[-1] + s.text_tokens - 1 for s in run.report.samples]
+        first = logits = out.logits[torch.arange(len(ends)), ends]
+        places, tokens = mask.sum(1, keepdim=True), []
+        if family_of(model).grid_positions:
+            places = (places + model.model.rope_deltas).expand(3, -1, -1)
+        for step in range(steps):
+            tokens.append(logits.argmax(-1))
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            logits = model(
+                input_ids=tokens[-1][:, None],
+                attention_mask=mask,
+                position_ids=places + step,
+                **on_cache(model, cache_in(out)),
+            ).logits[:, -1]
+    return first, torch.stack(tokens, dim=1).tolist()
