@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 from PIL.Image import Transpose
 
+from foveate.ask.seeking import LostError, index_of, sought
 from foveate.errors import InputError, MissingExtraError
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
@@ -51,6 +52,8 @@ def is_video(head: bytes) -> bool:
 def frames(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image]:
     """Decoded as a stream: memory holds only the frames that are taken, however long the clip.
 
+    What lies between them is passed over where the file allows it (`foveate.ask.seeking`).
+
     Phones store what they film as the sensor sees it, with a note how to turn it; that is done. A stream
     that is cut short gives the frames it holds.
 
@@ -68,15 +71,42 @@ def frames(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image]
     except ImportError:
         raise MissingExtraError("reading video files", "video") from None
     try:
-        total, rate = _length(contents, name)
-        wanted = pick(total, rate)
-        taken, decoded = _taken(contents, name, wanted)
-        if len(taken) < len(wanted) and decoded:  # the header promised more
-            taken, _ = _taken(contents, name, pick(decoded, rate))
+        found = _sought(contents, name, pick)
+        taken = _decoded(contents, name, pick) if found is None else found
     except FFmpegError as error:
         raise InputError(f"cannot read {name} as a video: {error}") from None
     if not taken:
         raise InputError(f"{name} has no frames")
+    return taken
+
+
+def _sought(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image] | None:
+    """The wanted frames by seeking; None where the file does not allow it."""
+    from av.error import FFmpegError
+
+    with _opened(contents) as container:
+        stream = _stream(container, name)
+        promised, rate = stream.frames, _rate(stream)
+        try:
+            index = index_of(container, stream)
+            if index is None:
+                return None
+            there = len(index.times)
+            wanted = pick(promised or there, rate)
+            if wanted[-1] >= there:  # the header promised more
+                wanted = pick(there, rate)
+            return [_shown(frame, name) for frame in sought(container, stream, index, wanted)]
+        except (FFmpegError, LostError):
+            return None
+
+
+def _decoded(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image]:
+    """The wanted frames by decoding all."""
+    total, rate = _length(contents, name)
+    wanted = pick(total, rate)
+    taken, decoded = _taken(contents, name, wanted)
+    if len(taken) < len(wanted) and decoded:  # the header promised more
+        taken, _ = _taken(contents, name, pick(decoded, rate))
     return taken
 
 
@@ -89,13 +119,23 @@ def _opened(contents: Path | BytesIO) -> Any:
     return av.open(source, metadata_errors="replace")  # a title need not be in UTF-8
 
 
+def _stream(container: Any, name: str) -> Any:
+    """The first stream of video that is no cover picture."""
+    stream = container.streams.best("video")
+    if stream is None:
+        raise InputError(f"{name} has no video stream")
+    return stream
+
+
+def _rate(stream: Any) -> float | None:
+    return float(stream.average_rate) if stream.average_rate else None
+
+
 def _length(contents: Path | BytesIO, name: str) -> tuple[int, float | None]:
-    """Frames in all, and a second; the first stream that is no cover picture counts."""
+    """Frames in all, and a second."""
     with _opened(contents) as container:
-        stream = container.streams.best("video")
-        if stream is None:
-            raise InputError(f"{name} has no video stream")
-        rate = float(stream.average_rate) if stream.average_rate else None
+        stream = _stream(container, name)
+        rate = _rate(stream)
         return stream.frames or sum(1 for _ in container.decode(stream)), rate
 
 
@@ -105,12 +145,16 @@ def _taken(
     """The wanted frames, turned, and how many there were."""
     taken, number, numbers = [], 0, set(wanted)
     with _opened(contents) as container:
-        for number, frame in enumerate(container.decode(container.streams.best("video")), 1):
+        for number, frame in enumerate(container.decode(_stream(container, name)), 1):
             if number - 1 in numbers:
-                turn = _turn(frame, name)
-                image = frame.to_image()
-                taken.append(image if turn is None else image.transpose(turn))
+                taken.append(_shown(frame, name))
     return taken, number
+
+
+def _shown(frame: Any, name: str) -> Image.Image:
+    turn = _turn(frame, name)
+    image = frame.to_image()
+    return image if turn is None else image.transpose(turn)
 
 
 def _turn(frame: Any, name: str) -> Transpose | None:
