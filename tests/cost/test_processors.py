@@ -103,12 +103,3 @@ def test_a_pictures_tokens_are_those_of_the_processor(name):
         ):  # its processor counts a break behind each row, which is text
             found += _cells((height, width), 28, 1540)[0]
         assert found == tokens, (height, width)
-
-
-def test_a_clips_tokens_are_those_of_the_processor():
-    config = read_config("llava-onevision-7b")
-    for frames in (1, 8, 32):
-        told = processor("llava-onevision-7b")._get_num_multimodal_tokens(
-            video_sizes=[(frames, 300, 400)]
-        )
-        assert [encode(config, Media(frames=frames)).tokens] == told["num_video_tokens"]
