@@ -195,10 +195,10 @@ def test_budgets_of_measure_are_shares(tmp_path, monkeypatch):
     seen = []
 
     def settings(names, shares, layers):
-        seen.append(shares)
+        seen.append(list(shares))
         raise foveate.FoveateError("seen")
 
-    monkeypatch.setattr("foveate.measure.run.settings.settings", settings)
+    monkeypatch.setattr("foveate.measure.run.measure.settings", settings)
     for option in ("--shares", "--budgets"):
         out = run("measure", "foveate-mini", option, ".5,.1", "--out", str(tmp_path / "x.jsonl"))
         assert ("--budgets is now called --shares" in out.stderr) == (option == "--budgets")

@@ -124,7 +124,8 @@ def blocks() -> list:
 
 
 @pytest.mark.parametrize("code", blocks())
-def test_prose_code_runs(code, capsys, monkeypatch):
+def test_prose_code_runs(code, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # for what it writes
     # guides add a family and its cost, and methods
     monkeypatch.setattr("foveate.models.family._FAMILIES", dict(families()))
     monkeypatch.setattr(encoder, "_ENCODERS", encoder.encoders())

@@ -9,4 +9,6 @@ MAX_NEW_TOKENS = 32  # of an answer that is really given
 ANSWER_TOKENS = 1  # of an answer that is only reckoned with: the prefill makes it
 TEXT_TOKENS = 100  # of a prompt of which nothing is known
 QUERY_TOKENS = 50  # of them not cached, Q of the laws (arXiv 2411.03312)
+SHARES = (0.5, 0.25, 0.125, 0.0625)  # of visual tokens, that methods are measured at
+TASKS = ("reasoning", "ocr", "video")  # that they are measured on
 MACHINE = "a100"  # that times are of where no model runs: AIM's tables

@@ -22,9 +22,9 @@ class Compressor(Protocol):
 
     `needs` names what the model adapter hands over as keyword arguments (`foveate.runtime.buckets` lists
     them); `at` says which features it sees: "llm" (at the LLM's input) or "encoder" (before the
-    projector). `flops(tokens, width)` says what deciding takes; width is that of keys if it needs them, else
-    of features. To be costed and planned with it has `kept(tokens, grid=..., frames=...)`, how many tokens
-    of a group stay; grid and frames are as needed.
+    projector). `flops(tokens, width)` says what deciding takes; width is that of keys if it needs them,
+    else of features. To be costed and planned with it has `kept(tokens, grid=..., frames=...)`, how many
+    tokens of a group stay; grid and frames are as needed.
     """
 
     @property

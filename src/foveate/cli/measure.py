@@ -8,9 +8,8 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from foveate.cli.console import Json, on_stderr, parse_names, print_json, renamed
+from foveate.defaults import SHARES, TASKS
 from foveate.errors import InputError
-
-SHARES = ".5,.25,.125,.0625"  # that are measured if none are named
 
 
 def measure(
@@ -20,12 +19,14 @@ def measure(
     ] = "all",
     shares: Annotated[
         str | None,
-        typer.Option(help=f"Of visual tokens, mean over the LLM's layers; default {SHARES}."),
+        typer.Option(
+            help=f"Of visual tokens, mean over the LLM's layers; default {','.join(map(str, SHARES))}."
+        ),
     ] = None,
     budgets: Annotated[str | None, typer.Option(hidden=True)] = None,  # its name before
     tasks: Annotated[
         str, typer.Option(help="reasoning, ocr, video, or .jsonl files in LLaVA's format.")
-    ] = "reasoning,ocr,video",
+    ] = ",".join(TASKS),
     out: Annotated[Path, typer.Option(help="The records, one a line.")] = Path(
         "runs/measure.jsonl"
     ),
@@ -45,25 +46,31 @@ def measure(
 ) -> None:
     """Ask a model every question under every method and share; goes on where a killed run was."""
     from foveate.ask.media import Sampling
-    from foveate.measure.run.engines import engine as engine_named
-    from foveate.measure.run.runner import Amount, Runner
-    from foveate.measure.run.settings import settings
-    from foveate.measure.tasks import task
+    from foveate.measure.run.measure import measure as run
+    from foveate.measure.run.runner import Amount
 
     amount = Amount(samples, batch, timed, rounds, Sampling(frames, fps))
-    asked = [task(name) for name in parse_names(tasks)]
-    meant = _shares(renamed("--shares", shares, "--budgets", budgets) or SHARES)
-    with engine_named(engine).start(model, device, threads, actors) as answering:
-        chosen = settings(parse_names(methods), meant, answering.identity()["layers"])
-        runner = Runner(answering, chosen, asked, out, amount)
+    given = renamed("--shares", shares, "--budgets", budgets)
+    cells: list[dict[str, Any]] = []
+
+    def watched(runner: Any) -> None:
         _watch(runner)
-    sys.stderr.write(f"Wrote {out}; foveate report {out} reads it.\n")
+        cells.extend(runner.log.cells())
+
+    run(
+        model, out, parse_names(methods), _shares(given) if given else SHARES, parse_names(tasks), amount,
+        engine=engine, device=device, threads=threads, actors=actors, run=watched,
+    )  # fmt: skip
+    sys.stderr.write(
+        f"Wrote {out}; foveate report {out} reads it, foveate plan {model} --budget 25% --measured {out} "
+        "chooses by it.\n"
+    )
     if as_json:
-        print_json({"records": str(out), "cells": runner.log.cells()})
+        print_json({"records": str(out), "cells": cells})
 
 
 def _watch(runner: Any) -> None:
-    """Run, under a bar that tells how much is done and how long the rest takes."""
+    """Run, under a bar that shows how much is done and how long the rest takes."""
     columns = (
         *Progress.get_default_columns()[:3],
         MofNCompleteColumn(),
