@@ -16,7 +16,7 @@ from PIL.Image import Transpose
 from foveate.errors import InputError
 
 MAX_PIXELS = 100_000_000
-BRIGHT = 16  # floats up to it count as 0 to 1, which resampling may overshoot
+BRIGHT = 16  # larger floats mean 0 to 255; from 1 to 16 may be either, refused
 LIGHT = 192  # of 255: pictures whose visible parts are lighter on average are laid on black
 ANIMATED = {"GIF", "WEBP", "PNG", "AVIF", "FLI"}  # formats whose pictures follow each other in time
 SINGLE = {"MPO", "PSD", "HEIF"}  # formats whose further pictures are previews, views or layers
