@@ -28,7 +28,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point: our own errors become one line on stderr and exit status 2."""
-    # our own progress bars are enough
+    # foveate shows progress bars of its own
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def commands() -> list[str]:
-    """The commands' names in the order of the help: those of `FIRST`, then the others."""
+    """The commands' names in the order of the help: those in `FIRST`, then the others."""
     found = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "console"]
     return sorted(found, key=lambda name: (*FIRST, name).index(name))
 
@@ -51,7 +51,7 @@ def start(
         bool, typer.Option("--verbose", "-v", help="Tell on stderr what is done.")
     ] = False,
 ) -> None:
-    """What holds for every command stands before its name."""
+    """Options of every command, given before its name."""
     if verbose:
         context.call_on_close(show_log())
 

@@ -1,4 +1,4 @@
-"""`foveate measure`: run models over questions and keep what came of it."""
+"""`foveate measure`: ask a model questions under many methods, and record the answers."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 from foveate.cli.console import Json, on_stderr, parse_names, print_json, renamed
 from foveate.errors import InputError
 
-SHARES = ".5,.25,.125,.0625"  # that are measured if none are named
+SHARES = ".5,.25,.125,.0625"  # shares that are measured by default
 
 
 def measure(
@@ -22,7 +22,7 @@ def measure(
         str | None,
         typer.Option(help=f"Of visual tokens, mean over the LLM's layers; default {SHARES}."),
     ] = None,
-    budgets: Annotated[str | None, typer.Option(hidden=True)] = None,  # its name before
+    budgets: Annotated[str | None, typer.Option(hidden=True)] = None,  # the old name of --shares
     tasks: Annotated[
         str, typer.Option(help="reasoning, ocr, video, or .jsonl files in LLaVA's format.")
     ] = "reasoning,ocr,video",
@@ -63,7 +63,7 @@ def measure(
 
 
 def _watch(runner: Any) -> None:
-    """Run, under a bar that tells how much is done and how long the rest takes."""
+    """Run, with a progress bar and the time left."""
     columns = (
         *Progress.get_default_columns()[:3],
         MofNCompleteColumn(),
