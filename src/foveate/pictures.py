@@ -50,7 +50,7 @@ def to_rgb(picture: Any, name: str = "the picture") -> Image.Image:
     - Palettes, CMYK, YCbCr, LAB and HSV become the colours that Pillow makes of them.
 
     Args:
-        picture: a PIL image of any mode, or an array or tensor as of `from_array`.
+        picture: a PIL image of any mode, or an array or tensor as in `from_array`.
         name: for errors.
 
     Raises:
@@ -73,7 +73,7 @@ def frames_to_rgb(frames: Sequence[Image.Image], names: Sequence[str]) -> list[I
         names: of each, for errors.
 
     Raises:
-        InputError: as of `to_rgb`.
+        InputError: as in `to_rgb`.
     """
     opened = [_opened(*named) for named in zip(frames, names, strict=True)]
     unknown = [np.asarray(frame) for frame, levels in opened if levels is None]
@@ -93,7 +93,7 @@ def from_array(values: Any, name: str = "the array") -> np.ndarray:
     Args:
         values: an array or tensor, (H, W), (H, W, C), (F, H, W, C), or with the colours first, as
             torchvision has them: (C, H, W), (F, C, H, W). Where both fit, an array has them last, and a
-            tensor is refused. Booleans, bytes, uint16, and other numbers as of `to_rgb`.
+            tensor is refused. Booleans, bytes, uint16, and other numbers as in `to_rgb`.
         name: for errors.
 
     Raises:

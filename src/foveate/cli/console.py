@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from foveate.reduction import Reduction
 
 T = TypeVar("T")
-OldMachine = Annotated[str | None, typer.Option("--hardware", hidden=True)]  # the old name of --machine
+OldMachine = Annotated[str | None, typer.Option("--hardware", hidden=True)]  # old name
 Written = Annotated[
     str | None,
     typer.Option(

@@ -66,7 +66,7 @@ def check_after(after: object, name: str = "after") -> None:
 
 
 def check_place(place: object, name: str = "after") -> None:
-    """Refuse the place of a drop that no model could satisfy; arguments as of `check_after`.
+    """Refuse the place of a drop that no model could satisfy; arguments as in `check_after`.
 
     Raises:
         InputError: no count of layers (int) or share of depth (float).

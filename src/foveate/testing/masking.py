@@ -66,7 +66,7 @@ def _merged_prompt(
     stays = [True] * count
     if before is not None and not before.is_off:
         if "frames" in before.needs and "pixel_values_videos" in inputs:
-            sizes = torch.bincount(groups)  # frames have the size of the first group, separators another
+            sizes = torch.bincount(groups)  # equal for frames, not separators
             groups = torch.where(sizes[groups] == sizes[groups[0]], groups[0], groups)
         if "sample" in before.needs:
             groups = torch.zeros_like(groups)

@@ -27,7 +27,7 @@ class Ray(Engine):
     """Jobs on actors, as these become free.
 
     Args:
-        model: as of `foveate.load`, on every machine.
+        model: as in `foveate.load`, on every machine.
         device: as in `foveate.load`; if there are GPUs each actor gets its own, unless this is "cpu".
         threads: CPU threads of an actor, 1 if None.
         actors: how many; if None, one for each GPU, or one.
@@ -124,8 +124,8 @@ class Actor:
     """A worker that loads its model when first used; one that was started anew does so again.
 
     Args:
-        model: as of `foveate.load`.
-        device: as of `foveate.load`.
+        model: as in `foveate.load`.
+        device: as in `foveate.load`.
         threads: CPU threads.
     """
 
