@@ -22,9 +22,9 @@ class Compressor(Protocol):
 
     `needs` names what the model adapter hands over as keyword arguments (`foveate.runtime.buckets` lists
     them); `at` says which features it sees: "llm" (at the LLM's input) or "encoder" (before the
-    projector). `flops(tokens, width)` is what deciding costs. For costs and plans it also has
-    `kept(tokens, grid=..., frames=...)`, how many tokens of a group stay; it is given grid and frames if
-    it needs them.
+    projector). `flops(tokens, width)` is what deciding costs; width is that of keys if it needs them,
+    else of features. For costs and plans it also has `kept(tokens, grid=..., frames=...)`, how many
+    tokens of a group stay; it is given grid and frames if it needs them.
     """
 
     @property
@@ -42,8 +42,8 @@ class Pruner(Protocol):
     """A method inside the LLM: a schedule, and a score by which tokens stay.
 
     `score(query, key, valid, scaling)` rates the rows of a layer; `flops(rows, heads, head_dim)` is what
-    that costs. If it `needs` "visual", `score` also gets which rows are `visual`, `flops` how many are
-    `text`.
+    that costs. If it `needs` "visual", `score` also gets which rows are `visual`, and `flops` how many
+    `text` rows follow them.
     """
 
     @property

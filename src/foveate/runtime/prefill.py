@@ -12,6 +12,7 @@ from torch import Tensor
 from foveate.cost.llm import kv_elements_per_row, prefill_cost
 from foveate.cost.shapes import held_rows
 from foveate.errors import UnsupportedError
+from foveate.prune.attention import text_behind
 from foveate.reduction import Pruner
 from foveate.report import Report, SampleReport
 from foveate.runtime.masks import SLIDING, MaskInputs, kind_of, layer_mask
@@ -153,7 +154,7 @@ class Prefill:
         valid = None if rows.mask is None else rows.mask.to(query.device)
         if "visual" in pruner.needs:
             masks["visual"] = rows.visual.to(query.device)
-            counts["text"] = int((rows.valid & ~rows.visual).sum(1).max())
+            counts["text"] = int(text_behind(rows.visual, rows.valid).sum(1).max())
         self.scores = pruner.score(query, key, valid, scaling, **masks).to(rows.visual.device)
         _, heads, count, width = query.shape
         each = pruner.flops(count, heads, width, **counts)  # of padding, too

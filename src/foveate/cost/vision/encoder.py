@@ -56,6 +56,7 @@ class Encoded:
         tower: the vision encoder.
         projector: the layers that bring its features to the LLM's width.
         width: features of a patch before the projector.
+        key_width: of a patch's attention keys.
         patch_attention: computing the attention for methods that need "attention".
         grids: rows and columns of each group, None for a group without; by default groups are squares.
     """
@@ -64,6 +65,7 @@ class Encoded:
     tower: Cost
     projector: Cost
     width: int
+    key_width: int
     patch_attention: Operation
     grids: tuple[tuple[int, int] | None, ...] = ()
 
@@ -191,7 +193,7 @@ def by_tower(
     width = vision.hidden_size
     shown = patch_attention([patches + extra] * pictures, width, extra)
     encoding = tower(vision, pictures, patches, extra)
-    return Encoded(groups, encoding, projector, layers * width, shown, grids)
+    return Encoded(groups, encoding, projector, layers * width, width, shown, grids)
 
 
 def tower(vision: Any, pictures: int, patches: int, extra: int = 0) -> Cost:
