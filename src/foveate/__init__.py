@@ -1,7 +1,7 @@
 """foveate: fewer visual tokens for vision-language models, really removed.
 
-Nothing happens on import; each name is loaded when it is first used. Methods are names too:
-`foveate.FastV(keep=0.5)`; what they need is loaded with them, and `dir(foveate)` loads none.
+Importing it loads nothing: each name is loaded when it is first used. Methods are names too, such as
+`foveate.FastV(keep=0.5)`, and `dir(foveate)` lists them without loading any.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""`foveate.reduce`: a reduction, or a budget that chooses one for each prompt, at work on a model."""
+"""`foveate.reduce`: apply a reduction to a model, or let a budget choose one for each prompt."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,28 +31,30 @@ def reduce(
 ) -> Iterator[reducer.Run]:
     """Reduce the visual tokens of every forward and `generate` of `model` in this context.
 
-    A context is Python's: this thread or asyncio task, what it starts by `asyncio.to_thread` or as a
-    task, and what runs in a copy of it. Pictures given to the model from elsewhere meanwhile are refused.
+    The context is Python's (`contextvars`): the current thread or asyncio task, the tasks and
+    `asyncio.to_thread` calls that it starts, and whatever runs in a copy of it. Meanwhile the model
+    refuses pictures from contexts without a reduction.
 
     Args:
         model: a stock transformers vision-language model of a supported family, or PEFT's or DDP's around
             one.
         reduction: what to do before and inside the LLM: a `Reduction`, a method alone, or a function that
             chooses one when a prompt is seen.
-        budget: instead, the most that an answer may cost: 0.25 or "25%" of the LLM's prefill FLOPs,
-            "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; each prompt is planned for as it comes.
-        everywhere: also in all threads and tasks that open no reduce() of their own.
-        **more: knobs of `fitting`, with a budget only.
+        budget: instead of a reduction, the most that an answer may cost: 0.25 or "25%" of the LLM's
+            prefill FLOPs, "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; each prompt gets a
+            reduction of its own.
+        everywhere: apply it also in all threads and tasks that open no reduce() of their own.
+        **more: arguments of `fitting`, with a budget only.
 
     Yields:
         The run, whose `report` tells what the last prefill did.
 
     Raises:
-        UnsupportedError: model family, cache kind or option that cannot be reduced; where the model runs
-            with pictures, a thread or task that no reduction holds for.
-        InputError: neither a reduction nor a budget, or both; no reduction but a class or a name; layers
-            out of range for this model; a reduce() inside another; while running, a budget that nothing
-            fits.
+        UnsupportedError: a model family, cache kind or option that cannot be reduced; or pictures from a
+            thread or task without a reduction.
+        InputError: neither a reduction nor a budget, or both; a class or a name instead of a reduction;
+            layers out of range for this model; a reduce() inside another; or, at a prompt, a budget that
+            nothing fits.
         NoEffectError: the reduction was asked for and changed nothing.
     """
     if (reduction is None) == (budget is None) or (more and budget is None):
@@ -66,14 +68,14 @@ def reduce(
 
 
 def _wanted(given: Any) -> Reduction | Choose:
-    """A function chooses when the prompt is seen; anything else is a reduction now or never."""
-    is_method = isinstance(given, type) or hasattr(given, "is_off")  # these can be called as well
+    """A function is kept, to choose when the prompt is seen; anything else must be a reduction now."""
+    is_method = isinstance(given, type) or hasattr(given, "is_off")  # methods are callable, too
     chooses: Any = given if callable(given) and not is_method else None
     return as_reduction(given) if chooses is None else chooses
 
 
 def check_of_budget(budget: Any, task: str, machine: Any) -> None:
-    """Refuse, at a door that has them all, a task or a machine that nothing would be made of.
+    """Refuse a task or a machine without a budget, since nothing else uses them.
 
     Raises:
         InputError: one of them without a budget.
@@ -95,25 +97,25 @@ def fitting(
     measured: Sequence[Measured] | Path | str = (),
     analysis: Suggests | Path | str | None = None,
 ) -> Choose:
-    """What chooses the reduction that fits a budget, for this model and each prompt's counts.
+    """Make the function that chooses, from each prompt's token counts, a reduction within a budget.
 
-    In a batch every sample must fit by itself. Encoding is over when a prompt's tokens are counted, and
-    no reduction changes it: a time is that of merging, scoring and the LLM's prefill.
+    In a batch every sample must fit by itself. A budget in time covers merging, scoring and the LLM's
+    prefill; it leaves out encoding, which is over when the tokens are counted.
 
     Args:
-        model: that will be reduced.
+        model: the model that will be reduced.
         budget: as in `reduce`.
-        answer_tokens: which a budget in bytes of KV cache must hold too.
+        answer_tokens: length of the answer, which counts towards a budget in bytes of KV cache.
         task: "reasoning", "ocr", "auto", which looks at the pixels, or a task that was measured.
         pixels: for "auto", the pictures shown.
-        machine: what the model runs on, for a budget in time: a calibration or a name.
-        measured: what `foveate measure` wrote of this model, as in `foveate.plan`; chosen is among the
-            methods that need nothing of the encoder, which is over by then.
-        analysis: of this model, or the file of one, as in `foveate.plan`.
+        machine: the machine that the model runs on, for a budget in time: a calibration or a name.
+        measured: what `foveate measure` wrote about this model, as in `foveate.plan`; methods that need
+            encoder signals are left out, because encoding is over by then.
+        analysis: an analysis of this model, or its file, as in `foveate.plan`.
 
     Raises:
         InputError: not a budget, a time without a machine, "auto" without pictures, or records of another
-            model or of no method that can be chosen late.
+            model, or without a method that can be chosen after encoding.
     """
     asked, chosen = Budget.of(budget), decide(task, pixels)
     if asked.kind == "ms" and machine is None:

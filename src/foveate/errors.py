@@ -12,7 +12,7 @@ Messages say what was wrong, what was given and what is allowed.
 
 import logging
 
-# whatever logs imports this floor: nothing is shown until a program asks for it
+# set here because every module imports this one: nothing is shown until a program asks for it
 logging.getLogger("foveate").addHandler(logging.NullHandler())
 
 

@@ -1,9 +1,9 @@
-"""Knobs: what a method's fields may be is said by their annotations alone, and checked in one way.
+"""Knobs: the annotation of a method's field says which values are allowed, and `Checked` checks them.
 
 A method writes `keep: Keep`, `contextual: Share`, `steps: Count`, `metric: Literal["features", "keys"]`,
 `weighted: bool`, `damping: Annotated[float, Range(least=0, below=1)]`, `after: tuple[int, ...]`, any of
-them with `| None`. What numbers and choices cannot say is a function beside the type:
-`Annotated[tuple[int, int], check]`, where `check(value, name)` raises.
+them with `| None`. Any other rule is a function beside the type: `Annotated[tuple[int, int], check]`,
+where `check(value, name)` raises.
 """
 
 import math
@@ -24,15 +24,15 @@ _PLAIN = frozenset({bool, int, float, str, NoneType})
 
 @dataclass(frozen=True)
 class Range:
-    """Which numbers a knob takes: finite ones between two ends; `int` beside it means whole ones.
+    """The numbers that a knob takes: finite ones between two ends; whole ones if the type is `int`.
 
     Attributes:
-        least: the smallest allowed.
-        above: less than the smallest allowed.
-        most: the largest allowed.
-        below: more than the largest allowed.
+        least: lower end, itself allowed.
+        above: lower end, itself not allowed.
+        most: upper end, itself allowed.
+        below: upper end, itself not allowed.
         noun: what the number is called in messages: "a share".
-        note: what messages add.
+        note: text that messages add.
     """
 
     least: int | float = -math.inf
@@ -64,18 +64,18 @@ Count = Annotated[int, Range(least=1)]
 
 
 class Checked:
-    """Base of dataclasses whose fields are knobs: each is checked when one is made.
+    """Base of dataclasses whose fields are knobs, which are checked when an instance is made.
 
-    What is kept is plain: tuples for lists, Python's numbers for numpy's.
+    Values are stored as plain Python: tuples for lists, Python's numbers for numpy's.
 
     Raises:
-        InputError: a knob's value is none that its annotation allows.
+        InputError: a value that the knob's annotation does not allow.
     """
 
     def __post_init__(self) -> None:
         for name, default, check in _checks(type(self)):
             given = getattr(self, name)
-            if given is default:  # it was checked with the class
+            if given is default:  # a default is checked once, with the class
                 continue
             value = plain(given)
             check(value, name)
@@ -84,7 +84,7 @@ class Checked:
 
 
 def plain(value: Any) -> Any:
-    """A value as knobs keep it: tuples for lists, Python's numbers for others'."""
+    """A value as knobs store it: tuples for lists, Python's numbers for numpy's and torch's."""
     kind = type(value)
     if kind in _PLAIN or (kind is tuple and all(type(part) in _PLAIN for part in value)):
         return value
@@ -96,7 +96,7 @@ def plain(value: Any) -> Any:
 
 
 def annotations(knobs: type) -> dict[str, Any]:
-    """The annotation of each knob of a dataclass, by its name: of the fields that are given."""
+    """The annotation of each knob of a dataclass, by name: of the fields that its constructor takes."""
     hints = get_type_hints(knobs, include_extras=True)
     return {field.name: hints[field.name] for field in fields(knobs) if field.init}
 
@@ -115,10 +115,10 @@ def _checks(knobs: type) -> tuple[tuple[str, Any, Check], ...]:
 
 @cache
 def check_of(annotation: Any) -> Check:
-    """The check of a knob that is annotated so, for values as `plain` makes them.
+    """The check that an annotation stands for; it takes values as `plain` makes them.
 
     Raises:
-        TypeError: no knob is annotated so; the message says how they are.
+        TypeError: an annotation that knobs cannot have; the message lists those that they can.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:

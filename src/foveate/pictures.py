@@ -1,7 +1,7 @@
-"""What a person sees of a picture: upright, eight bits a colour, nothing hidden showing through.
+"""Pictures as a viewer shows them: upright, 8-bit RGB, transparent parts on a background.
 
-Every picture that a user brings comes through here, be it a file, bytes, a PIL image or an array: a model
-is shown the RGB that a viewer would show. Only colour profiles are not applied.
+Every picture from a user comes through here, whether a file, bytes, a PIL image or an array. Colour
+profiles are not applied.
 """
 
 import warnings
@@ -16,12 +16,12 @@ from PIL.Image import Transpose
 from foveate.errors import InputError
 
 MAX_PIXELS = 100_000_000
-BRIGHT = 16  # floats above it are of 255; between, they may be of 1 and overshoot
-LIGHT = 192  # of 255: ink that is lighter on average is laid on black
+BRIGHT = 16  # larger floats mean 0 to 255; from 1 to 16 may be either, refused
+LIGHT = 192  # of 255: pictures whose visible parts are lighter on average are laid on black
 ANIMATED = {"GIF", "WEBP", "PNG", "AVIF", "FLI"}  # formats whose pictures follow each other in time
-SINGLE = {"MPO", "PSD", "HEIF"}  # whose other pictures are previews, further views and layers
-KEYED = {"1", "L", "RGB"}  # modes in which one colour may stand for transparent
-COMMON = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP")  # formats
+SINGLE = {"MPO", "PSD", "HEIF"}  # formats whose further pictures are previews, views or layers
+KEYED = {"1", "L", "RGB"}  # modes in which one colour may mean transparent
+COMMON = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP")  # named in errors
 CHANNELS = (1, 3, 4)  # of an array: grey, RGB, RGBA
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
@@ -50,7 +50,7 @@ def to_rgb(picture: Any, name: str = "the picture") -> Image.Image:
     - Palettes, CMYK, YCbCr, LAB and HSV become the colours that Pillow makes of them.
 
     Args:
-        picture: a PIL image of any mode, or an array or tensor as of `from_array`.
+        picture: a PIL image of any mode, or an array or tensor as in `from_array`.
         name: for errors.
 
     Raises:
@@ -66,14 +66,14 @@ def to_rgb(picture: Any, name: str = "the picture") -> Image.Image:
 
 
 def frames_to_rgb(frames: Sequence[Image.Image], names: Sequence[str]) -> list[Image.Image]:
-    """The frames of one clip as of `to_rgb`, scaled alike and on one background.
+    """The frames of one clip, each as by `to_rgb`, but scaled alike and on one background.
 
     Args:
         frames: PIL images of any mode.
         names: of each, for errors.
 
     Raises:
-        InputError: as of `to_rgb`.
+        InputError: as in `to_rgb`.
     """
     opened = [_opened(*named) for named in zip(frames, names, strict=True)]
     unknown = [np.asarray(frame) for frame, levels in opened if levels is None]
@@ -93,7 +93,7 @@ def from_array(values: Any, name: str = "the array") -> np.ndarray:
     Args:
         values: an array or tensor, (H, W), (H, W, C), (F, H, W, C), or with the colours first, as
             torchvision has them: (C, H, W), (F, C, H, W). Where both fit, an array has them last, and a
-            tensor is refused. Booleans, bytes, uint16, and other numbers as of `to_rgb`.
+            tensor is refused. Booleans, bytes, uint16, and other numbers as in `to_rgb`.
         name: for errors.
 
     Raises:
@@ -138,7 +138,7 @@ def parts(picture: Image.Image) -> list[int]:
 
 @contextmanager
 def standing_at(picture: Image.Image, number: int) -> Iterator[None]:
-    """A file's picture `number` is the current one inside, as `seek` makes it, and not after."""
+    """Seek to picture `number` of a file for the length of the `with`, and back afterwards."""
     before = picture.tell()
     if number != before:
         picture.seek(number)
@@ -151,7 +151,7 @@ def standing_at(picture: Image.Image, number: int) -> Iterator[None]:
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Whatever a decoder stumbles over is one clear error."""
+    """Turn whatever error a decoder raises into one clear `InputError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -166,12 +166,12 @@ def decoding(name: str) -> Iterator[None]:
             f"cannot read {name} as a picture: it is none of what Pillow opens here ({known}, ...); HEIC "
             "takes pillow_heif.register_heif_opener()"
         ) from None
-    except Exception as error:  # of any kind: each format has a parser of its own
+    except Exception as error:  # any kind: each format has a parser of its own
         raise InputError(f"cannot read {name} as a picture: {error}") from None
 
 
 def check_size(picture: Image.Image, name: str) -> None:
-    """Before it is decoded.
+    """Refuse a picture of unusable size before it is decoded.
 
     Raises:
         InputError: no pixels, or more than `MAX_PIXELS`.
@@ -184,7 +184,7 @@ def check_size(picture: Image.Image, name: str) -> None:
 
 
 def _opened(picture: Image.Image, name: str) -> tuple[Image.Image, Levels | None]:
-    """Decoded and upright, and what is black and white in it where mode or file say so."""
+    """The picture decoded and upright, and its values of black and white where mode or file give them."""
     with decoding(name):
         check_size(picture, name)
         numbers = parts(picture)
@@ -194,7 +194,7 @@ def _opened(picture: Image.Image, name: str) -> tuple[Image.Image, Levels | None
                 "stands at"
             )
         with standing_at(picture, numbers[0]):
-            picture.load()  # a TIFF is turned by that
+            picture.load()  # also turns a TIFF upright
             turn = _turn(picture)
             upright = picture.copy() if turn is None else picture.transpose(turn)
             return upright, _declared_levels(picture)
@@ -203,12 +203,12 @@ def _opened(picture: Image.Image, name: str) -> tuple[Image.Image, Levels | None
 def _turn(picture: Image.Image) -> Transpose | None:
     try:
         return TURNS.get(picture.getexif().get(ORIENTATION, 1))
-    except Exception:  # a broken EXIF, of which each has its own way: viewers pass over it
+    except Exception:  # broken EXIF raises errors of any kind; viewers ignore it
         return None
 
 
 def _pages(tiff: Any, count: int) -> list[int]:
-    """Those that are neither reduced nor masks."""
+    """Numbers of a TIFF's pages, without thumbnails and masks."""
     before, kinds = tiff.tell(), []
     for number in range(count):
         tiff.seek(number)
@@ -228,7 +228,7 @@ def _declared_levels(picture: Image.Image) -> Levels | None:
 
 
 def _levels_of(arrays: Sequence[np.ndarray], name: str) -> Levels:
-    """Of 32-bit integers or of floats, by their range."""
+    """The values of black and white of 32-bit integers or floats, by their range."""
     low, high = min(array.min() for array in arrays), max(array.max() for array in arrays)
     floats = all(array.dtype.kind == "f" for array in arrays)
     if floats and low >= 0 and high <= 1:
@@ -253,7 +253,7 @@ def _scaled(values: np.ndarray, levels: Levels) -> np.ndarray:
 
 
 def _eight_bit(picture: Image.Image, levels: Levels) -> Image.Image:
-    """As RGB, or as RGBA where something is transparent."""
+    """The picture as RGB, or as RGBA if anything is transparent."""
     mode, key = picture.mode, picture.info.get("transparency")
     if mode[0] in "IF":
         values = np.asarray(picture)
@@ -269,7 +269,7 @@ def _eight_bit(picture: Image.Image, levels: Levels) -> Image.Image:
 
 
 def _lightness(pictures: Sequence[Image.Image]) -> float:
-    """Of what is visible, 0 to 255, weighted by its opacity."""
+    """Mean lightness of what is visible, 0 to 255, weighted by opacity."""
     weight = total = 0.0
     for picture in pictures:
         alpha = np.asarray(picture.getchannel("A"), dtype=np.float32)
@@ -279,7 +279,7 @@ def _lightness(pictures: Sequence[Image.Image]) -> float:
 
 
 def _on(background: str, picture: Image.Image) -> Image.Image:
-    """Without what the file said beside the pixels, which is done."""
+    """The picture on a background, without the file's metadata, which has been applied by now."""
     if picture.mode == "RGBA":
         below = Image.new("RGBA", picture.size, background)
         picture = Image.alpha_composite(below, picture).convert("RGB")

@@ -1,4 +1,4 @@
-"""Reduction: what a method is, and any two together."""
+"""`Reduction`: what a method must provide, and any method before the LLM with any inside it."""
 
 import json
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ class Compressor(Protocol):
 
     `needs` names what the model adapter hands over as keyword arguments (`foveate.runtime.buckets` lists
     them); `at` says which features it sees: "llm" (at the LLM's input) or "encoder" (before the
-    projector). `flops(tokens, width)` says what deciding takes; width is that of keys if it needs them,
-    else of features. To be costed and planned with it has `kept(tokens, grid=..., frames=...)`, how many
-    tokens of a group stay; grid and frames are as needed.
+    projector). `flops(tokens, width)` is what deciding costs; width is that of keys if it needs them,
+    else of features. For costs and plans it also has `kept(tokens, grid=..., frames=...)`, how many
+    tokens of a group stay; it is given grid and frames if it needs them.
     """
 
     @property
@@ -41,9 +41,9 @@ class Compressor(Protocol):
 class Pruner(Protocol):
     """A method inside the LLM: a schedule, and a score by which tokens stay.
 
-    `score(query, key, valid, scaling)` rates the rows of a layer; `flops(rows, heads, head_dim)` says
-    what that takes. One that `needs` "visual" is told which rows are `visual`, and how many `text` rows
-    follow them.
+    `score(query, key, valid, scaling)` rates the rows of a layer; `flops(rows, heads, head_dim)` is what
+    that costs. If it `needs` "visual", `score` also gets which rows are `visual`, and `flops` how many
+    `text` rows follow them.
     """
 
     @property
@@ -78,7 +78,7 @@ class Reduction:
         return all(part is None or part.is_off for part in (self.before, self.inside))
 
     def to_dict(self) -> dict[str, Any]:
-        """The reduction as JSON has it; `from_dict` makes an equal one of it.
+        """The reduction as a dictionary that `json` can write; `from_dict` turns it back.
 
         Returns:
             `{"before": {"method": "divprune", "keep": 0.5}, "inside": None}` with all knobs of each
@@ -93,7 +93,7 @@ class Reduction:
         return {place: None if part is None else written(part) for place, part in parts.items()}
 
     def to_json(self) -> str:
-        """The reduction as one JSON document; `from_json` makes an equal one of it.
+        """The reduction as one JSON document; `from_json` turns it back.
 
         Raises:
             InputError: a method that is not registered.
@@ -102,7 +102,7 @@ class Reduction:
 
     @staticmethod
     def from_dict(row: Mapping[str, Any]) -> "Reduction":
-        """The reduction that is written down so, as by `to_dict`.
+        """The reduction that a dictionary describes, as `to_dict` writes it.
 
         Args:
             row: one method, `{"method": NAME, "keep": 0.5, ...}`, or `{"before": ..., "inside": ...}`
@@ -110,16 +110,16 @@ class Reduction:
 
         Raises:
             InputError: an unknown method or knob, a value out of range, a method in the wrong place, or
-                anything else; the message says what is allowed.
+                not such a dictionary; the message says what is allowed.
         """
         return _read(row)
 
     @staticmethod
     def from_json(text: str) -> "Reduction":
-        """The reduction that a JSON document says, as by `to_json`; see `from_dict`.
+        """The reduction that a JSON document describes, as `to_json` writes it; see `from_dict`.
 
         Raises:
-            InputError: no JSON, or none of a reduction.
+            InputError: not JSON, or not that of a reduction.
         """
         try:
             row = json.loads(text)
@@ -143,13 +143,13 @@ def _read(row: Any) -> Reduction:
 
 
 def _made(row: Any) -> tuple[Method, Any]:
-    """A row of the table, and the method as it is written."""
+    """The row of the table that a written method names, and the method itself."""
     found = method(row["method"])
     return found, found.make({name: value for name, value in row.items() if name != "method"})
 
 
 def _part(place: str, row: Any) -> Any:
-    """The method of one place of a reduction that is written down."""
+    """The method in one place of a written reduction."""
     if row is None:
         return None
     if not isinstance(row, Mapping) or "method" not in row:
@@ -165,15 +165,15 @@ def _part(place: str, row: Any) -> Any:
 
 
 def is_written(text: str) -> bool:
-    """Whether `read_reduction` is meant, rather than a method's name."""
+    """Whether a text is JSON or the path of a .json file, for `read_reduction`, rather than a name."""
     return text.lstrip().startswith("{") or text.endswith(".json")
 
 
 def read_reduction(text: str) -> Reduction:
-    """A reduction that is written down, here or in a file.
+    """Read a reduction from JSON or from a file.
 
     Args:
-        text: JSON as of `Reduction.to_json`, or the path of a .json file of it.
+        text: JSON as `Reduction.to_json` writes it, or the path of a .json file with it.
 
     Raises:
         InputError: neither, or a file that cannot be read.
@@ -187,7 +187,7 @@ def read_reduction(text: str) -> Reduction:
 
 
 def as_reduction(given: Any) -> Reduction:
-    """What every door makes of the `reduction` that it is given: a method alone becomes a `Reduction`.
+    """The `Reduction` that a user's argument stands for; a method alone becomes one.
 
     Args:
         given: a `Reduction`, or a method before or inside the LLM.
@@ -208,7 +208,7 @@ def as_reduction(given: Any) -> Reduction:
 
 
 def _places(given: Any) -> list[str]:
-    """Where a method works: "before" or "inside"; nowhere for a class, which has the attributes too."""
+    """Where a method works: "before" or "inside"; nowhere for a class, though it has the attributes."""
     if isinstance(given, type):
         return []
     kinds = {"before": Compressor, "inside": Pruner}
@@ -235,7 +235,7 @@ def _instead(given: Any) -> str:
 
 
 def _lacking(given: Any) -> list[str]:
-    """Of the attributes of the kind of method that it is nearest to, those that it has not."""
+    """The attributes that it lacks to be the kind of method that it is nearest to."""
     kinds = ({"at", "__call__"}, {"schedule", "score"})
     common = {"needs", "is_off", "flops"}
     missing = ({name for name in kind | common if not hasattr(given, name)} for kind in kinds)
@@ -254,7 +254,7 @@ def typed(reduction: Reduction) -> str:
 
 
 def _typed(method: Any) -> str:
-    """A method with `keep`, `prune` and `after`, and whatever else is not as it comes."""
+    """A method with `keep`, `prune` and `after`, and every other knob that is not at its default."""
     knobs = []
     for knob in fields(method):
         value = getattr(method, knob.name)
@@ -288,7 +288,7 @@ def at_share(found: Method, share: float | int, layers: int) -> Reduction:
         layers: depth of the LLM.
 
     Raises:
-        InputError: the share is out of the method's reach, or nothing about it sets one.
+        InputError: a share that the method cannot reach, or a method without a knob that sets one.
     """
     for_share = getattr(found.build, "for_share", None)
     if for_share is not None:

@@ -27,8 +27,8 @@ class Method:
         name: what `foveate.create` and the command line call it.
         stage: "before" the LLM, "inside" it, or "both".
         build: makes the method from its knobs.
-        paper: where it is from, as an arXiv number, or who made it; "" for nobody's.
-        role: "method", or "baseline": a plain thing that every verdict of a report compares with.
+        paper: its source, as an arXiv number, or who made it; "" for none.
+        role: "method", or "baseline": a plain method that every verdict of a report compares with.
     """
 
     name: str
@@ -44,21 +44,21 @@ class Method:
 
     @property
     def source(self) -> str:
-        """Where it is from, in words: "arXiv 2412.03248", "foveate", "baseline"."""
+        """Its source in words: "arXiv 2412.03248", "foveate", "baseline"."""
         return f"arXiv {self.paper}" if self.paper[:1].isdigit() else self.paper or self.role
 
     @property
     def knobs(self) -> tuple[str, ...]:
-        """Names of what it can be given when it is made."""
+        """Names of its constructor's arguments."""
         if not is_dataclass(self.build):
             return ()
         return tuple(field.name for field in fields(self.build) if field.init)
 
     def make(self, knobs: Mapping[str, Any]) -> Any:
-        """The method with these knobs, and the others as they are when not given.
+        """The method with these knobs, and all others at their defaults.
 
         Args:
-            knobs: values by name; a list does for a tuple.
+            knobs: values by name; lists are taken for tuples.
 
         Raises:
             InputError: an unknown knob, or a value out of range.
@@ -77,7 +77,7 @@ _TABLE: dict[str, Method] = {}
 def register(
     name: str, *, stage: str, paper: str = "", role: str = METHOD
 ) -> Callable[[type[T]], type[T]]:
-    """Class decorator that enters a method into the table; arguments as of `Method`.
+    """Class decorator that enters a method into the table; the arguments are those of `Method`.
 
     Raises:
         InputError: the name is taken, or the stage or role unknown.
@@ -105,9 +105,9 @@ def discover(*packages: str) -> None:
 
 @cache
 def decorated(decorator: str, *packages: str) -> dict[str, str]:
-    """The module of every class of some packages under a decorator, by its name, sorted.
+    """The module of every class under a decorator in some packages, by class name, sorted.
 
-    Read off the text of the packages' own modules: none of them is imported.
+    The modules' source text is searched: none of them is imported.
     """
     found = {}
     for package in packages:
@@ -155,10 +155,10 @@ def method(name: object) -> Method:
 
 
 def written(given: object) -> dict[str, Any]:
-    """A method as JSON has it: `{"method": "divprune", "keep": 0.5}`, with all of its knobs.
+    """A method as `json` can write it: `{"method": "divprune", "keep": 0.5}`, with all of its knobs.
 
     Raises:
-        InputError: no registered method, or a knob that JSON has no word for.
+        InputError: a method that is not registered, or a knob whose value JSON cannot hold.
     """
     row = next((row for row in _TABLE.values() if row.build is type(given)), None)
     if row is None:

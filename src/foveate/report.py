@@ -1,7 +1,6 @@
-"""Report: what one prefill did and took, sample by sample; docs/report.md describes its JSON.
+"""`Report`: what one prefill did and what it cost, by sample; docs/report.md describes its JSON.
 
-The words for the stages of an answer and for what a sample took are these; records, tables and
-harnesses use them.
+The names of an answer's stages and of its costs are defined here; records, tables and harnesses use them.
 """
 
 import json
@@ -21,20 +20,22 @@ class SampleReport:
     """What the prefill of one sample did.
 
     Attributes:
-        visual_tokens_in: visual tokens of the prompt; 0 of a text-only sample.
+        visual_tokens_in: visual tokens of the prompt; 0 if it is text only.
         visual_tokens_to_llm: visual tokens at the LLM's input.
         visual_tokens_by_layer: one entry a layer, the visual tokens that it really computes.
         text_tokens: other tokens of the prompt.
-        prefill_flops: LLM prefill without padding, merging and scoring, and `question_flops`.
+        prefill_flops: FLOPs of the LLM's prefill, of merging and of scoring, and `question_flops`;
+            padding is not counted.
         prefill_flops_unreduced: the same without the reduction.
         kv_bytes: bytes of the KV cache that this sample's own rows hold after the prefill, in the model's
-            dtype; padding not counted; quantized it has less.
+            dtype; padding is not counted, and a quantized cache is smaller.
         kv_bytes_unreduced: the same without the reduction.
         merged_into: for each visual token of the prompt the token at the LLM's input that it became part
             of, None if dropped.
         pruned_after: for each visual token at the LLM's input the layer after which it was pruned, None
             if it stayed to the end.
-        question_flops: of both FLOPs, what a learned compressor's query took; 0 if it was known.
+        question_flops: the part of both FLOPs that went into reading the question for a learned
+            compressor; 0 if it was cached.
     """
 
     visual_tokens_in: int
@@ -58,9 +59,9 @@ class Totals:
         samples: how many.
         visual_tokens_in: of their prompts.
         visual_tokens_to_llm: at the LLM's input.
-        prefill_flops: as of `Report`.
+        prefill_flops: as in `Report`.
         prefill_flops_unreduced: the same without the reduction.
-        kv_bytes: as of `Report`.
+        kv_bytes: as in `Report`.
         kv_bytes_unreduced: the same without the reduction.
     """
 
@@ -112,7 +113,7 @@ class Report:
 
     Attributes:
         samples: of the batch, in their order.
-        seconds: of each of `STAGES`, of the whole batch; prefill includes score.
+        seconds: for each of `STAGES`, the time of the whole batch; prefill includes score.
         fired: whether the reduction changed anything.
         kv_padding_bytes: bytes of the KV cache that padding holds.
         kv_padding_bytes_unreduced: the same without the reduction.
@@ -146,7 +147,7 @@ class Report:
 
     @property
     def prefill_flops(self) -> int:
-        """LLM prefill of all samples, scoring and merging included."""
+        """FLOPs of the LLM's prefill of all samples, scoring and merging included."""
         return sum(sample.prefill_flops for sample in self.samples)
 
     @property
@@ -156,12 +157,12 @@ class Report:
 
     @property
     def question_flops(self) -> int:
-        """Of both FLOPs, what a learned compressor's query took; 0 if the questions were known."""
+        """The part of both FLOPs that went into reading the questions for a learned compressor."""
         return sum(sample.question_flops for sample in self.samples)
 
     @property
     def kv_bytes(self) -> int:
-        """Bytes of the KV cache after the prefill, padding included; quantized it has less."""
+        """Bytes of the KV cache after the prefill, padding included; a quantized cache is smaller."""
         return sum(sample.kv_bytes for sample in self.samples) + self.kv_padding_bytes
 
     @property
@@ -198,7 +199,7 @@ class Report:
         return str(self.totals)
 
     def to_dict(self) -> dict[str, Any]:
-        """A dictionary that `json` can write: what is read for the batch, and `samples`."""
+        """A dictionary that `json` can write: the batch's numbers, and `samples`."""
         batch = {part.name: getattr(self, part.name) for part in fields(SampleReport)}
         return deepcopy(batch) | asdict(self)
 

@@ -1,4 +1,4 @@
-"""VisionTokens: visual tokens that remember what they are made of.
+"""`VisionTokens`: visual tokens that remember which patches they are made of.
 
 Methods decide, `VisionTokens` gathers: every token carries how many patches it stands for and every
 patch knows the token it went to, so a picture of any reduction can be drawn and checked.

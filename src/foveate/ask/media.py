@@ -1,4 +1,4 @@
-"""Pictures and clips, from whatever a user has them in, as a person sees them; or one clear error."""
+"""Read pictures and clips from any source, as a viewer shows them, or raise one clear error."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -27,12 +27,12 @@ from foveate.pictures import (
     to_rgb,
 )
 
-FRAMES = 8  # taken from a clip where nothing else is said
+FRAMES = 8  # frames taken from a clip by default
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames of a video, of one size; what is shown of them is as of `pictures.to_rgb`.
+    """Frames of a video, of one size; each is converted as by `pictures.to_rgb`.
 
     Raises:
         InputError: no frames, frames of different sizes, or no PIL images.
@@ -71,8 +71,8 @@ class Sampling:
     """Which frames of a clip are taken.
 
     Attributes:
-        frames: at most so many, evenly spread, first and last included; 8 where no `fps` is given.
-        fps: so many a second of the clip, from its first frame on.
+        frames: most frames, evenly spread, first and last included; 8 if no `fps` is given.
+        fps: frames per second of the clip, from its first on.
 
     Raises:
         InputError: `frames` below 1, or `fps` not above 0.
@@ -92,11 +92,11 @@ class Sampling:
 
         Args:
             total: frames of the clip.
-            rate: its frames a second; None if it has no time.
+            rate: its frames per second; None if it has no times.
             name: the clip's, for the error.
 
         Raises:
-            InputError: `fps` of a clip that has no time.
+            InputError: `fps` for a clip that has no times.
         """
         if self.fps is None:
             return spread(total, self.frames or FRAMES)
@@ -108,19 +108,20 @@ class Sampling:
 
 
 def read(source: Any, sampling: Sampling = Sampling()) -> Image.Image | Clip:
-    """A picture, or some frames of a clip, as a person sees them: RGB, as of `pictures.to_rgb`.
+    """A picture, or some frames of a clip, as a viewer shows them: RGB, as by `pictures.to_rgb`.
 
-    What it is its contents say, not its name. GIF, WebP, PNG and AVIF of several pictures are clips; a
-    camera's JPEG with a preview or a second view is one picture; pages, as of a TIFF, are neither.
+    The contents decide what a file is, not its name. GIF, WebP, PNG and AVIF of several pictures are
+    clips; a camera's JPEG with a preview or a second view is one picture; a file of pages, such as a
+    TIFF, is neither.
 
     Args:
         source: a path, a file's contents as bytes or as a file opened for reading bytes, a PIL image, an
-            array or tensor (H, W, 3) or (F, H, W, 3) as of `pictures.from_array`, or a `Clip`.
+            array or tensor (H, W, 3) or (F, H, W, 3) as `pictures.from_array` takes it, or a `Clip`.
         sampling: which frames to take from a clip.
 
     Raises:
-        InputError: missing, empty, unreadable or gigantic; no frames; pages; or an opened animation that
-            stands at a later frame, so that all or that one may be meant.
+        InputError: missing, empty, unreadable or gigantic; no frames; pages; or an opened animation at a
+            later frame, where all frames or that one may be meant.
         MissingExtraError: a video file, and PyAV is not installed.
     """
     if isinstance(source, Clip):
@@ -141,17 +142,17 @@ def read(source: Any, sampling: Sampling = Sampling()) -> Image.Image | Clip:
 
 
 def is_one(media: Any) -> bool:
-    """Whether it is a source as `read` takes it, and not several."""
+    """Whether this is one source for `read`, not several."""
     kinds = (str, PathLike, bytes, bytearray, memoryview)
     files_and_arrays = hasattr(media, "read") or hasattr(media, "__array__")
     return isinstance(media, kinds) or files_and_arrays or not isinstance(media, Iterable)
 
 
 def read_picture(source: Any) -> Image.Image:
-    """A picture as of `read`.
+    """A picture as by `read`.
 
     Raises:
-        InputError: as of `read`; a clip.
+        InputError: as in `read`, or a clip.
     """
     found = read(source, Sampling(1))
     if isinstance(found, Clip):
@@ -160,7 +161,7 @@ def read_picture(source: Any) -> Image.Image:
 
 
 def looked_at(pictures: Sequence[Image.Image | Clip]) -> list[Image.Image]:
-    """What the guard for text looks at: every picture, and of a clip the first, middle and last frame."""
+    """The pictures that the text guard looks at: all, and the first, middle and last frame of a clip."""
     looked = []
     for picture in pictures:
         if isinstance(picture, Clip):
@@ -171,7 +172,7 @@ def looked_at(pictures: Sequence[Image.Image | Clip]) -> list[Image.Image]:
 
 
 def media_of(picture: Image.Image | Clip) -> Media:
-    """What a cost depends on: the size of a picture, and how many frames of which size a clip has."""
+    """What a cost depends on: a picture's size, or how many frames of which size a clip has."""
     if isinstance(picture, Clip):
         width, height = picture.frames[0].size
         return Media(frames=len(picture.frames), height=height, width=width)
@@ -203,8 +204,8 @@ def _image(picture: Image.Image, name: str, sampling: Sampling) -> Image.Image |
 def _animation(picture: Image.Image, numbers: list[int], name: str, sampling: Sampling) -> Clip:
     taken = []
     with standing_at(picture, numbers[0]):
-        picture.load()  # only then a WebP knows how long its frames last
-        lasts = picture.info.get("duration")  # of a frame, in ms
+        picture.load()  # a WebP knows its frames' durations only after that
+        lasts = picture.info.get("duration")  # duration of a frame, in ms
         wanted = sampling.indices(len(numbers), 1000 / lasts if lasts else None, name)
         for index in wanted:
             picture.seek(numbers[index])
@@ -225,7 +226,7 @@ def _array(values: Any, sampling: Sampling) -> Image.Image | Clip:
 
 
 def _named(source: Any) -> str:
-    """What errors call it."""
+    """The name of a source in errors."""
     if isinstance(source, (str, PathLike)):
         return str(source)
     called = getattr(source, "name", None)
@@ -233,7 +234,7 @@ def _named(source: Any) -> str:
 
 
 def _contents(source: Any) -> tuple[Path | BytesIO, str]:
-    """A file that is there, or its contents, not empty.
+    """The path of an existing file, or a file's contents if not empty, and its name in errors.
 
     Raises:
         InputError: neither.
@@ -243,7 +244,7 @@ def _contents(source: Any) -> tuple[Path | BytesIO, str]:
         path = Path(source)
         try:
             there, size = path.is_file(), path.stat().st_size
-        except (OSError, ValueError):  # such as a name that is too long to be one
+        except (OSError, ValueError):  # such as a name that is too long
             there, size = False, 0
         if not there:
             raise InputError(f"no such picture or video file: {name[:200]}")
@@ -276,5 +277,5 @@ def _is_picture(contents: Path | BytesIO) -> bool:
     try:
         with Image.open(contents):
             return True
-    except Exception:  # of any kind: each format has a parser of its own
+    except Exception:  # any kind: each format has a parser of its own
         return False

@@ -1,8 +1,8 @@
-"""Frames of a clip by seeking: decoded is only what lies between a keyframe and the frames behind it.
+"""Frames of a clip by seeking: only frames from a keyframe to the wanted one are decoded.
 
-The packets of a stream are listed first, which decodes nothing: where each is one frame, their times say
-which frame has which number, and which keyframes decoding can begin at. Every frame that is decoded must
-then be the one that the list says; where one is not, the caller decodes the whole stream instead.
+The packets of a stream are listed first, which decodes nothing. If each packet is one frame, their times
+give the number of every frame, and the keyframes where decoding can begin. Every decoded frame is checked
+against that list; if one differs, the caller decodes the whole stream instead.
 """
 
 from bisect import bisect_right
@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# packets of these are whole frames, and a file says once, at its head, what a decoder must know
+# codecs whose packets are whole frames, with all that a decoder must know at the head of the file
 CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 DECODERS = {"h264", "hevc", "vp9", "libdav1d"}
-MOST_REORDERED = 16  # frames that are coded before one that is shown earlier, by any of these
-WORTH = 8  # frames that a seek must spare; a decoder that starts anew holds some back
+MOST_REORDERED = 16  # most frames that these codecs store ahead of one that is shown earlier
+WORTH = 8  # frames that a seek must save to be worth it: a restarted decoder holds some back
 
 
 class LostError(Exception):
@@ -23,10 +23,10 @@ class LostError(Exception):
 
 @dataclass(frozen=True)
 class Index:
-    """The frames of a stream, in the order of showing.
+    """The frames of a stream, in the order in which they are shown.
 
     Attributes:
-        times: of each frame, in units of the stream.
+        times: of each frame, in the stream's time base.
         starts: numbers of the frames that decoding can begin at, rising from 0.
     """
 
@@ -34,27 +34,27 @@ class Index:
     starts: list[int]
 
     def start_of(self, number: int) -> int:
-        """The last frame up to this one that decoding can begin at."""
+        """The last frame, up to this one, at which decoding can begin."""
         return self.starts[bisect_right(self.starts, number) - 1]
 
 
 def index_of(container: Any, stream: Any) -> Index | None:
-    """The frames of a stream by its packets; None where these do not tell them.
+    """List the frames of a stream by its packets; None if these do not give them.
 
     Args:
-        container: at its beginning; afterwards it stands at its end.
-        stream: of video.
+        container: the file at its beginning; it is at its end afterwards.
+        stream: the video stream.
     """
     name = stream.codec_context.name
     if container.format.name not in CONTAINERS or name not in DECODERS:
         return None
     times, keys, last = [], [], None
     for packet in container.demux(stream):
-        if not packet.size:  # what ends a stream is an empty packet
+        if not packet.size:  # an empty packet ends a stream
             continue
         if packet.pts is None or packet.is_corrupt or packet.is_discard:
             return None
-        # what comes before in the file must come before on the screen
+        # a frame stored before a keyframe must be shown before it, too
         if packet.is_keyframe and (last is None or packet.pts > last):
             keys.append(packet.pts)
         times.append(packet.pts)
@@ -63,7 +63,7 @@ def index_of(container: Any, stream: Any) -> Index | None:
 
 
 def _checked(times: list[int], keys: list[int]) -> Index | None:
-    """By times in the order of the file; None where some are alike, jump, or lie before a keyframe."""
+    """An index from times in file order; None if times repeat, jump, or lie before their keyframe's."""
     order = sorted(range(len(times)), key=times.__getitem__)
     moved = max((abs(place - coded) for place, coded in enumerate(order)), default=0)
     if not keys or order[0] != 0 or keys[0] != times[0] or moved > MOST_REORDERED:
@@ -77,19 +77,19 @@ def _checked(times: list[int], keys: list[int]) -> Index | None:
 def sought(container: Any, stream: Any, index: Index, wanted: Sequence[int]) -> Iterator[Any]:
     """The wanted frames, in their order.
 
-    Where the next one is not far, or no keyframe lies between, decoding just goes on.
+    If the next one is near, or no keyframe lies between, decoding continues without a seek.
 
     Args:
-        container: of the stream, wherever it stands.
-        stream: of video.
-        index: of it.
+        container: the file, at any place.
+        stream: the video stream.
+        index: the stream's frames.
         wanted: numbers of frames, rising.
 
     Raises:
         LostError: the stream gave another frame than it should.
     """
     flow: Iterator[Any] = iter(())
-    there: int | None = None  # number of the frame that comes next
+    there: int | None = None  # number of the next decoded frame
     for number in wanted:
         start = index.start_of(number)
         if there is None or start - there >= WORTH:

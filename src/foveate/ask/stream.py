@@ -1,4 +1,4 @@
-"""An answer piece by piece, while the model is still at it on a thread of its own."""
+"""An answer piece by piece, while the model generates it on a thread of its own."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,10 +19,10 @@ THREAD = "foveate stream"
 class Stream(Iterator[str]):
     """The pieces of one answer as they come; joined they are the answer of `vlm.ask`, white space aside.
 
-    The generation and its reduction live on a thread of their own: nothing of either holds for the code
-    that reads the pieces. It starts when the first piece is asked for, and ends with the answer, by
-    `close()`, at the end of a `with`, or when the stream is forgotten. An error of the model is raised to
-    the reader.
+    The generation and its reduction run on a thread of their own and do not affect the code that reads
+    the pieces. Generation starts when the first piece is asked for, and ends with the answer, by
+    `close()`, at the end of a `with`, or when the stream is garbage collected. An error of the model is
+    raised to the reader.
 
     Attributes:
         text: the pieces so far.
@@ -67,7 +67,7 @@ class Stream(Iterator[str]):
         raise StopIteration
 
     def close(self) -> None:
-        """End the generation behind the token that is under way, and wait for that."""
+        """End the generation after the current token, and wait for that."""
         self._job.closed.set()
         self._ended = True
         if self._thread.ident is not None:
@@ -85,7 +85,7 @@ class Stream(Iterator[str]):
 
 @dataclass
 class _Job:
-    """What the thread does; it does not know the stream, which may thus be forgotten."""
+    """The thread's work; it holds no reference to the stream, so that this can be garbage collected."""
 
     generate: Callable[..., Any]
     reduced: Callable[[], AbstractContextManager[Run]]
@@ -96,7 +96,7 @@ class _Job:
     closed: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        # what torch keeps for each thread, as it is for whoever asked
+        # torch keeps autocast by thread: take the caller's along
         kind = self.device.type
         self.autocast = torch.autocast(
             kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind)
@@ -110,7 +110,7 @@ class _Job:
         try:
             with torch.no_grad(), self.autocast, self.reduced() as self.run:
                 self.generate(streamer=self.pieces, stopping_criteria=criteria)
-        except BaseException as error:  # of any kind: it is the reader's
+        except BaseException as error:  # any kind: it is raised again to the reader
             self.error = error
         finally:
             self.pieces.end()

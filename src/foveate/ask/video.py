@@ -39,7 +39,7 @@ TURNS: dict[tuple[int, ...], Transpose | None] = {
 
 
 def is_video(head: bytes) -> bool:
-    """By the first bytes of a file, 12 at least."""
+    """Whether a file is a video, by its first bytes, at least 12."""
     if head[4:8] == b"ftyp":
         return head[8:12] not in STILLS
     return (
@@ -50,20 +50,19 @@ def is_video(head: bytes) -> bool:
 
 
 def frames(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image]:
-    """Decoded as a stream: memory holds only the frames that are taken, however long the clip.
+    """The picked frames of a video file, upright, as a player shows them.
 
-    What lies between them is passed over where the file allows it (`foveate.ask.seeking`).
-
-    Phones store what they film as the sensor sees it, with a note how to turn it; that is done. A stream
-    that is cut short gives the frames it holds.
+    The file is decoded as a stream: memory holds only the picked frames, however long the clip. Frames
+    between them are skipped if the file allows it (`foveate.ask.seeking`). A stream that is cut short
+    gives the frames it has.
 
     Args:
-        contents: of a video file.
+        contents: the video file, or its bytes.
         name: for errors.
-        pick: from how many frames there are and how many a second, those to take.
+        pick: called with the number of frames and the frames per second; gives the indices to take.
 
     Raises:
-        InputError: no video, no frames, or frames that would have to be turned by part of a right angle.
+        InputError: no video, no frames, or frames rotated by other than right angles.
         MissingExtraError: PyAV is not installed.
     """
     try:
@@ -81,7 +80,7 @@ def frames(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image]
 
 
 def _sought(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image] | None:
-    """The wanted frames by seeking; None where the file does not allow it."""
+    """The wanted frames by seeking; None if the file does not allow it."""
     from av.error import FFmpegError
 
     with _opened(contents) as container:
@@ -93,7 +92,7 @@ def _sought(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Image
                 return None
             there = len(index.times)
             wanted = pick(promised or there, rate)
-            if wanted[-1] >= there:  # the header promised more
+            if wanted[-1] >= there:  # the header promises more than there are
                 wanted = pick(there, rate)
             return [_shown(frame, name) for frame in sought(container, stream, index, wanted)]
         except (FFmpegError, LostError):
@@ -105,7 +104,7 @@ def _decoded(contents: Path | BytesIO, name: str, pick: Pick) -> list[Image.Imag
     total, rate = _length(contents, name)
     wanted = pick(total, rate)
     taken, decoded = _taken(contents, name, wanted)
-    if len(taken) < len(wanted) and decoded:  # the header promised more
+    if len(taken) < len(wanted) and decoded:  # the header promises more than there are
         taken, _ = _taken(contents, name, pick(decoded, rate))
     return taken
 
@@ -116,11 +115,11 @@ def _opened(contents: Path | BytesIO) -> Any:
     if isinstance(contents, BytesIO):
         contents.seek(0)
     source = str(contents) if isinstance(contents, Path) else contents
-    return av.open(source, metadata_errors="replace")  # a title need not be in UTF-8
+    return av.open(source, metadata_errors="replace")  # titles are not always UTF-8
 
 
 def _stream(container: Any, name: str) -> Any:
-    """The first stream of video that is no cover picture."""
+    """The first video stream that is not a cover picture."""
     stream = container.streams.best("video")
     if stream is None:
         raise InputError(f"{name} has no video stream")
@@ -132,7 +131,7 @@ def _rate(stream: Any) -> float | None:
 
 
 def _length(contents: Path | BytesIO, name: str) -> tuple[int, float | None]:
-    """Frames in all, and a second."""
+    """The number of frames, and of frames per second."""
     with _opened(contents) as container:
         stream = _stream(container, name)
         rate = _rate(stream)
@@ -158,7 +157,7 @@ def _shown(frame: Any, name: str) -> Image.Image:
 
 
 def _turn(frame: Any, name: str) -> Transpose | None:
-    """By the display matrix: rows (a, b, u), (c, d, v), (x, y, w) of 32-bit integers."""
+    """A turn, by the display matrix: rows (a, b, u), (c, d, v), (x, y, w) of 32-bit integers."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return None

@@ -48,16 +48,16 @@ Source = (
     | torch.Tensor
     | Image.Image
     | Clip
-)  # as of `media.read`
+)  # what `media.read` takes
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said, and what it took.
+    """The answer, and the report of what it cost.
 
     Attributes:
         text: the answer.
-        report: of the prefill; unreduced runs have one too.
+        report: of the prefill, also if nothing was reduced.
     """
 
     text: str
@@ -67,7 +67,7 @@ class Answer:
         return f"Answer({self.text!r}, {self.report.summary})"
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """A table for notebooks."""
         return f"<p>{escape(self.text)}</p>{self.report._repr_html_()}"
 
 
@@ -78,7 +78,7 @@ class VLM:
     Attributes:
         model: the stock transformers model.
         processor: its processor.
-        family: what foveate knows of its family.
+        family: its model family.
     """
 
     model: Any
@@ -101,17 +101,17 @@ class VLM:
 
         Args:
             media: a path, a file's bytes, a PIL image, an array or tensor (H, W, 3) or (F, H, W, 3), or a
-                `Clip`, or a list of several; what is shown is what a person sees, see `media.read`.
+                `Clip`, or a list of several; `media.read` says how each is shown.
             question: in words.
             reduction: what to do with the visual tokens, a `Reduction` or a method alone; None for none.
             budget: instead of a reduction, what the answer may cost: 0.25 or "25%" of the prefill FLOPs,
                 "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; `foveate.plan` chooses.
             max_new_tokens: longest answer, in tokens.
             frames: most frames to take from a clip; 8 where no `fps` is given.
-            fps: frames to take a second of a clip.
-            task: of a budget: "reasoning"; "ocr" gives tokens up last; "auto" looks for text in the
-                pictures and in three frames of a clip, which takes 0.1 to 1 s each.
-            machine: of a budget in time, see `foveate.reduce`.
+            fps: frames to take per second of a clip.
+            task: what a budget is for: "reasoning"; "ocr", where tokens are given up last; or "auto",
+                which looks for text in the pictures and in three frames of a clip, 0.1 to 1 s each.
+            machine: what it runs on, for a budget in time; see `foveate.reduce`.
 
         Raises:
             InputError: media that cannot be read, none at all, a clip for a model of images only, or an
@@ -138,7 +138,7 @@ class VLM:
         task: Task | Literal["auto"] = TASK,
         machine: Machine | str | None = None,
     ) -> Stream:
-        """The answer piece by piece, each as soon as it is there; arguments and errors as of `ask`.
+        """The answer piece by piece, each as soon as it is generated; arguments and errors as in `ask`.
 
         for piece in vlm.stream("photo.png", "What is this?", foveate.AIM(keep=0.25)):
             print(piece, end="", flush=True)
@@ -164,7 +164,7 @@ class VLM:
         task: Task | Literal["auto"],
         machine: Machine | str | None,
     ) -> tuple[dict[str, Any], Reduction | None, dict[str, Any]]:
-        """The tensors of a prompt, and what `reduce` is given; arguments and errors as of `ask`."""
+        """The tensors of a prompt, and the arguments for `reduce`; arguments and errors as in `ask`."""
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         if reduction is not None and budget is not None:
@@ -189,7 +189,7 @@ class VLM:
         frames: int | None = None,
         fps: int | float | None = None,
     ) -> dict[str, Any]:
-        """The tensors of one prompt, on the model's device; arguments and errors as of `ask`."""
+        """The tensors of one prompt, on the model's device; arguments and errors as in `ask`."""
         return self.batch([(self.pictures(media, frames, fps), question)])
 
     def pictures(
@@ -198,7 +198,7 @@ class VLM:
         frames: int | None = None,
         fps: int | float | None = None,
     ) -> list[Image.Image | Clip]:
-        """What is shown, read; arguments and errors as of `ask`."""
+        """The pictures and clips that a prompt shows; arguments and errors as in `ask`."""
         several: Any = [media] if is_one(media) else media
         given = list(several)
         if not given:
@@ -209,10 +209,11 @@ class VLM:
         """The tensors of several questions, pictures first, padded on the left, on the model's device.
 
         Args:
-            prompts: for each what is shown and the question; clips of a batch have equal shapes.
+            prompts: for each its pictures and clips, and the question; clips of a batch have equal
+                shapes.
 
         Raises:
-            InputError: as of `chats`, or an empty question.
+            InputError: as in `chats`, or an empty question.
         """
         turns = []
         for pictures, question in prompts:
@@ -225,7 +226,7 @@ class VLM:
         """The tensors of several conversations, padded on the left, on the model's device.
 
         Args:
-            chats: for each its turns, of `role` and `content`: texts, pictures and clips in their order.
+            chats: for each its turns, with `role` and `content`: texts, pictures and clips in order.
 
         Raises:
             InputError: a clip for a model of images only, or a text that holds a picture's placeholder.
@@ -254,7 +255,7 @@ class VLM:
             prompts.append(
                 self.processor.apply_chat_template(described, add_generation_prompt=True)
             )
-        # nested: the pictures of each sample
+        # nested, so that the processor knows which sample each belongs to
         visual: dict[str, Any] = {"images": images} if any(images) else {}
         if clips:
             visual |= {"videos": clips, "do_sample_frames": False}
@@ -263,7 +264,7 @@ class VLM:
         return dict(inputs.to(self.model.device, self.model.dtype))
 
     def _placeholders(self) -> list[str]:
-        """How pictures and clips are written in a prompt, before and after the processor saw it."""
+        """The placeholders of pictures and clips in a prompt, before and after the processor."""
         ids = self.family.placeholders(self.model.config).values()
         named = ("image_token", "video_token", "boi_token")
         special = {getattr(self.processor, name, None) for name in named}
@@ -294,12 +295,12 @@ def load(
         UnsupportedError: a family that foveate cannot reduce; the message lists those it can.
     """
     place = ASSETS / MINI if str(name) == MINI else name
-    importlib.import_module("foveate.models.compressed")  # makes itself known to the Auto classes
+    importlib.import_module("foveate.models.compressed")  # registers itself with the Auto classes
     where = _device(device)
     chosen = dtype or (torch.float32 if where.type == "cpu" else "auto")
     try:
         kind = AutoConfig.from_pretrained(place).model_type
-        family_named(kind, repr(str(name)))  # before weights that cannot be used are fetched
+        family_named(kind, repr(str(name)))  # before fetching weights that cannot be used
         model: Any = AutoModelForImageTextToText.from_pretrained(place, dtype=chosen)
         processor = AutoProcessor.from_pretrained(place)
     except FoveateError:
@@ -309,7 +310,7 @@ def load(
             f"the weights of {str(name)!r} are cut short, or a git-lfs pointer in their place "
             f"({error}); fetch them again"
         ) from None
-    except Exception as error:  # of any kind: each file of a checkpoint has a parser of its own
+    except Exception as error:  # any kind: each file of a checkpoint has a parser of its own
         raise InputError(
             f"cannot load a vision-language model from {str(name)!r}: {error}"
         ) from error
@@ -319,7 +320,7 @@ def load(
 
 
 def _device(name: str | None) -> torch.device:
-    """Where a model goes; by default to the GPU if there is one."""
+    """The device of a model; by default a GPU if there is one."""
     gpus = torch.cuda.device_count()
     wanted = name or ("cuda" if gpus else "cpu")
     try:

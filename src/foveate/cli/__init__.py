@@ -30,7 +30,7 @@ _until_the_end = ExitStack()  # of the command that runs
 
 def main() -> None:
     """Entry point: our own errors become one line on stderr and exit status 2."""
-    # our own progress bars are enough
+    # foveate shows progress bars of its own
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def commands() -> list[str]:
-    """The commands' names in the order of the help: those of `FIRST`, then the others."""
+    """The commands' names in the order of the help: those in `FIRST`, then the others."""
     found = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "console"]
     return sorted(found, key=lambda name: (*FIRST, name).index(name))
 
@@ -53,7 +53,7 @@ def start(
         bool, typer.Option("--verbose", "-v", help="Tell on stderr what is done.")
     ] = False,
 ) -> None:
-    """What holds for every command stands before its name."""
+    """Options of every command, given before its name."""
     if verbose:
         _until_the_end.enter_context(shown_log())
 

@@ -1,4 +1,4 @@
-"""`foveate calibrate`: measure this machine, so that a time is of it."""
+"""`foveate calibrate`: measure this machine, to give times for it."""
 
 import sys
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What commands share: how knobs are written, and how data is printed."""
+"""What commands share: parsing of options, and printing of data."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foveate.reduction import Reduction
 
 T = TypeVar("T")
-OldMachine = Annotated[str | None, typer.Option("--hardware", hidden=True)]  # its name before
+OldMachine = Annotated[str | None, typer.Option("--hardware", hidden=True)]  # old name
 Written = Annotated[
     str | None,
     typer.Option(
@@ -95,13 +95,13 @@ def reduction_of(
 
 
 def renamed(new: str, value: T | None, old: str, given: T | None) -> T | None:
-    """What an option is, also where it is written by the name that it had before, which is told.
+    """The value of a renamed option; the old name still works, with a note on stderr.
 
     Args:
-        new: name of the option.
-        value: given by it, None if none.
-        old: the name before.
-        given: by that one, None if none.
+        new: new name of the option.
+        value: its value by that name, None if not given.
+        old: old name of the option.
+        given: its value by the old name, None if not given.
 
     Raises:
         InputError: both were given.
@@ -115,7 +115,7 @@ def renamed(new: str, value: T | None, old: str, given: T | None) -> T | None:
 
 
 def check_out(option: str, path: Path, *suffixes: str) -> None:
-    """See, before work begins, that its result can be written.
+    """Check, before work begins, that its result can be written.
 
     Raises:
         InputError: another suffix, no such folder, or a folder of that name.
@@ -135,19 +135,19 @@ def amount(number: int | float) -> str:
 
 
 def print_table(table: Table) -> None:
-    """On stdout, wide enough for a pipe."""
+    """Print a table on stdout, wide enough for a pipe."""
     _wide(Console()).print(table)
 
 
 @cache
 def on_stderr() -> Console:
-    """Where bars and log lines go: one console, so that a line does not cut through a bar."""
+    """The console for bars and log lines: one for both, so that a line does not cut through a bar."""
     return _wide(Console(stderr=True))
 
 
 @contextmanager
 def shown_log() -> Iterator[None]:
-    """Inside, what foveate logs at INFO is shown on stderr."""
+    """Show foveate's log from INFO on stderr, inside the `with`."""
     from rich.logging import RichHandler
 
     logger = logging.getLogger("foveate")
@@ -168,7 +168,7 @@ def _wide(console: Console) -> Console:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout; what is not finite is no number of JSON's, and missing."""
+    """Print one JSON document on stdout; numbers that are not finite, which JSON lacks, become null."""
     finite = json.loads(json.dumps(document), parse_constant=lambda name: None)
     sys.stdout.write(json.dumps(finite) + "\n")
 
@@ -177,7 +177,7 @@ def parse_names(text: str) -> list[str]:
     """`aim,fastv`: names with commas between.
 
     Raises:
-        InputError: none.
+        InputError: no name.
     """
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:

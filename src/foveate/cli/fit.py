@@ -1,4 +1,4 @@
-"""`foveate fit`: the scaling law of scores, and what they cannot tell."""
+"""`foveate fit`: fit a scaling law to scores, with its uncertainty."""
 
 import sys
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`foveate measure`: run models over questions and keep what came of it."""
+"""`foveate measure`: ask a model questions under many methods, and record the answers."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def measure(
             help=f"Of visual tokens, mean over the LLM's layers; default {','.join(map(str, SHARES))}."
         ),
     ] = None,
-    budgets: Annotated[str | None, typer.Option(hidden=True)] = None,  # its name before
+    budgets: Annotated[str | None, typer.Option(hidden=True)] = None,  # the old name of --shares
     tasks: Annotated[
         str, typer.Option(help="reasoning, ocr, video, or .jsonl files in LLaVA's format.")
     ] = ",".join(TASKS),
@@ -70,7 +70,7 @@ def measure(
 
 
 def _watch(runner: Any) -> None:
-    """Run, under a bar that shows how much is done and how long the rest takes."""
+    """Run, with a progress bar and the time left."""
     columns = (
         *Progress.get_default_columns()[:3],
         MofNCompleteColumn(),

@@ -39,7 +39,7 @@ class AIM(Combination):
 
     @classmethod
     def for_share(cls, share: int | float, layers: int) -> "AIM":
-        """Merging to the share that, under the paper's pruning window, leaves the mean layer `share`.
+        """The `keep` at which, with the paper's pruning window, layers compute `share` on average.
 
         Args:
             share: mean over the layers of the share of visual tokens that they compute.

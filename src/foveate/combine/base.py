@@ -1,4 +1,4 @@
-"""What methods have in common that are a method before the LLM and one inside it."""
+"""What methods have in common that combine one before the LLM with one inside it."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from foveate.reduction import Compressor, Pruner, Reduction
 
 @dataclass(frozen=True)
 class Combination(Reduction, Checked):
-    """Base of methods that are made of two: their knobs say which, by `parts`."""
+    """Base of methods that are made of two others: `parts` makes these from the knobs."""
 
     before: Compressor | None = field(init=False, repr=False, default=None)
     inside: Pruner | None = field(init=False, repr=False, default=None)
@@ -19,5 +19,5 @@ class Combination(Reduction, Checked):
             object.__setattr__(self, place, part)
 
     def parts(self) -> tuple[Compressor | None, Pruner | None]:
-        """The method before the LLM and the one inside it, as the knobs have them."""
+        """The method before the LLM and the one inside it, as the knobs say."""
         raise NotImplementedError

@@ -32,7 +32,7 @@ class Fovea(Combination):
 
     @classmethod
     def for_share(cls, share: int | float, layers: int) -> "Fovea":
-        """Keeping the share that, under the default window, leaves the mean layer `share`.
+        """The `keep` at which, with the default pruning window, layers compute `share` on average.
 
         Args:
             share: mean over the layers of the share of visual tokens that they compute.

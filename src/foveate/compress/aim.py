@@ -48,7 +48,7 @@ class AIMMerge(KeepShare):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Tensors that the model adapter must hand over beside the features."""
+        """Tensors that the model adapter must hand over besides the features."""
         return ("keys",) if self.metric == "keys" else ()
 
     def __call__(
@@ -59,7 +59,7 @@ class AIMMerge(KeepShare):
         return merge_tokens(features, removals, self.order, weighted=self.weighted, metric=keys)
 
     def flops(self, tokens: int, width: int) -> int:
-        """Multiply-adds, counted twice, of the similarities of one group of `tokens`."""
+        """FLOPs of the similarities of one group of `tokens`; a multiply-add counts as 2."""
         total = 0
         for removed in rounds(tokens, kept_count(self.keep, tokens)):
             total += 2 * (tokens - tokens // 2) * (tokens // 2) * width
@@ -116,7 +116,7 @@ def merge_tokens(
 
 
 def _match(metric: Float[Tensor, "B N K"], removed: int, order: Order) -> tuple[Tensor, Tensor]:
-    """Who survives, and into whom every token goes: (B, N - removed) and (B, N)."""
+    """The tokens that stay, (B, N - removed), and the one that each token is merged into, (B, N)."""
     groups, count, _ = metric.shape
     unit = F.normalize(metric, dim=-1)
     best, partner = (unit[:, ::2] @ unit[:, 1::2].mT).max(dim=-1)

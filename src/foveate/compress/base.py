@@ -22,7 +22,7 @@ class KeepShare(Checked):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Tensors that the model adapter must hand over beside the features."""
+        """Tensors that the model adapter must hand over besides the features."""
         return ()
 
     @property
@@ -39,18 +39,18 @@ class KeepShare(Checked):
         """How many of a group's tokens stay.
 
         Args:
-            tokens: of the group.
-            **known: of what the method needs, what a count depends on: `grid`, `frames`.
+            tokens: how many the group has.
+            **known: what a count may depend on, where the method needs it: `grid`, `frames`.
         """
         return kept_count(self.keep, tokens)
 
     @classmethod
     def for_share(cls: type[T], share: int | float, layers: int) -> T:
-        """The method by which an LLM of any number of `layers` computes `share` of the visual tokens.
+        """The setting at which the LLM's layers compute `share` of the visual tokens on average.
 
         Args:
             share: mean over the layers of the share of visual tokens that they compute.
-            layers: depth of the LLM; before it, every layer sees the same.
+            layers: depth of the LLM; it does not matter here, for every layer sees the same tokens.
 
         Raises:
             InputError: not a share in (0, 1].

@@ -1,11 +1,11 @@
 """CDPruner: diverse tokens that have to do with the question.
 
-Source: CDPruner (arXiv 2506.10967, NeurIPS 2025), sections 3.2 and 3.3: a determinantal point
-process whose kernel is the tokens' cosine similarity, scaled on both sides by each token's relevance to
-the instruction; the most probable subset is found greedily. The paper measures relevance with CLIP's text
+Source: CDPruner (arXiv 2506.10967, NeurIPS 2025), sections 3.2 and 3.3: a determinantal point process
+whose kernel is the tokens' cosine similarity, scaled on both sides by each token's relevance to the
+instruction; the most probable subset is found greedily. The paper measures relevance with CLIP's text
 encoder, which models do not carry along; here it is the mean cosine similarity to the text's tokens at
 the LLM's input, from 0 for the least relevant token of a group to 1 for the most. The published code for
-LLaVA negates the similarity before that, which its author calls a peculiarity of CLIP; here it is not.
+LLaVA negates the similarity first, which its author calls a peculiarity of CLIP; here it is not negated.
 """
 
 from dataclasses import dataclass

@@ -1,19 +1,19 @@
 """FastVID: frames that show the same thing share their tokens.
 
 Source: FastVID (arXiv 2503.11187, NeurIPS 2025), section 3, and the published code. A clip is cut into
-segments where neighbouring frames differ. Of every frame, those tokens stay as they are that get the most
-attention in the encoder. Of the others, every fourth frame of a segment, counted from its last, keeps its
-density peaks, as many in all as if every frame did so. Each of these anchors takes in, for itself, what
-attention did not choose in the whole segment: a token goes to the peak that is most like it. An image is
-a clip of one frame.
+segments where neighbouring frames differ. In every frame the tokens with the most attention in the
+encoder stay as they are. Of the others only density peaks stay, and only in the anchors: every fourth
+frame of a segment, counted from its last, with as many peaks in all as if every frame had some. Each
+anchor's peaks are merged with the segment's tokens that attention did not choose, each token going to the
+most similar peak there. An image is a clip of one frame.
 
 The defaults (c = 8, tau = 0.9, d = 0.4, p = 4, beta = 0.6) are those of the authors' published evaluation
 command for LLaVA-OneVision-7B. What differs: frames are compared by their mean token, for which tau was
 not tuned, and attention is that of [CLS] or of all patches on average (there, both are of SigLIP's
 pooling head); anchors are nearer to each other where their peaks would not fit, and share what an even
-division of the peaks leaves over, so that `keep` is met; no noise breaks ties of density. As published, a
-density is of the features at their own scale: where that is large, as foveate-mini's is, what is unlike
-its neighbours, such as letters, has next to none and is never a peak.
+division of the peaks leaves over, so that `keep` is met; no noise breaks ties of density. As published,
+density depends on the scale of the features: where it is large, as in foveate-mini, a token unlike its
+neighbours, such as a letter's, has a density near 0 and is never a peak.
 """
 
 from dataclasses import dataclass, replace
@@ -38,11 +38,12 @@ class FastVID(KeepShare):
 
     Attributes:
         keep: share of each frame's tokens that is kept, in (0, 1]; a segment spends it as a whole.
-        segments: a clip is cut at least into so many (the paper's c), if it has the frames.
+        segments: fewest segments of a clip (the paper's c), if it has as many frames.
         alike: neighbouring frames less similar than this are always cut apart (tau).
-        peaks: share of the kept tokens that are density peaks, not the most attended (d).
+        peaks: share of the kept tokens that are density peaks; the others have the most attention (d).
         every: every n-th frame of a segment is an anchor (p).
-        own: weight of a peak's own features beside the mean of what it takes in, itself with it (beta).
+        own: least weight of a peak's own features; the rest is the mean of what is merged into it, itself
+            included (beta).
     """
 
     segments: Count = 8
@@ -53,7 +54,7 @@ class FastVID(KeepShare):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The vision layer's attention; groups are whole clips of so many `frames`."""
+        """The vision layer's attention, and `frames`: groups are whole clips of that many frames."""
         return ("attention", "frames")
 
     def __call__(
@@ -98,12 +99,12 @@ class FastVID(KeepShare):
     def condense(
         self, clip: Float[Tensor, "N D"], part: Int[Tensor, "F R"], dense: int
     ) -> tuple[Int[Tensor, " P"], Float[Tensor, "P D"]]:
-        """The peaks of one segment, and what they become.
+        """The peaks of one segment, and their merged features.
 
         Args:
             clip: all tokens.
-            part: of each frame of the segment, those that attention did not choose.
-            dense: peaks for each frame; the anchors have them all.
+            part: for each frame of the segment, the tokens that attention did not choose.
+            dense: peaks for each frame of the segment, all of which lie in the anchors.
         """
         anchors = part.flip(0)[:: min(self.every, part.shape[1] // dense)]
         quota, over = divmod(dense * len(part), len(anchors))
@@ -118,7 +119,7 @@ class FastVID(KeepShare):
         return torch.cat(peaks), torch.cat(became)
 
     def kept(self, tokens: int, frames: int = 1, **known: Any) -> int:
-        """As many of each frame of a clip."""
+        """Tokens that stay of a clip: equally many of each frame."""
         return frames * kept_count(self.keep, tokens // frames)
 
     def flops(self, tokens: int, width: int) -> int:
@@ -127,12 +128,12 @@ class FastVID(KeepShare):
 
 
 def nearest(rows: Float[Tensor, "*N D"], peaks: Float[Tensor, "P D"]) -> Int[Tensor, "*N"]:
-    """For each row the peak that is most like it."""
+    """For each row the most similar peak, by cosine."""
     return (F.normalize(rows, dim=-1) @ F.normalize(peaks, dim=-1).mT).argmax(-1)
 
 
 def density_peaks(rows: Float[Tensor, "N D"], count: int) -> Int[Tensor, " K"]:
-    """The `count` rows that are dense themselves and far from anything denser (DPC-kNN)."""
+    """The `count` rows that have a high density and are far from all denser ones (DPC-kNN)."""
     distance = torch.cdist(rows, rows) / rows.shape[1] ** 0.5
     near = distance.topk(min(4, len(rows)), largest=False).values
     density = (-near.square().mean(-1)).exp()

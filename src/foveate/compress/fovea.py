@@ -1,10 +1,10 @@
 """Fovea: of all that a sample shows, the tokens that differ most; the others are merged into them.
 
-foveate's own. AIM (arXiv 2412.03248) sends even tokens into odd ones, alike or not, and gives every tile
-and frame the same share. Here the tokens that stay are chosen by max-min diversity (DivPrune, arXiv
-2503.02175, section 3.2), and over the whole sample at once: images, tiles and frames share one budget,
-and what a second view only repeats is not kept twice. The others are averaged into the kept token that
-is most like them. docs/concepts/fovea.md says how it was found and what it gains.
+foveate's own method. AIM (arXiv 2412.03248) merges even tokens into odd ones, similar or not, and gives
+every tile and frame the same share. Here the tokens that stay are chosen by max-min diversity (DivPrune,
+arXiv 2503.02175, section 3.2) over the whole sample at once: images, tiles and frames share one budget,
+and what a second view repeats is not kept twice. Every other token is averaged into the most similar kept
+one. docs/concepts/fovea.md says how it was found and what it gains.
 """
 
 from dataclasses import dataclass

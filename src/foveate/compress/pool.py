@@ -39,10 +39,10 @@ class Pool(KeepShare):
         return VisionTokens.of(features).merge(kept.expand(groups, -1), into.expand(groups, -1))
 
     def kept(self, tokens: int, grid: tuple[int, int] | None = None, **known: Any) -> int:
-        """Cells of the smaller grid; of a grid that is not known as many as may be."""
+        """Cells of the smaller grid; the most that it can have if the grid is not known."""
         most = kept_count(self.keep, tokens)
         return most if grid is None else math.prod(smaller_grid(grid, most))
 
     def flops(self, tokens: int, width: int) -> int:
-        """One addition a number."""
+        """One addition for each feature."""
         return tokens * width

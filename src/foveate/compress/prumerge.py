@@ -1,16 +1,16 @@
-"""PruMerge: tokens that [CLS] looks at stay, and take in the tokens like them.
+"""PruMerge: the tokens that [CLS] attends to stay, and similar tokens are added to them.
 
 Source: LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025), section 3: tokens are ranked by the attention of
-[CLS]; to each kept one are added the 32 other tokens, kept or not, whose keys are nearest to its own,
-each times its attention. PruMerge+ adds tokens spaced evenly over the picture.
+[CLS]; to each kept one are added the 32 other tokens (kept or not) whose keys are most similar to its
+own, weighted by their attention. PruMerge+ adds tokens spaced evenly over the picture.
 
 What differs. The paper lets outliers of the attention decide how many stay (of 576 about 32, and with the
-evenly spaced ones about 144); here `keep` does, so that methods meet at equal budgets. The published code
-appends one token more, the same sum over all tokens that were not kept; here it is left out. It takes
-attention and keys from the encoder's last layer as if that had one head; here both come from the layer
-that makes the features, attention as the mean over heads, and in towers without [CLS] from all patches on
-average. Where a visual token is a block of patches, its attention is the mean of theirs, not the sum.
-PruMerge+'s even spacing is over the tokens that attention did not choose, not over all.
+evenly spaced ones about 144); here `keep` does, so that methods can be compared at equal shares. The
+published code appends one more token, the same sum over all tokens that were not kept; here it is left
+out. It also takes attention and keys from the encoder's last layer as if that had one head; here both are
+from the layer that makes the features, and attention is the mean over heads, in towers without [CLS] also
+over all patches. Where a visual token is a block of patches, its attention is the mean of theirs, not the
+sum. PruMerge+'s even spacing is over the tokens that attention did not choose, not over all.
 """
 
 from dataclasses import dataclass, replace
@@ -63,7 +63,7 @@ class PruMerge(KeepShare):
         taken = torch.zeros_like(similar, dtype=torch.bool).scatter(2, near, True)
         weight = (taken * attention[:, None].float()).scatter(2, stay[..., None], 1)
         summed = weight @ features.float()
-        # a token may be taken in by several: its source is the most similar one
+        # a token may be added to several kept ones: it counts as part of the most similar one
         best = similar.masked_fill(~taken, -torch.inf).max(dim=1)
         into = stay.gather(1, best.indices).masked_fill(~taken.any(1), -1).scatter(1, stay, stay)
         tokens = VisionTokens.of(features).merge(stay, into)
@@ -78,7 +78,7 @@ class PruMerge(KeepShare):
         return torch.cat([ranked[:, : kept - evenly], spread], dim=1).sort(dim=1).values
 
     def flops(self, tokens: int, width: int) -> int:
-        """FLOPs of the similarities and of the sums, were features as wide as keys."""
+        """FLOPs of the similarities and of the sums, taking features to be as wide as keys."""
         return 4 * tokens * kept_count(self.keep, tokens) * width
 
 

@@ -1,4 +1,4 @@
-"""QueCC's public door: the compressor of arXiv 2411.03312, section 4."""
+"""QueCC (arXiv 2411.03312, section 4) under its public name."""
 
 from foveate.compress.learned.quecc import QueCC, QueCCConfig, convert_reference_state
 

@@ -21,14 +21,14 @@ class Random(KeepShare):
 
     Attributes:
         keep: share of each group's tokens that is kept, in (0, 1].
-        seed: another one draws other tokens.
+        seed: of the draw.
     """
 
     seed: Annotated[int, Range(least=0)] = 0
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The number of the group in its sample, so that frames draw differently, batched or not."""
+        """The group's number in its sample: frames draw differently, and alike in a batch and alone."""
         return ("number",)
 
     def __call__(self, features: Float[Tensor, "B N D"], number: Int[Tensor, " B"]) -> VisionTokens:
@@ -42,5 +42,5 @@ class Random(KeepShare):
         return VisionTokens.of(features).take(index.to(features.device))
 
     def flops(self, tokens: int, width: int) -> int:
-        """Drawing computes nothing."""
+        """0: drawing computes nothing."""
         return 0

@@ -1,9 +1,10 @@
 """Resizing: the grid of tokens is resampled like a picture, with antialiased bilinear interpolation.
 
-It stands in for the field's honest baseline, a smaller picture. That one is made before the encoder, by
-the processor, and on a tower of fixed resolution it saves no token at all; resampling what the encoder
-made works on every family and at any budget, but saves nothing in the encoder. Where the number of
-tokens follows the picture's size, `foveate measure --methods resize` makes the picture itself smaller.
+It stands in for the field's honest baseline, a smaller picture. A picture is made smaller before the
+encoder, by the processor, which saves no token if the tower has a fixed resolution; resampling the
+encoder's output works on every family and at any budget, but saves nothing in the encoder. Where the
+number of tokens follows the picture's size, `foveate measure --methods resize` makes the picture itself
+smaller.
 """
 
 import math
@@ -49,10 +50,10 @@ class ResizeGrid(KeepShare):
         return replace(tokens, features=resized.flatten(2).mT.to(features.dtype))
 
     def kept(self, tokens: int, grid: tuple[int, int] | None = None, **known: Any) -> int:
-        """Cells of the smaller grid; of a grid that is not known as many as may be."""
+        """Cells of the smaller grid; the most that it can have if the grid is not known."""
         most = kept_count(self.keep, tokens)
         return most if grid is None else math.prod(smaller_grid(grid, most))
 
     def flops(self, tokens: int, width: int) -> int:
-        """Two passes, down and across, in each of which a number is weighed and added about twice."""
+        """Two passes, down and across; in each a feature is multiplied and added about twice."""
         return 2 * 4 * tokens * width

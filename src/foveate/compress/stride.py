@@ -28,7 +28,7 @@ class Stride(KeepShare):
         return VisionTokens.of(features).take(index.expand(groups, -1))
 
     def flops(self, tokens: int, width: int) -> int:
-        """Counting computes nothing."""
+        """0: counting computes nothing."""
         return 0
 
 

@@ -2,9 +2,9 @@
 
 Source: ToMe (arXiv 2210.09461, ICLR 2023), section 3: tokens are matched by their attention keys, a
 constant number is merged in each step, and means are weighted by size. The paper merges between the
-layers of the encoder, by keys averaged over heads; here all steps are taken on what the encoder made, by
-the keys of the layer that made it, those of all heads side by side, merged along. Attention inside the
-LLM is not given the sizes: that would end SDPA's fast paths.
+layers of the encoder, by keys averaged over heads; here all steps are taken on the encoder's output, by
+the keys of the layer that made it, of all heads side by side, which are merged too. The LLM's attention
+is not weighted by size (the paper's proportional attention): that would rule out SDPA's fast paths.
 """
 
 import math
@@ -55,7 +55,7 @@ class ToMe(KeepShare):
         return removed
 
     def flops(self, tokens: int, width: int) -> int:
-        """FLOPs of the similarities of one group of `tokens`, its keys of so much width."""
+        """FLOPs of the similarities of one group of `tokens`; `width` is that of the keys."""
         total = 0
         for removed in self.removals(tokens):
             total += 2 * (tokens - tokens // 2) * (tokens // 2) * width

@@ -1,13 +1,13 @@
-"""VisionZip: tokens that the encoder looks at stay, the rest is merged into a few.
+"""VisionZip: the tokens that the encoder attends to stay, the rest is merged into a few.
 
 Source: VisionZip (arXiv 2412.04467, CVPR 2025), section 3.2: dominant tokens get the most attention, from
-[CLS] or, in towers without one (SigLIP), from all patches on average; of the others some, evenly spaced,
-are contextual tokens, into which the rest is averaged by the similarity of their keys. The paper keeps 54
-dominant tokens and 10 contextual ones of 64.
+[CLS] or, in towers without one (SigLIP), from all patches on average; some of the others, evenly spaced,
+are contextual tokens, and each remaining token is averaged into the one whose key is most similar. The
+paper keeps 54 dominant tokens and 10 contextual ones of 64.
 
 What differs from the published code: it hands [CLS] on as one of the 54, compares keys averaged over
-heads, and adds to a contextual token the mean of those merged into it. Here [CLS] is no visual token,
-keys are those of all heads side by side, and a contextual token is one of those averaged.
+heads, and adds to a contextual token the mean of those merged into it. Here [CLS] is not a visual token,
+keys are those of all heads side by side, and the mean includes the contextual token.
 """
 
 from dataclasses import dataclass
@@ -66,5 +66,5 @@ class VisionZip(KeepShare):
         return VisionTokens.of(features).merge(stay, into.scatter(1, stay, stay))
 
     def flops(self, tokens: int, width: int) -> int:
-        """FLOPs of the similarities to the contextual tokens, by keys of so much width."""
+        """FLOPs of the similarities to the contextual tokens; `width` is that of the keys."""
         return 2 * tokens * round(self.contextual * kept_count(self.keep, tokens)) * width

@@ -1,7 +1,7 @@
-"""This machine's own times: a prefill's milliseconds as a sum of what it computes, moves and starts.
+"""Calibration: a prefill's milliseconds on this machine, from what it computes, moves and starts.
 
-Time is linear in four counts, each with a rate that was measured: FLOPs of matrices, FLOPs of attention,
-numbers moved, and operations started. Rates are fitted to relative errors and are not negative.
+Time is a sum over four counts, each times a fitted rate: FLOPs of matrices, FLOPs of attention, numbers
+moved, and operations started. The fit minimizes relative errors; no rate is negative.
 """
 
 import json
@@ -16,20 +16,20 @@ from scipy.optimize import nnls
 from foveate.errors import InputError
 
 Operations = Iterable[tuple[Any, int]]
-MINIMUM = 5  # timings, one more than there are rates
+MINIMUM = 5  # fewest timings, one more than there are rates
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Rates of a machine, and how well they foretold times that they were not fitted to.
+    """Rates of a machine, and how well they predict times that they were not fitted to.
 
     Attributes:
         name: of the machine.
         ms_per_flop: of matrices.
         ms_per_attention_flop: of attention.
-        ms_per_number: read or written.
-        ms_per_operation: for starting one.
-        median_error: relative, on shapes that were held out; None where none was.
+        ms_per_number: for each number read or written.
+        ms_per_operation: for starting an operation.
+        median_error: relative, on held-out shapes; None if there were none.
         conditions: what it was measured on.
     """
 
@@ -42,7 +42,7 @@ class Calibration:
     conditions: dict[str, Any]
 
     def ms(self, operations: Operations) -> float:
-        """Time of operations, each with how often it runs."""
+        """Milliseconds of operations, each with how often it runs."""
         rates = (
             self.ms_per_flop,
             self.ms_per_attention_flop,
@@ -52,12 +52,12 @@ class Calibration:
         return float(np.dot(counts(operations), rates))
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write it as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Calibration":
-        """What `write` wrote.
+        """Read what `write` wrote.
 
         Raises:
             InputError: no such file, or something else in it.
@@ -96,7 +96,7 @@ def fit_calibration(
         timings: what each run costs (a `Cost`) and its milliseconds.
         held_out: the same for runs that only test the rates.
         name: of the machine.
-        conditions: to be kept with the rates.
+        conditions: what it was measured on, kept with the rates.
 
     Raises:
         InputError: too few timings, or one that is not above 0.

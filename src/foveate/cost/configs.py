@@ -1,4 +1,4 @@
-"""A config without its model: sizes of published models, or a folder's `config.json`, by its fields.
+"""Configs without their models: sizes of published ones by name, or a folder's `config.json`.
 
 `models.json` holds the fields of the published `config.json`
 files that a cost depends on; a file that leaves some out means its class's defaults, given here.
@@ -70,7 +70,7 @@ def read_config(name: str) -> Any:
     """The config of a published model, of foveate-mini, or of a folder.
 
     Raises:
-        InputError: neither; the message lists the names.
+        InputError: none of these; the message lists the names.
     """
     if name in (table := published()):
         return _namespace(table[name])

@@ -1,4 +1,4 @@
-"""Machines that costs are turned into time on: published peaks, or this one, measured."""
+"""Machines, which turn costs into times: by published peaks, or by measuring this one."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -29,8 +29,8 @@ class Hardware:
         name: as `foveate cost --machine` takes it.
         flops: per second, dense fp16 or bf16 with fp32 sums, without sparsity.
         bandwidth: of its memory, in bytes per second.
-        memory_bytes: of the device, None where it is not fixed.
-        source: where the figures are from.
+        memory_bytes: of the device, None if it is not fixed.
+        source: of the figures.
         itemsize: bytes of the numbers it computes with.
     """
 
@@ -83,7 +83,7 @@ def hardware(name: str) -> Machine:
 
 
 def measure_cpu(size: int = 768, repeats: int = 5) -> Hardware:
-    """This machine's fp32 rates: a matrix product and a copy of 64 MB, the best of some repeats."""
+    """This machine's fp32 rates, by a matrix product and a copy of 64 MB: the best of some repeats."""
     left = np.ones((size, size), np.float32)
     right, out = left.copy(), left.copy()
     product = _best_seconds(lambda: np.matmul(left, right, out=out), repeats)

@@ -41,7 +41,7 @@ def prefill_cost(
         convention: how FLOPs are counted; "exact" agrees with torch's counter.
 
     Raises:
-        InputError: as many entries as layers are needed; unknown convention.
+        InputError: not one entry for each layer, or an unknown convention.
     """
     llm = read_llm(config)
     if convention not in CONVENTIONS:
@@ -91,7 +91,7 @@ def decode_cost(config: Any, rows_by_layer: Sequence[int], steps: int) -> Cost:
 
 
 def kv_elements_per_row(config: Any) -> int:
-    """Numbers that one token adds to one layer's KV cache."""
+    """Numbers that one token adds to the KV cache of one layer, keys and values."""
     return 2 * read_llm(config).kv_width
 
 

@@ -1,4 +1,4 @@
-"""One layer of an LLM as LLM-Viewer counts it, which made the tables of AIM (arXiv 2412.03248)."""
+"""One layer of an LLM as LLM-Viewer (arXiv 2402.16363) counts it, for the tables of AIM (2412.03248)."""
 
 from functools import lru_cache
 
@@ -8,7 +8,7 @@ from foveate.cost.shapes import LLM
 
 @lru_cache(maxsize=8192)
 def viewer_layer(llm: LLM, _: int, rows: int) -> tuple[Operation, ...]:
-    """One layer as the published tables charge it."""
+    """One layer as the published tables count it."""
     width, wide, narrow = llm.width, llm.attention_width, llm.kv_width
     pairs = rows * rows * llm.heads
     residuals = 1 if llm.qkv_bias else 2  # the tables' `--skip-mlp-bias`, used for Qwen2 alone
@@ -21,11 +21,11 @@ def viewer_layer(llm: LLM, _: int, rows: int) -> tuple[Operation, ...]:
     product = 2 * rows * rows * wide
     return (
         *(work(2 * rows * a * b, a * b + rows * (a + b)) for a, b in matrices),
-        # the reference charges the queries with the keys' width here
+        # the reference counts the queries with the keys' width here
         work(product, 2 * rows * narrow + pairs, attention=True),
         work(product, pairs + rows * (wide + narrow), attention=True),
         work(5 * pairs, 2 * pairs),  # softmax
         *[work(7 * rows * width, 2 * rows * width)] * 2,  # norms
         *[work(rows * width, 2 * rows * width)] * residuals,
-        work(2 * rows * width, 3 * rows * width),  # activation, charged with the model's width
+        work(2 * rows * width, 3 * rows * width),  # activation, counted with the model's width
     )

@@ -1,4 +1,4 @@
-"""What is counted: operations, and the sum of them."""
+"""`Operation` and `Cost`: what is counted, and its sum."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Cost:
     Attributes:
         flops: all layers and the logits of the last token.
         attention_flops: the N x N products among them; a causal kernel computes about half of these.
-        kv_elements: numbers held in the KV cache; times the bytes of one for its size.
-        operations: FLOPs and moved numbers of each operation, for the roofline.
+        kv_elements: numbers in the KV cache; its size is that times the bytes of one.
+        operations: FLOPs and moved numbers of each operation, for times.
     """
 
     flops: int
@@ -24,11 +24,11 @@ class Cost:
     operations: tuple[tuple["Operation", int], ...] = ()
 
     def ms(self, machine: Machine) -> float:
-        """Time on a machine: a roofline, or what was measured there."""
+        """Milliseconds on a machine: a roofline, or by its calibration."""
         return machine.ms(self.operations)
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both, one after the other."""
+        """The cost of both, one after the other."""
         return Cost(
             self.flops + other.flops,
             self.attention_flops + other.attention_flops,
@@ -49,9 +49,12 @@ class Cost:
 
 
 class Operation(NamedTuple):
-    """One operation: what it counts for, what it takes, and what it moves.
+    """One operation.
 
-    `flops` are counted, `timed` are those a kernel really computes, `moved` are numbers read or written.
+    Attributes:
+        flops: as they are counted.
+        timed: FLOPs that a kernel really computes.
+        moved: numbers read or written.
     """
 
     flops: int

@@ -6,7 +6,7 @@ from typing import Any
 from foveate.errors import InputError
 
 TWO_MATRIX_MLP = {"opt", "gpt2", "gpt_neox", "phi", "bloom", "starcoder2", "falcon", "mpt"}
-Experts = tuple[int, int, int, int]  # how many, chosen per token, width of one, width of the shared
+Experts = tuple[int, int, int, int]  # how many, active ones, inner width, of the shared one
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class LLM:
         inner: width of the MLP.
         matrices: of the MLP, 3 where it is gated.
         vocab: rows of the output layer.
-        experts: per layer (how many, chosen per token, inner width of one, of the shared one), None for a
-            dense layer.
-        windows: per layer the width of its sliding window, None where it looks back at everything.
+        experts: for each layer (how many, active for a token, inner width of one, of the shared one),
+            None for a dense layer.
+        windows: for each layer the width of its sliding window, None for full attention.
         qkv_bias: whether queries, keys and values have a bias, as in Qwen2.
     """
 
@@ -42,16 +42,16 @@ class LLM:
 
     @property
     def attention_width(self) -> int:
-        """Of all query heads together."""
+        """Width of all query heads together."""
         return self.heads * self.head_dim
 
     @property
     def kv_width(self) -> int:
-        """Of the keys of one token in one layer; the values are as many."""
+        """Numbers of one token's keys in one layer; its values are as many."""
         return self.kv_heads * self.head_dim
 
     def layer_weights(self, layer: int) -> int:
-        """Weights that one token meets in one layer's matrices."""
+        """Weights of one layer's matrices that one token is multiplied with."""
         attention = 2 * self.width * (self.attention_width + self.kv_width)
         chosen = self.experts[layer]
         if chosen is None:
@@ -61,7 +61,7 @@ class LLM:
         return attention + self.width * many + 3 * self.width * (picked * inner + shared) + gate
 
     def layer_reads(self, layer: int, rows: int) -> int:
-        """Weights of one layer that so many rows read together: of experts, those that any of them picks.
+        """Weights of one layer that `rows` rows read: of experts, those that any row picks.
 
         Every expert is taken to be picked equally often.
         """
@@ -133,8 +133,8 @@ def _windows(text: Any, layers: int) -> tuple[int | None, ...]:
 
 
 def held_rows(rows: int, window: int | None) -> int:
-    """Of so many rows those that a layer's KV cache keeps: of a sliding window one fewer than its width.
+    """Rows that a layer's KV cache keeps of `rows`: with a sliding window one fewer than its width.
 
-    The next token is the window's last row.
+    The window's last row is the next token.
     """
     return rows if window is None else min(rows, window - 1)

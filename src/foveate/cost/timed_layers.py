@@ -1,4 +1,4 @@
-"""Timed prefills of plain decoder layers with random weights, to calibrate a machine with."""
+"""Time prefills of plain decoder layers with random weights, to calibrate a machine."""
 
 import statistics
 import time
@@ -26,7 +26,7 @@ class Shape:
 
     @property
     def llm(self) -> LLM:
-        """Its sizes, with the smallest output layer."""
+        """The decoder's sizes, with the smallest output layer."""
         none = (None,) * self.layers
         return LLM(
             self.layers, self.width, self.heads, self.kv_heads, self.width // self.heads, self.inner,
@@ -35,11 +35,11 @@ class Shape:
 
     @property
     def cost(self) -> Cost:
-        """Of its prefill."""
+        """The cost of its prefill."""
         return prefill_cost(self.llm, [self.rows] * self.layers, 0)
 
 
-# sizes of Qwen2-0.5B, SmolLM-360M, a 1.5B and a small one; lengths of one picture up to some frames
+# sizes of Qwen2-0.5B, SmolLM-360M, a 1.5B and a small model; lengths from one picture to some frames
 FITTED = tuple(
     Shape(*sizes, rows)
     for sizes in ((896, 4864, 14, 2), (576, 1536, 9, 3), (1536, 8960, 12, 2))
@@ -65,7 +65,7 @@ def calibrate(
     Args:
         shapes: to fit to.
         held_out: to test on.
-        repeats: runs a shape, of which the median counts.
+        repeats: runs of a shape; their median counts.
         device: of torch; default an accelerator if there is one.
         progress: called with each shape and its milliseconds.
     """
@@ -140,7 +140,7 @@ def _layer(states: Any, weights: dict[str, Any], shape: Shape) -> Any:
 
 
 def _rotated(heads: Any) -> Any:
-    """What rotary positions cost; the angles do not matter here."""
+    """Rotate heads as rotary positions do; only the cost matters here, not the angles."""
     import torch
 
     left, right = heads.chunk(2, dim=-1)

@@ -1,1 +1,1 @@
-"""`foveate demo`: the built-in model, its own questions, and a picture of what became of each token."""
+"""`foveate demo`: the built-in model, its own questions, and a picture of where each token went."""

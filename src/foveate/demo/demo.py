@@ -75,7 +75,7 @@ def run(advance: Callable[[int, int], None], model: str | Path = "foveate-mini")
 
 def _cell(vlm: VLM, item: dict[str, str], budget: str) -> Row:
     asked = FOLDER / item["file"], item["question"], SETTINGS[budget]
-    answer = vlm.ask(*asked)  # the warm-up too
+    answer = vlm.ask(*asked)  # warms up as well
     reports = [vlm.ask(*asked, max_new_tokens=1).report for _ in range(REPEATS)]
     seconds = statistics.median(report.first_token_seconds for report in reports)
     return Row(

@@ -1,4 +1,4 @@
-"""Drawing what became of a picture's patches: merged together, pruned after a layer."""
+"""Draw where a picture's patches went: merged together, pruned after a layer."""
 
 from collections.abc import Sequence
 

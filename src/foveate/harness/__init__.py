@@ -1,1 +1,1 @@
-"""foveate inside other people's evaluation harnesses: lmms-eval and VLMEvalKit."""
+"""foveate in evaluation harnesses: lmms-eval and VLMEvalKit."""

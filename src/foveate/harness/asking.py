@@ -1,4 +1,4 @@
-"""What every harness does with a model: read its arguments, answer a chat, add up what it took."""
+"""What harnesses have in common: read a model's arguments, answer a chat, add up the costs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,16 +31,16 @@ GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample"
 
 @dataclass
 class Asker:
-    """A model with the reduction that a harness's arguments name.
+    """A model with the reduction that a harness's arguments describe.
 
     Attributes:
         vlm: the model.
-        reduction: what is done to its visual tokens, unless a budget chooses.
-        budget: what a prompt may cost, as of `vlm.ask`; None for the reduction.
-        task: of the budget, as of `vlm.ask`.
-        machine: of a budget in time, as of `vlm.ask`.
+        reduction: what is done to the visual tokens, unless a budget chooses.
+        budget: what a prompt may cost, as in `vlm.ask`; None for the reduction.
+        task: what the budget is for, as in `vlm.ask`.
+        machine: for a budget in time, as in `vlm.ask`.
         sampling: which frames of a clip are taken.
-        spent: what all answers so far took.
+        spent: costs of all answers so far.
     """
 
     vlm: VLM
@@ -67,27 +67,27 @@ class Asker:
         dtype: str | None = None,
         **knobs: Any,
     ) -> "Asker":
-        """Load a model by the arguments of a command line.
+        """Load a model from the arguments of a command line.
 
         Args:
             pretrained: foveate-mini, a folder, or a hub id.
-            reduction: a method's name; a reduction that is written down, as JSON, the path of a .json
-                file or a dictionary (`Reduction.to_dict`); or in Python what `foveate.reduce` takes. None
-                leaves the tokens alone.
-            preset: instead of a reduction, a published setting, as of `AIM.paper`.
+            reduction: a method's name; a written reduction, as JSON, the path of a .json file or a
+                dictionary (`Reduction.to_dict`); or in Python what `foveate.reduce` takes. None for no
+                reduction.
+            preset: instead of a reduction, a published setting, as in `AIM.paper`.
             budget: instead of a reduction, what each prompt may cost (0.15, "25%", "15 TFLOP").
-            task: of a budget: "reasoning", "ocr", or "auto", which looks at the pictures.
-            machine: of a budget in time: a name such as h100, or a .json of foveate calibrate.
+            task: what a budget is for: "reasoning", "ocr", or "auto", which looks at the pictures.
+            machine: for a budget in time: a name such as h100, or a .json file of `foveate calibrate`.
             share: instead of knobs, the mean share of visual tokens over the LLM's layers.
-            frames: most frames taken of a clip.
-            fps: frames taken a second of it.
-            device: as torch writes it.
+            frames: most frames taken from a clip.
+            fps: frames taken per second of it.
+            device: as torch names it.
             dtype: of the weights, as torch names it.
             **knobs: the method's own; a pair is written START:STOP (prune=14:22).
 
         Raises:
-            InputError: both a reduction and a budget, knobs of no method, a task or machine of no budget,
-                or an unknown dtype.
+            InputError: both a reduction and a budget, knobs without a method, a task or machine without a
+                budget, or an unknown dtype.
         """
         ways = {"reduction": reduction, "preset": preset, "budget": budget}
         given = [name for name, value in ways.items() if value is not None]
@@ -106,7 +106,7 @@ class Asker:
         return cls(vlm, chosen, budget, task, machine, Sampling(frames, fps))
 
     def shown(self, source: Any) -> Image.Image | Clip:
-        """A picture or clip: what `media.read` takes, a list of frames, a dict with bytes or a path."""
+        """Read media: what `media.read` takes, a list of frames, a dict with bytes or a path."""
         if isinstance(source, (list, tuple)):
             return Clip([read_picture(frame) for frame in source])
         if isinstance(source, Mapping):
@@ -117,8 +117,8 @@ class Asker:
         """Answer one conversation.
 
         Args:
-            chat: as of `VLM.chats`.
-            **generation: what `generate` takes; at most `MAX_NEW_TOKENS` tokens unless it says otherwise.
+            chat: as in `VLM.chats`.
+            **generation: arguments of `generate`; by default at most `MAX_NEW_TOKENS` new tokens.
 
         Returns:
             The text and how many tokens it has.
@@ -141,7 +141,7 @@ class Asker:
 
 
 def _as_written(given: Any) -> Any:
-    """The reduction, where one is written down; anything else as it is."""
+    """The reduction, if it is a written one; anything else unchanged."""
     if isinstance(given, Mapping):
         return Reduction.from_dict(given)
     return read_reduction(given) if isinstance(given, str) and is_written(given) else given
@@ -174,7 +174,7 @@ def _knob(value: Any) -> Any:
 
 
 def generate_arguments(asked: dict[str, Any]) -> dict[str, Any]:
-    """A task's `generation_kwargs` as `generate` takes them: greedy unless it asks otherwise."""
+    """A task's `generation_kwargs` as `generate` takes them: greedy by default."""
     given = {name: asked[name] for name in GENERATION if asked.get(name) is not None}
     given.setdefault("max_new_tokens", MAX_NEW_TOKENS)
     given["do_sample"] = bool(given.get("do_sample", given.get("temperature", 0)))

@@ -23,7 +23,7 @@ class Foveate(lmms):
     Under `accelerate launch` each process answers its part on its own device.
     """
 
-    is_simple = False  # takes messages, with pictures where they stand
+    is_simple = False  # takes chat messages, with pictures in their places
 
     def __init__(self, pretrained: str, batch_size: int | str = 1, **arguments: Any) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Foveate(lmms):
 
     @property
     def device(self) -> torch.device:
-        """Of this process; lmms-eval counts the requests of all processes on it."""
+        """The device of this process; lmms-eval gathers the request counts of all processes on it."""
         return self.accelerator.device
 
     def generate_until(self, requests: list[Any]) -> list[Any]:

@@ -93,7 +93,7 @@ def write(folder: Path, samples: int, names: tuple[str, ...] = NAMES) -> None:
 
 
 def messages(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The conversation of a question: what is shown, then the words."""
+    """The conversation of a question: pictures, then the words."""
     frames = document["frames"]
     shown = {"type": "video", "url": frames} if document["is_video"] else None
     content = [shown or {"type": "image", "url": frames[0]}]
@@ -112,7 +112,7 @@ def text(document: dict[str, Any], *_: Any) -> str:
 
 
 def results(document: dict[str, Any], answers: list[str]) -> dict[str, float]:
-    """Whether the answer is right to the letter."""
+    """1 if the answer is exactly right, else 0."""
     return {"exact": float(answers[0].strip() == document["answer"])}
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from foveate.errors import InputError
 from foveate.harness.asking import Asker
 
-IGNORED = {"use_vllm", "use_lmdeploy"}  # what its runner adds for other engines
+IGNORED = {"use_vllm", "use_lmdeploy"}  # arguments that its runner adds for other engines
 
 
 def enter(name: str, **arguments: Any) -> None:
     """Put a model into `vlmeval.config.supported_VLM`.
 
     Args:
-        name: as `--model` will call it.
+        name: its name for `--model`.
         **arguments: of `Asker.of`: pretrained, reduction, knobs, share, budget, frames, device.
 
     Raises:

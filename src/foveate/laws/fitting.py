@@ -1,4 +1,4 @@
-"""Least squares of the law's two forms, many at a time: fit, bootstrap and profile are one loop.
+"""Least squares for the law's two forms, many at a time: fit, bootstrap and profile share one loop.
 
 Levenberg-Marquardt from the best cell of a fixed grid over the exponents, where scales and floor are
 linear. Nothing is random, so the same points give the same law.
@@ -71,15 +71,15 @@ def descend(
     *,
     floor_free: bool,
 ) -> tuple[Array, Array]:
-    """Levenberg-Marquardt on B problems at once; the floor stays at least 0, or where it is.
+    """Levenberg-Marquardt on B problems at once; the floor is fitted, at least 0, or fixed.
 
     Args:
         form: of the law.
         theta: (B, k), where to start.
-        log_n: (n,), of the sizes.
-        log_t: (n,), of the tokens.
+        log_n: (n,), logarithms of the sizes.
+        log_t: (n,), logarithms of the tokens.
         error: (n,).
-        weights: (B, n), how often each point counts.
+        weights: (B, n), how many times each point counts.
         floor_free: whether the floor is fitted.
 
     Returns:

@@ -18,7 +18,7 @@ from foveate.laws.fitting import Array
 from foveate.laws.law import DRAWS, Interval, Law
 from foveate.laws.points import Number
 
-CELLS = 400  # of the token axis, evenly on a log scale
+CELLS = 400  # points of the token axis, evenly spaced on a log scale
 STEPS = (0.25, 0.5, 2.0, 4.0)  # neighbouring choices, as multiples of the best token count
 TAILS = (2.5, 97.5)
 TOKENS = (1.0, 576.0)  # fewest and most visual tokens looked at
@@ -26,7 +26,7 @@ TOKENS = (1.0, 576.0)  # fewest and most visual tokens looked at
 
 @dataclass(frozen=True)
 class Mixture:
-    """What is asked, as shares of task families that each have a law.
+    """A mix of questions: shares of task families, each with a law.
 
     Attributes:
         parts: (share, law) pairs; the shares sum to 1.
@@ -52,7 +52,7 @@ class Mixture:
 
     @property
     def rmse(self) -> float:
-        """By how much the laws miss their own points."""
+        """Root mean squared error of the laws on their own points."""
         return math.sqrt(sum(share * law.rmse**2 for share, law in self.parts))
 
     def covers(self, params_b: float, visual_tokens: float) -> bool:
@@ -68,12 +68,12 @@ class Mixture:
 
     @property
     def sizes(self) -> tuple[Number, Number]:
-        """From half the smallest fitted size to twice the largest."""
+        """Sizes to choose from: half the smallest fitted one to twice the largest."""
         fitted = [law.points.params_b for _, law in self.parts]
         return max(min(sizes) for sizes in fitted) / 2, 2 * min(max(sizes) for sizes in fitted)
 
     def errors(self, params_b: Array, visual_tokens: Array, draws: int = 0) -> Array:
-        """(1 or draws, n) errors, of the laws as fitted or of their bootstrap."""
+        """(1 or draws, n) errors, by the laws as fitted or by their bootstrap."""
         total = np.zeros((max(draws, 1), len(params_b)))
         for place, (share, law) in enumerate(self.parts):
             theta = law.bootstrap(draws, seed=place) if draws else law.theta[None]
@@ -92,7 +92,7 @@ class Choice:
         visual_tokens: per image.
         error: predicted.
         regret: error above the best choice's.
-        regret_interval: 95 % of the laws' bootstrap.
+        regret_interval: its 95 % interval, by the laws' bootstrap.
         extrapolated: whether the size or the count is outside what the laws were fitted to.
     """
 
@@ -110,7 +110,7 @@ class Optimum:
     """The best choice at a budget, and how much it matters.
 
     Attributes:
-        best: the choice of least predicted error.
+        best: the choice with the least predicted error.
         params_b: 95 % interval of the best size.
         visual_tokens: 95 % interval of the best count.
         neighbours: other choices at the same budget.
@@ -192,7 +192,7 @@ def frontier(
     """The optimum at each budget that anything fits.
 
     Raises:
-        InputError: as of `optimum`, but for a budget that nothing fits.
+        InputError: as in `optimum`; budgets that nothing fits are left out.
     """
     found = []
     for budget in budgets_flops:

@@ -1,4 +1,4 @@
-"""Scaling laws of a VLM's error over LLM size and visual tokens, with what the data say about them.
+"""Scaling laws of a VLM's error over LLM size and visual tokens, with their uncertainty.
 
 The published law (arXiv 2411.03312) is a product, `error = scale / (N^alpha T^beta) + floor`: N in
 billions of LLM parameters, T visual tokens that reach the LLM. The additive form, `scale / N^alpha +
@@ -28,7 +28,7 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """A range that holds the level's share of bootstrap draws."""
+    """The range of the middle `level` of bootstrap draws."""
 
     low: float
     high: float
@@ -77,7 +77,7 @@ class Law:
 
     @property
     def tokens(self) -> str:
-        """What T is."""
+        """What T counts, in words."""
         return f"visual + {self.text_tokens:g} text" if self.text_tokens else "visual"
 
     @property
@@ -97,8 +97,8 @@ class Law:
     def bootstrap(self, draws: int = DRAWS, seed: int = 0) -> Array:
         """(draws, k) parameters of laws fitted to points drawn with replacement.
 
-        A draw that lacks a second size or count, or has fewer different points than parameters, fits
-        anything and is drawn again.
+        A draw with one size or count only, or with fewer different points than parameters, does not
+        determine a law and is drawn again.
         """
         return _bootstrap(self, draws, seed)
 
@@ -202,7 +202,7 @@ def hold_out(
 ) -> list[dict[str, float | None]]:
     """Fit to the kept points and predict the others: a row for each, with its relative error.
 
-    A point without error has none: there is nothing to relate to.
+    Where the measured error is 0, the relative error is None.
     """
     law = fit_points(points.where(kept), form, text_tokens)
     rows = []

@@ -13,7 +13,7 @@ Number = float | int
 FAMILIES = (
     "reasoning",
     "ocr",
-)  # published with arXiv 2411.03312; each file says what is wrong with it
+)  # published with arXiv 2411.03312; each file says where its source disagrees with itself
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Points:
             bad = [value for value in values if not (math.isfinite(value) and value > 0)]
             if bad:
                 raise InputError(f"{name} must be finite and above 0, got {bad[0]}")
-        bad = [value for value in self.error if not 0 <= value <= 1]  # NaN fails it too
+        bad = [value for value in self.error if not 0 <= value <= 1]  # also true of NaN
         if bad:
             raise InputError(
                 f"error must be in [0, 1], got {bad[0]}; a percentage is divided by 100"
@@ -73,12 +73,12 @@ class Points:
         return Points.of(*(zip(*chosen, strict=True) if chosen else ((), (), ())))
 
     def more_tokens(self, added: float) -> "Points":
-        """The same with so many text tokens added to every count."""
+        """The same with `added` text tokens in every count."""
         return Points(self.params_b, tuple(count + added for count in self.tokens), self.error)
 
 
 def published(family: str, *, doubtful: bool = True) -> Points:
-    """The 28 published points of a task family, or those on which the source agrees with itself.
+    """The 28 published points of a task family; without `doubtful`, those on which the source agrees.
 
     Raises:
         InputError: no such family.

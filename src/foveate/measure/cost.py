@@ -1,4 +1,4 @@
-"""The public name of the LLM's cost, which others import; what it holds stands in `foveate.cost`."""
+"""The public name of the LLM's cost; the code is in `foveate.cost`."""
 
 from foveate.cost.llm import (
     CONVENTIONS,

@@ -1,4 +1,4 @@
-"""AIM pruning: tokens that attention flows to stay, the rest leave step by step.
+"""AIM pruning: the tokens that attention flows to stay, the others are dropped step by step.
 
 Source: AIM (arXiv 2412.03248), section 3.3: a token's importance is the mass it holds after a few
 power iterations on the layer's sharpened causal attention, in the manner of PageRank.
@@ -21,7 +21,7 @@ from foveate.registry import register
 
 # numbers in a block of the attention matrix: 12 MB in fp32 stay in a CPU's cache, other devices want more
 CPU_BLOCK, BLOCK = 3 * 2**20, 2**26
-# a block's rows end at a multiple of this, so that its columns are whole vectors: a third faster to make
+# a block's rows end at a multiple of this, so that its columns fill whole vectors: a third faster
 ALIGNED = 16
 
 
@@ -48,7 +48,7 @@ class AIMPrune(ScheduledPruner):
 
     @classmethod
     def candidates(cls, layers: int) -> "Sequence[AIMPrune]":
-        """The default's window moved over the depth; in front of the first place it gets narrower."""
+        """The default's window moved over the depth; the cheapest start at layer 0 and are narrower."""
         start, stop = (layer_of(bound, layers) for bound in cls.prune)
         width = max(stop - start, 1)
         narrower = [cls((0, end)) for end in range(1, width)]
@@ -81,13 +81,13 @@ def token_importance(
     valid: Bool[Tensor, "B N"] | None = None,
     scaling: float | None = None,
 ) -> Float[Tensor, "B N"]:
-    """Mass of each token after `steps` steps of `dist <- dist @ M`, root-mean-squared over heads.
+    """AIM's importance: mass of each token after some steps of `dist <- dist @ M`, RMS over heads.
 
-    `M = softmax(q k^T * scaling / temperature)` under the causal mask. The matrix is made once, in
-    blocks of rows from the last to the first: a row only feeds rows before it, so when a block is
-    reached all that will ever flow into it from later rows has arrived, and all steps of its own
-    rows can be taken before the block is thrown away. Memory is one block, never N x N, taken once: on a
-    CPU new pages cost as much as what is written to them. Blocks get more rows as their rows get shorter.
+    `M = softmax(q k^T * scaling / temperature)` under the causal mask (arXiv 2412.03248, section 3.3).
+    The matrix is computed once, in blocks of rows from the last to the first. A row passes mass only to
+    rows before it, so when a block is reached, all mass from later rows has arrived: all steps of its
+    rows are taken, then the block is discarded. Memory is one block, never N x N, allocated once, because
+    on a CPU new pages cost as much as writing to them. Blocks get more rows as rows get shorter.
 
     Args:
         query: (B, H, N, d) after RoPE.
@@ -130,7 +130,7 @@ def token_importance(
 def _settle(
     arrived: Float[Tensor, "H S n"], own: Float[Tensor, "H n n"], damping: float
 ) -> Float[Tensor, "S H n"]:
-    """What a block's rows hold before each step and after the last."""
+    """The mass of a block's rows before each step and after the last."""
     settled = arrived.transpose(0, 1).contiguous()
     for before, after in pairwise(settled[:, :, None]):
         torch.baddbmm(after, before, own, out=after)

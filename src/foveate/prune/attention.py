@@ -3,8 +3,8 @@
 Methods that rank visual tokens by the attention of some rows share this; under SDPA or flash attention
 the map itself is never made.
 
-The map is plainly causal, over all rows, as the methods' papers have it. Where a layer looks otherwise
-(Gemma 3: sliding windows, images whose tokens see each other both ways) it is not that layer's own.
+The attention is causal over all rows, as in the methods' papers. Where a layer's mask differs (Gemma 3:
+sliding windows, image tokens that see each other both ways), it is not the layer's own attention.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-BLOCK = 2**22  # numbers in a block of the map
+BLOCK = 2**22  # numbers in a block of rows
 
 
 def attention_rows(

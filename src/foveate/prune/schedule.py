@@ -66,7 +66,7 @@ def check_after(after: object, name: str = "after") -> None:
 
 
 def check_place(place: object, name: str = "after") -> None:
-    """Refuse the place of a drop that no model could satisfy; arguments as of `check_after`.
+    """Refuse the place of a drop that no model could satisfy; arguments as in `check_after`.
 
     Raises:
         InputError: no count of layers (int) or share of depth (float).
@@ -131,7 +131,7 @@ def stages(after: Sequence[Bound], share: int | float, layers: int) -> Schedule:
         layers: depth of the LLM.
 
     Raises:
-        InputError: a drop before the first layer or behind the last, or two at one place.
+        InputError: a drop before the first layer or after the last, or two after the same layer.
     """
     if share == 1:
         return {}
@@ -177,10 +177,10 @@ class ScheduledPruner(Checked):
         raise NotImplementedError
 
     def keep_before(self, share: int | float, layers: int) -> float:
-        """Share of visual tokens to hand to the LLM, so that the mean layer computes `share` of them.
+        """Share of visual tokens to hand to the LLM so that its layers compute `share` on average.
 
         Args:
-            share: mean over the layers, of the visual tokens that the prompt had.
+            share: mean over the layers of the share of the prompt's visual tokens that they compute.
             layers: depth of the LLM.
 
         Raises:
@@ -198,7 +198,7 @@ class ScheduledPruner(Checked):
 
     @classmethod
     def for_share(cls: type[T], share: int | float, layers: int) -> T:
-        """The setting by which the mean layer computes as near to `share` of the visual tokens as can be.
+        """The setting at which the mean over layers of visual tokens computed is nearest to `share`.
 
         Args:
             share: mean over the layers of the share of visual tokens that they compute.
@@ -215,7 +215,7 @@ class ScheduledPruner(Checked):
 
 
 def check_reach(method: str, share: float, least: float, most: float, layers: int) -> None:
-    """Refuse a share that a method cannot reach, to half a point.
+    """Refuse a share that a method cannot reach to within 0.005.
 
     Raises:
         InputError: outside of `least` to `most`.

@@ -1,11 +1,11 @@
-"""SparseVLM: the words that look at the picture say which visual tokens stay.
+"""SparseVLM: the words that attend to the picture decide which visual tokens stay.
 
 Source: SparseVLM (arXiv 2410.04417, ICML 2025), sections 3.2 and 3.3: text tokens that are more tied to
-the picture than the mean text token are the raters, and a visual token is worth the attention that the
-raters give it. Three things differ from the paper, so that any budget can be met exactly and dropping
-stays dropping: raters are chosen in each scoring layer by the attention that they give to visual tokens
-(the paper: once, by the similarity of embeddings); how many stay follows a schedule (the paper: the rank
-of the attention matrix); dropped tokens are not recycled into new ones.
+the picture than the mean text token are the raters, and the score of a visual token is the attention that
+it gets from the raters. Three things differ from the paper, so that any budget can be met exactly and
+dropped tokens are gone: raters are chosen in each scoring layer by the attention that they give to visual
+tokens (the paper: once, by the similarity of embeddings); how many stay follows a schedule (the paper:
+the rank of the attention matrix); dropped tokens are not recycled into new ones.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class SparseVLM(StagedPruner):
         """Attention of the raters to each row; the largest stay."""
         valid = all_valid(query, valid)
         text = text_behind(visual, valid)
-        tie = torch.zeros(visual.shape, device=query.device)  # of each text row to the picture
+        tie = torch.zeros(visual.shape, device=query.device)  # each text row's to the picture
         for rows, is_real, attention in attention_rows(query, key, text, valid, scaling):
             given = (attention * visual[:, None, : attention.shape[-1]]).sum(-1)
             tie.scatter_add_(1, rows, given * is_real)
@@ -56,5 +56,5 @@ class SparseVLM(StagedPruner):
         return attention_received(query, key, text & (tie >= mean), valid, scaling)
 
     def flops(self, rows: int, heads: int, head_dim: int, text: int = 0) -> int:
-        """FLOPs of the `text` rows of q k^T to choose the raters, taken to be half, and of their rows."""
+        """FLOPs of the `text` rows of q k^T to choose the raters, and of the raters', taken as half."""
         return 3 * heads * head_dim * rows * text

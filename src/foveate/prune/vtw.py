@@ -27,7 +27,7 @@ class VTW(ScheduledPruner):
     after: Place = 0.5
 
     def schedule(self, layers: int) -> Schedule:
-        """Nothing is kept after the one layer."""
+        """No visual token is kept after the first `after` layers."""
         return stages((self.after,), 0, layers)
 
     @classmethod
@@ -42,9 +42,9 @@ class VTW(ScheduledPruner):
         valid: Bool[Tensor, "B N"] | None = None,
         scaling: float | None = None,
     ) -> Float[Tensor, "B N"]:
-        """All rows are worth the same: none is kept."""
+        """Equal scores: no row is kept."""
         return torch.zeros(len(query), query.shape[2], device=query.device)
 
     def flops(self, rows: int, heads: int, head_dim: int) -> int:
-        """Nothing is scored."""
+        """0: nothing is scored."""
         return 0

@@ -1,1 +1,1 @@
-"""What every run leaves: records line by line, how to read them, and what they say."""
+"""Records: what every run writes line by line, how to read it, and how to summarize it."""

@@ -1,4 +1,4 @@
-"""What a measurement ran on: a number never travels without it."""
+"""The conditions of a measurement, which are kept with every number."""
 
 import platform
 import subprocess
@@ -23,7 +23,7 @@ def conditions(**more: Any) -> dict[str, Any]:
 
 
 def all_conditions(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The different conditions that rows of a journal were measured under, in their order."""
+    """The distinct conditions of a journal's rows, in order."""
     found: list[dict[str, Any]] = []
     for row in rows:
         if row["conditions"] not in found:
@@ -32,7 +32,7 @@ def all_conditions(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def cpu_name() -> str | None:
-    """Model name of the processor, where the system tells."""
+    """Model name of the processor, or None."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -37,7 +37,7 @@ def paired_difference(base: Scores, other: Scores, draws: int = 2000, seed: int 
 def mean_difference(
     tasks: Sequence[tuple[Scores, Scores]], draws: int = 2000, seed: int = 0
 ) -> Difference:
-    """The same for the mean over tasks: samples are drawn anew within each, and each counts alike.
+    """The same for the mean over tasks: samples are drawn within each task, and tasks count equally.
 
     Args:
         tasks: (base, other) of each task.
@@ -68,7 +68,7 @@ def mean_over_runs(runs: Sequence[Scores], draws: int = 2000, seed: int = 0) -> 
     """Mean of scores, or of differences, of several runs on the same samples.
 
     The bootstrap draws runs and samples anew, each run with all of the drawn samples, so that the
-    interval holds both the luck of training and that of the questions.
+    interval covers chance in training and in the choice of questions.
 
     Args:
         runs: of each run the scores of all samples, in the same order.

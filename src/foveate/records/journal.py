@@ -1,4 +1,4 @@
-"""Records in a file, line by line, so that long work is kept."""
+"""A journal: records in a file, line by line, so that no work is lost."""
 
 import json
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from typing import Any
 
 from foveate.errors import InputError
 
-UNREDUCED = "unreduced"  # in records, the method that leaves every visual token alone
+UNREDUCED = "unreduced"  # in records, the method that changes nothing
 
 
 class Journal:
-    """Records in a JSONL file, appended one by one, so that a killed run goes on where it was.
+    """Records in a JSONL file, appended one by one, so that a killed run can resume.
 
     Raises:
         InputError: the path is a folder, or its own folder cannot be made.
@@ -27,7 +27,7 @@ class Journal:
             raise InputError(f"records are one file, got the folder {path}")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Every whole record; a last line cut off by a kill is passed over."""
+        """Every whole record; a last line cut off by a kill is skipped."""
         if not self.path.exists():
             return
         for line in self.path.read_text().splitlines():
@@ -37,8 +37,8 @@ class Journal:
                 continue
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one record and see it to the disk."""
-        # a line cut off by a kill must not swallow this one
+        """Write one record, and flush it to disk."""
+        # after a line cut off by a kill this one must start on a new line
         start = "" if self._ends_a_line() else "\n"
         with self.path.open("a") as file:
             file.write(start + json.dumps(record) + "\n")

@@ -1,4 +1,4 @@
-"""Reading a run's file: for each task, method and share its answers and its times."""
+"""Read a run's file: the answers and times of each task, method and share."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from foveate.registry import BASELINE
 from foveate.report import STAGES, TO_FIRST_TOKEN
 
 Setting = tuple[str, float]  # method, share
-RESIZE = "resize"  # in records, the pictures themselves made smaller, before any model sees them
-# how a sentence calls the plain things; resizing first
+RESIZE = "resize"  # in records, the method that makes the pictures smaller
+# names of the baselines in sentences; resizing first
 WORDS = {
     RESIZE: "resizing the picture",
     "resize-grid": "resampled features",
@@ -22,7 +22,7 @@ WORDS = {
     "stride": "every n-th token",
     "random": "random tokens",
 }
-WHERE = ("device", "gpu", "threads")  # of a start
+WHERE = ("device", "gpu", "threads")  # fields of a start that are conditions too
 PARTS = tuple(f"{stage}_ms" for stage in STAGES)
 
 
@@ -33,8 +33,8 @@ class Cell:
     Attributes:
         answers: for each question its line.
         rounds: for each round of the stopwatch its line.
-        refused: why it could not be had.
-        unanswerable: for questions that it could not be had for, why.
+        refused: why it was impossible, None if it was not.
+        unanswerable: for each question on which it was impossible, why.
     """
 
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Cell:
     unanswerable: dict[int, str] = field(default_factory=dict)
 
     def scores(self, indices: list[int]) -> list[float]:
-        """How right the answers to these questions are."""
+        """Scores of the answers to these questions."""
         return [self.answers[index]["score"] for index in indices]
 
     def mean(self, name: str, indices: list[int]) -> float | None:
@@ -66,13 +66,13 @@ class Cell:
 
 @dataclass
 class Records:
-    """All that a file says.
+    """The contents of a file.
 
     Attributes:
         path: the file.
         starts: a line for each time the run was started.
-        baselines: the plain things among the methods, and how a sentence calls them.
-        lines: of each setting its own, with the knobs.
+        baselines: the baselines among the methods, with their names in sentences.
+        lines: for each setting its line, with the knobs.
         cells: by task, then by method and share.
     """
 
@@ -84,7 +84,7 @@ class Records:
 
     @property
     def conditions(self) -> list[dict[str, Any]]:
-        """The different conditions that the run was started under: where, and with which versions."""
+        """The distinct conditions of the run's starts: where, and with which versions."""
         return all_conditions(
             {"conditions": {part: start[part] for part in WHERE} | start["conditions"]}
             for start in self.starts
@@ -92,7 +92,7 @@ class Records:
 
     @property
     def questions(self) -> list[dict[str, Any]]:
-        """What tells the questions of every task, in the order they were asked."""
+        """What identifies the questions of every task, in the order they were asked."""
         told = {task["name"]: task for start in self.starts for task in start["tasks"]}
         return list(told.values())
 
@@ -106,7 +106,7 @@ class Records:
         ]
 
     def settings(self) -> list[Setting]:
-        """Methods and shares that were answered on every task, as they were asked for."""
+        """Methods and shares that were answered on every task, in the order asked for."""
         return [
             setting
             for setting in self.cells[self.tasks[0]]
@@ -161,11 +161,11 @@ def read(path: Path) -> Records:
 
 
 def is_baseline(setting: dict[str, Any]) -> bool:
-    """Whether a line of a setting is of a plain thing; before lines had a role, their paper said it."""
+    """Whether a setting's line is of a baseline; older lines have no role but say it as their paper."""
     return setting["role" if "role" in setting else "paper"] == BASELINE
 
 
 def _worded(baselines: set[str]) -> dict[str, str]:
-    """How a sentence calls the plain things, in the order of `WORDS`, then by name."""
+    """Names of the baselines in sentences, in the order of `WORDS`, then by name."""
     order = [*(name for name in WORDS if name in baselines), *sorted(baselines)]
     return {name: WORDS.get(name, name) for name in order}

@@ -1,10 +1,10 @@
-"""VTC-Bench's protocol: resizing tells the questions that need their tokens from those that do not.
+"""VTC-Bench's protocol: resizing separates questions that need their tokens from those that do not.
 
 Source: VTC-Bench (arXiv 2510.07143). Of the questions that the unreduced model answers right, those that
-it also answers right on a picture resized to the share are easy: they say little about a method. The
-others are hard, and there resizing scores 0 and the unreduced model 1. Where no picture can be resized
-to a share, features resampled to it behind the encoder (`resize-grid`) stand in: that is not the paper's
-protocol, for the encoder has then seen the whole picture.
+it also answers right on a picture resized to the share are easy (the paper: simple): they say little
+about a method. The others are hard (the paper: difficult): there resizing scores 0 and the unreduced
+model 1. If no picture can be resized to a share, features resampled to it after the encoder
+(`resize-grid`) stand in, which departs from the paper: the encoder has then seen the whole picture.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 from foveate.records.journal import UNREDUCED
 from foveate.records.read import Records, Setting
 
-# the first that was measured at a share tells hard from easy: of the picture, of its features
+# the first of these that was measured at a share separates hard from easy
 RESIZING = ("resize", "resize-grid")
 
 
@@ -25,11 +25,11 @@ class Split:
         task: its name, "all" for all.
         method: name.
         budget: the share, of the method and of the resizing.
-        by: what told them apart, one of `RESIZING`.
+        by: what separated them, one of `RESIZING`.
         hard: questions that resizing gets wrong and the unreduced model right.
-        hard_accuracy: on them, None if there are none.
+        hard_accuracy: accuracy on them, None if there are none.
         easy: questions that both get right.
-        easy_accuracy: on them.
+        easy_accuracy: accuracy on them.
     """
 
     task: str
@@ -47,7 +47,7 @@ class Split:
 
 
 def splits(records: Records, settings: list[Setting]) -> list[Split]:
-    """Every setting at a share at which resizing was measured, task by task and on all together."""
+    """Every setting at a share at which resizing was measured, by task and on all tasks together."""
     rows = []
     for method, budget in settings:
         by = next((name for name in RESIZING if (name, budget) in settings), None)

@@ -1,4 +1,4 @@
-"""The summary of a run: a row for each method and share, task by task and over their mean."""
+"""The summary of a run: a row for each method and share, by task and for their mean."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -14,12 +14,12 @@ from foveate.records.split import Split, splits
 from foveate.records.verdict import Comparison, against_baselines
 
 BASE: Setting = (UNREDUCED, 1.0)
-MEAN = "mean"  # of the tasks
+MEAN = "mean"  # the name of the mean over tasks
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method at one share on one task, or over the mean of the tasks.
+    """One method at one share on one task, or for the mean of the tasks.
 
     Attributes:
         task: its name, "mean" for the mean of all.
@@ -29,15 +29,15 @@ class Row:
         accuracy: mean score.
         difference: to unreduced, paired, with its 95 % interval.
         llm_share: LLM FLOPs (merging and scoring included), as a share of unreduced.
-        flops_share: FLOPs from pixels to the last token likewise; None if the encoder's are not known.
+        flops_share: FLOPs from pixels to the last token, likewise; None if the encoder's are unknown.
         kv_share: KV bytes likewise.
         visual_tokens: at the LLM's input.
         first_token_ms: median over the rounds; None without a stopwatch.
         speedup: unreduced time to the first token over this one's, median over rounds that both ran;
-            it alone may be compared with that of settings that were timed on another day.
+            unlike milliseconds it can be compared with settings that were timed on another day.
         parts_ms: medians of encode, compress, score, prefill, decode.
-        on_front: no setting of at most its LLM FLOPs is more accurate.
-        on_time_front: no setting of at least its speed-up is; None without a stopwatch.
+        on_front: whether it is on the Pareto front of accuracy over LLM FLOPs.
+        on_time_front: likewise of accuracy over speed-up; None without a stopwatch.
         against: comparisons with the plain baselines at its share.
     """
 
@@ -59,7 +59,7 @@ class Row:
     against: tuple[Comparison, ...] = ()
 
     def cells(self) -> tuple[str, ...]:
-        """As a line of the terminal's table."""
+        """A line of the terminal's table."""
         change = f"{100 * self.difference.low:+.1f} to {100 * self.difference.high:+.1f}"
         relations = dict.fromkeys(comparison.relation for comparison in self.against)
         said = "; ".join(
@@ -87,14 +87,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A setting that could not be had.
+    """A setting that was impossible.
 
     Attributes:
         task: where.
         method: name.
         budget: the share of visual tokens that was asked for.
         why: in words.
-        index: of the question that it could not be had for; None for all of the task.
+        index: the question on which it was impossible; None for the whole task.
     """
 
     task: str
@@ -106,17 +106,17 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run found.
+    """The results of a run.
 
     Attributes:
-        run: its last start, with what tells the questions of every task as "tasks".
-        conditions: the different ones that it was started under.
-        starts: how often it was.
-        baselines: the plain things among the methods, and how a sentence calls them.
-        overall: over the mean of the tasks.
-        by_task: a list for each task.
+        run: its last start; "tasks" identifies the questions of every task.
+        conditions: the distinct conditions of its starts.
+        starts: how often it was started.
+        baselines: the baselines among the methods, with their names in sentences.
+        overall: rows for the mean of the tasks.
+        by_task: rows for each task.
         splits: VTC-Bench's two groups, where resizing was measured.
-        refused: what could not be had.
+        refused: settings that were impossible.
     """
 
     run: dict[str, Any]
@@ -166,7 +166,7 @@ def summarise(path: Path) -> Summary:
     """Summarise a run's file, finished or not: settings are compared on questions that both answered.
 
     Args:
-        path: of the run's records, or of such a summary as `foveate report --json` prints it.
+        path: the run's records, or a summary as `foveate report --json` prints it.
 
     Raises:
         InputError: neither of them, or no unreduced answers in it.
@@ -183,7 +183,7 @@ def summarise(path: Path) -> Summary:
 
 
 def _document(path: Path) -> dict[str, Any] | None:
-    """The summary that is the whole of a file; None for records, line by line."""
+    """A summary that is a whole file; None for a file of records, line by line."""
     try:
         told = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -261,7 +261,7 @@ def _share(part: float | None, whole: float | None) -> float:
 
 
 def _mean_row(records: Records, rows: list[Row]) -> Row:
-    """The mean of one setting's rows, each task counting alike; its interval draws within each task."""
+    """The mean of one setting's rows, tasks counting equally; its interval draws within each task."""
     setting = rows[0].method, rows[0].budget
     pairs = []
     for row in rows:
@@ -285,7 +285,7 @@ def _mean_row(records: Records, rows: list[Row]) -> Row:
 
 
 def _with_fronts(rows: list[Row]) -> list[Row]:
-    """Mark the rows that no row of at most their cost beats."""
+    """Mark the rows on the Pareto fronts."""
     timed = [(row, 1 / row.speedup) for row in rows if row.speedup is not None]
     return [
         replace(

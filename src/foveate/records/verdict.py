@@ -1,7 +1,7 @@
-"""The verdict: is a method any better than doing the plain thing at the same share of tokens?
+"""The verdict: is a method better than a baseline at the same share of tokens?
 
-An interval that holds 0 is told as what it is. Each comparison stands for itself: of many at 95 %, some
-will err.
+A difference whose interval contains 0 is called not distinguishable. Comparisons are not corrected for
+their number: of many at 95 %, some will be wrong.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Comparison:
 
     Attributes:
         baseline: its name.
-        word: how a sentence calls it.
+        word: its name in sentences.
         difference: of the mean accuracy over the tasks.
-        flops_ratio: LLM FLOPs of the method, as a share of the baseline's.
+        flops_ratio: LLM FLOPs of the method over the baseline's.
         n: questions that both answered.
     """
 
@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def relation(self) -> str:
-        """How the two stand: better than, worse than, not distinguishable from."""
+        """The result in words: better than, worse than, not distinguishable from."""
         return _relation(self.difference)
 
     @property
@@ -67,11 +67,11 @@ def _relation(difference: Difference) -> str:
 def against_baselines(
     records: Records, tasks: list[str], setting: Setting
 ) -> dict[str, Comparison]:
-    """A setting against every plain baseline that was measured at its share, but itself.
+    """Compare a setting with every other baseline that was measured at its share.
 
     Args:
         records: of the run.
-        tasks: over whose mean it is judged.
+        tasks: those over whose mean it is judged.
         setting: method and share.
     """
     method, budget = setting

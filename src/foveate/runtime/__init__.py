@@ -1,1 +1,1 @@
-"""The hooks in a running model, by which tokens are merged, dropped and accounted for."""
+"""The hooks in a running model that merge and drop tokens and report what that saved."""

@@ -1,4 +1,4 @@
-"""What methods before the LLM may need, and how groups are put together with it.
+"""What methods before the LLM may need, and the batches of groups that they are called with.
 
 | need | what a method is handed for B groups of N tokens |
 | --- | --- |
@@ -24,12 +24,12 @@ from foveate.runtime.visual_tokens import Visual
 
 @dataclass(frozen=True)
 class Bucket:
-    """Groups that are compressed together, since all that they bring is of one shape.
+    """Groups that are compressed together, because all their tensors have one shape.
 
     Attributes:
-        members: (G, n), the tokens of each, as indices into the V visual tokens.
-        groups: (G,), their numbers.
-        needed: what the method asked for.
+        members: (G, n), the tokens of each group, as indices into the V visual tokens.
+        groups: (G,), the groups' numbers.
+        needed: what the method needs, by name.
     """
 
     members: Int[Tensor, "G n"]
@@ -43,17 +43,17 @@ def buckets(
     valid: Bool[Tensor, "B N"],
     needs: tuple[str, ...],
 ) -> list[Bucket]:
-    """All groups of a batch, those of one shape together, with what a method needs.
+    """All groups of a batch with what a method needs, groups of one shape together.
 
     Args:
         embeds: the LLM's input.
         visual: where the visual tokens are, their groups, and what the encoder gives of them.
         valid: (B, N), False for padding.
-        needs: of the method.
+        needs: the method's `needs`.
 
     Raises:
-        UnsupportedError: the method needs a question, and a sample has no text, or something that the
-            encoder did not show.
+        UnsupportedError: the method needs a question and a sample has no text, or it needs a signal that
+            the encoder did not give.
     """
     signals = visual.encoder_signals
     missing = {"attention", "keys"} & set(needs) - set(signals)
@@ -99,7 +99,7 @@ def buckets(
 def questions(
     embeds: Float[Tensor, "B N D"], visual: Bool[Tensor, "B N"], valid: Bool[Tensor, "B N"]
 ) -> list[Float[Tensor, "_ D"]]:
-    """Of each sample the text behind its last visual token; all of its text where none is behind.
+    """For each sample the text after its last visual token, or all of its text if none follows.
 
     Raises:
         UnsupportedError: a sample with visual tokens has no text.

@@ -1,4 +1,4 @@
-"""A forward that goes on from a reduced cache: a decoding step, or the text of another turn."""
+"""A forward that continues from a reduced cache: a decoding step, or the text of another turn."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,20 +14,21 @@ from foveate.runtime.refusals import refuse_prepared_mask
 def enter_continuation(
     state: CacheState, config: Any, padding: Any, call: Mapping[str, Any], cache: Any
 ) -> tuple[dict[str, Any], list[Any]]:
-    """Positions as they are in the reduced prompt, and masks of what each layer holds.
+    """Give new tokens their positions after the reduced prompt, and masks for what each layer caches.
 
     Args:
-        state: of the cache; the new tokens are accounted for in it.
+        state: the cache's state, which is extended by the new tokens.
         config: the LLM's.
-        padding: attention mask of the whole sequence, unreduced, or none.
-        call: what the LLM is given.
+        padding: attention mask of the whole sequence, unreduced, or None.
+        call: the LLM's arguments.
         cache: the reduced cache.
 
     Returns:
-        What is changed in that, and the attention mask of each layer.
+        The changed arguments, and the attention mask of each layer.
 
     Raises:
-        UnsupportedError: the padding is no 2D mask of all tokens, or other than it was for cached ones.
+        UnsupportedError: the padding is not a 2D mask of all tokens, or differs from that of the cached
+            ones.
     """
     embeds = call["inputs_embeds"]
     count = embeds.shape[1]

@@ -213,7 +213,7 @@ class Forward(threading.local):
         return llm.rebind(args, kwargs, given)
 
     def _pass_unknown_features(self) -> None:
-        """Features of which nothing is known: fine where nothing is to be done."""
+        """Let features that were encoded elsewhere pass if nothing is to be reduced."""
         if not self.is_off:
             refuse_unknown_features()
         self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")

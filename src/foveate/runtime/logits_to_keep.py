@@ -18,8 +18,8 @@ class LogitsToKeep:
 
     Attributes:
         rows: (K,), of the prompt.
-        of_head: what the model's head gets instead: all K rows that it is handed.
-        last_rows: the rows that the last layer computed, once it has.
+        of_head: the `logits_to_keep` that the head gets instead: all of the K rows that it is handed.
+        last_rows: the rows that the last layer computed; None before.
     """
 
     rows: Int[Tensor, " K"]
@@ -30,7 +30,7 @@ class LogitsToKeep:
     def of(
         cls, call: Mapping[str, Any], visual: Mapping[str, Bool[Tensor, "B N"]]
     ) -> "LogitsToKeep | None":
-        """What a call of the whole model asks for; None where the last rows stay the last.
+        """The rows that a call of the whole model asks for; None if they are the last ones anyway.
 
         Args:
             call: its arguments.

@@ -1,7 +1,7 @@
-"""Attention masks of layers that compute other rows than the prompt's.
+"""Attention masks of layers that compute only some of the prompt's rows.
 
-Causal order is the order of rows. Two things go by more than that: blocks inside which attention runs
-both ways, and windows, which are measured in positions, and these have gaps where rows were pruned.
+Causal order is the order of rows. Two things need more: blocks inside which attention runs both ways, and
+sliding windows, which are measured in positions; positions have gaps where rows were pruned.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ SLIDING = "sliding_attention"
 
 @dataclass(frozen=True)
 class MaskInputs:
-    """What a mask is made from, beside the order of the rows and padding.
+    """What a mask is made from, besides the order of the rows and padding.
 
     Attributes:
-        positions: (B, K), of each row, by which windows are measured.
+        positions: (B, K), of each row; windows are measured in them.
         block_ids: (B, K), of the block inside which attention runs both ways, -1 for none; or None.
     """
 
@@ -30,13 +30,13 @@ class MaskInputs:
     block_ids: Int[Tensor, "B K"] | None = None
 
     def of_rows(self, index: Int[Tensor, "B M"]) -> "MaskInputs":
-        """Those of some of these rows."""
+        """The same for some of the rows."""
         block_ids = None if self.block_ids is None else self.block_ids.gather(1, index)
         return MaskInputs(self.positions.gather(1, index), block_ids)
 
 
 def kind_of(config: Any, layer: int) -> str:
-    """What a layer attends to: all before it, or a sliding window of that."""
+    """What a row of a layer attends to: all rows before it, or a sliding window of them."""
     kinds = getattr(config, "layer_types", None)
     return kinds[layer] if kinds else "full_attention"
 
@@ -53,11 +53,11 @@ def layer_mask(
 
     Args:
         config: the LLM's config.
-        states: (B, q, D), what the layer is about to compute.
+        states: (B, q, D), the rows that the layer is about to compute.
         valid: padding among the keys, cached ones included; None for none.
-        kind: of `kind_of`.
-        inputs: of the keys, cached ones included.
-        cache_layer: what holds the cached keys; None when there are none.
+        kind: the layer's, from `kind_of`.
+        inputs: positions and blocks of the keys, cached ones included.
+        cache_layer: the layer of the cache; None if there is no cache.
 
     Raises:
         UnsupportedError: there is padding, and the attention implementation is handed no mask.

@@ -1,4 +1,4 @@
-"""A reduction that is chosen when the prompt is seen, from what each of its samples holds."""
+"""A reduction that is chosen when the prompt is seen, from its samples' token counts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from foveate.runtime.visual_tokens import Visual
 
 @dataclass(frozen=True)
 class Sample:
-    """What one sample of a prompt holds.
+    """The tokens of one sample of a prompt.
 
     Attributes:
         groups: visual tokens of each tile or frame.
-        text_tokens: all others, padding not counted.
+        text_tokens: all other tokens, padding not counted.
     """
 
     groups: tuple[int, ...]
     text_tokens: int
 
 
-ENCODING = ("attention", "keys", "grid")  # needs that have to be known before pictures are encoded
+ENCODING = ("attention", "keys", "grid")  # needs that must be noted while pictures are encoded
 Choose = Callable[[Sequence[Sample]], Reduction]
 
 
@@ -45,10 +45,10 @@ def samples_of(visual: Visual, valid: Bool[Tensor, "B N"]) -> list[Sample]:
 
 
 def chosen(choose: Choose, visual: Visual, valid: Bool[Tensor, "B N"]) -> Reduction:
-    """What is chosen for this prompt.
+    """The reduction that is chosen for this prompt.
 
     Raises:
-        UnsupportedError: a method that needs something of the encoder, which is over by now.
+        UnsupportedError: a method that needs encoder signals: encoding is over by now.
     """
     reduction = choose(samples_of(visual, valid))
     if not can_be_chosen(reduction):
@@ -60,6 +60,6 @@ def chosen(choose: Choose, visual: Visual, valid: Bool[Tensor, "B N"]) -> Reduct
 
 
 def can_be_chosen(reduction: Reduction) -> bool:
-    """Whether a reduction can be chosen when a prompt is seen: encoding is over by then."""
+    """Whether a reduction can be chosen when a prompt is seen: it needs no encoder signals."""
     before = reduction.before
     return before is None or (before.at == "llm" and not set(before.needs) & set(ENCODING))

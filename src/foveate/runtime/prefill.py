@@ -149,7 +149,7 @@ class Prefill:
         key: Float[Tensor, "B Hkv M d"],
         scaling: float | None,
     ) -> None:
-        """Let a method inside the LLM say what the rows of the current layer are worth."""
+        """Let a method inside the LLM score the rows of the current layer."""
         rows, masks, counts = self.rows, {}, {}
         valid = None if rows.mask is None else rows.mask.to(query.device)
         if "visual" in pruner.needs:
@@ -174,7 +174,7 @@ class Prefill:
         return index
 
     def check(self, depth: int, cache: Any) -> None:
-        """See that the LLM did what the report will say.
+        """Check that the LLM did what the report will say.
 
         Args:
             depth: layers of the LLM.

@@ -18,7 +18,7 @@ from foveate.runtime.watch_encoding import Encoded, Notes
 def placeholder_masks(
     placeholders: Mapping[str, int], inputs: Mapping[str, Any], *, refuse_embeds: bool = True
 ) -> dict[str, Bool[Tensor, "B N"]]:
-    """Mask of each modality's placeholders in a prompt; empty where it brings no picture.
+    """Mask of each modality's placeholders in a prompt; empty if it has no pictures.
 
     Args:
         placeholders: token id of each modality.
@@ -50,9 +50,9 @@ def placeholder_masks(
 def refuse_missing_pixels(
     placeholders: Mapping[str, int], inputs: Mapping[str, Any], cache: Any
 ) -> None:
-    """Refuse a new prompt with places for pictures that nobody encodes.
+    """Refuse a new prompt with placeholders but without pictures.
 
-    Tokens behind a filled cache may be any: a model can say a placeholder.
+    Tokens after a filled cache are not checked: a model can generate a placeholder.
 
     Args:
         placeholders: token id of each modality.
@@ -61,7 +61,7 @@ def refuse_missing_pixels(
 
     Raises:
         InputError: some tokens are placeholders.
-        UnsupportedError: embeddings alone, which do not tell whether they hold pictures.
+        UnsupportedError: embeddings alone, which do not show whether they hold pictures.
     """
     ids = inputs.get("input_ids")
     if cache is not None and cache.get_seq_length():
@@ -94,7 +94,7 @@ def gather_encodings(
     Args:
         masks: placeholders of each modality.
         encodings: what `get_image_features` and `get_video_features` returned.
-        notes: what is known of it.
+        notes: what was noted while they were encoded.
 
     Returns:
         Where the tokens are, and the seconds that encoding took; None where features are unknown.
@@ -146,10 +146,10 @@ def gather_encodings(
 
 
 def _encoder_flops(note: Encoded, items: list[int], mask: Bool[Tensor, "B N"]) -> list[int]:
-    """For each sample what was spent on what is known of its pictures."""
+    """For each sample the FLOPs of its pictures' encoder signals."""
     homes = mask.nonzero()[:, 0].tolist()
     spent, start = [0] * len(mask), 0
-    # a picture that is shown several times was looked at once
+    # a picture that is shown several times was encoded once
     parts = divide(sum(note.flops), [note.flops[item] for item in items])
     for item, flops in zip(items, parts, strict=True):
         if flops:
@@ -159,7 +159,7 @@ def _encoder_flops(note: Encoded, items: list[int], mask: Bool[Tensor, "B N"]) -
 
 
 def _question_flops(asked: Sequence[int], samples: int) -> list[int]:
-    """For each sample what was spent on its question; samples that `generate` repeated share it."""
+    """For each sample the FLOPs of reading its question; samples that `generate` repeated share them."""
     if not asked or samples % len(asked):  # none, or encoded for another batch
         asked = [sum(asked)]
     each = [1] * (samples // len(asked))
@@ -167,6 +167,6 @@ def _question_flops(asked: Sequence[int], samples: int) -> list[int]:
 
 
 def _clip(group: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Frames of a clip as one group: all groups as large as the first; others stand alone."""
+    """Number the clip of each token: groups as large as the first are its frames, others stand alone."""
     sizes = torch.bincount(group)
     return torch.where(sizes[group] == sizes[group[0]], group[0], group)

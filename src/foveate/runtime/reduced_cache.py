@@ -58,7 +58,7 @@ class CacheState:
         """Account for samples that were repeated, chosen or put in another order.
 
         Args:
-            pick: makes of what is known of the old samples, (B, ...), that of the new ones.
+            pick: takes a tensor of the old samples, (B, ...), to that of the new ones.
         """
         picked: dict[int, Tensor] = {}  # layers share tensors: pick of each once
 
@@ -87,7 +87,7 @@ class ReducedCache(Cache):
         """Take the keys and values of new tokens, which a reduce() has accounted for.
 
         Raises:
-            UnsupportedError: none has: the model runs outside of it, or on another thread.
+            UnsupportedError: no reduce() has: the model runs outside of one, or on another thread.
         """
         count = super().get_seq_length(layer_idx) + key_states.shape[-2]
         if count != self.state.positions[layer_idx].shape[1]:
@@ -130,7 +130,7 @@ class ReducedCache(Cache):
         return _restored, (type(self).__bases__[1], self.__dict__)
 
     def crop(self, *args: Any, **kwargs: Any) -> None:
-        """Not to be done: a length of the prompt is none of a layer.
+        """Refuse to cut the cache: a length of the prompt is not a length of any layer.
 
         Raises:
             UnsupportedError: always.

@@ -1,9 +1,8 @@
-"""`foveate.reduce`: a reduction at work on an unmodified transformers model, for the length of a `with`.
+"""`foveate.reduce` by forward hooks on an unmodified transformers model, for the length of a `with`.
 
-Forward hooks do it all: one sees the prompt, one swaps the visual tokens at the LLM's input, one a
-layer hands it the masks and positions of the rows that it still computes, and one behind a pruning
-layer drops rows (`Forward` has what each does). On leaving, also by an exception, the hooks are gone and
-nothing else was touched.
+One hook sees the prompt, one replaces the visual tokens at the LLM's input, one for each layer hands it
+the masks and positions of the rows that are left, and one after each pruning layer drops rows (`Forward`
+has what each does). On leaving, also by an exception, the hooks are removed; nothing else was touched.
 """
 
 import logging
@@ -43,15 +42,15 @@ def reduce(model: Any, reduction: Reduction | Choose, *, everywhere: bool = Fals
     Args:
         model: a stock transformers vision-language model of a supported family, or PEFT's or DDP's around
             one.
-        reduction: what to do before and inside the LLM, or what chooses it for each prompt.
-        everywhere: also in all threads and asyncio tasks that open no reduce() of their own.
+        reduction: what to do before and inside the LLM, or a function that chooses it for each prompt.
+        everywhere: apply it also in all threads and asyncio tasks that open no reduce() of their own.
 
     Yields:
         The run, whose `report` tells what the last prefill did.
 
     Raises:
-        UnsupportedError: model family, cache kind or option that cannot be reduced, or, where a model
-            runs with pictures, a thread or task that no reduction holds for.
+        UnsupportedError: a model family, cache kind or option that cannot be reduced; or pictures from a
+            thread or task without a reduction.
         InputError: not a Reduction, layers out of range for this model, or a reduce() inside another.
         NoEffectError: the reduction was asked for and changed nothing.
     """
@@ -68,7 +67,7 @@ def reduce(model: Any, reduction: Reduction | Choose, *, everywhere: bool = Fals
 
 
 def unwrapped(model: Any) -> Any:
-    """The transformers model inside of what PEFT or DDP wrapped around it.
+    """The transformers model inside PEFT's or DDP's wrapper.
 
     Raises:
         UnsupportedError: DataParallel, which runs copies of the model.
@@ -85,7 +84,7 @@ def unwrapped(model: Any) -> Any:
 
 
 class Hook:
-    """One hook of a reduction: acts where that holds; elsewhere `outside` does."""
+    """One hook of a reduction: calls `action` in its context, `outside` in any other."""
 
     def __init__(
         self, scope: Scope, action: Callable[..., Any], outside: Callable[..., Any] | None = None
@@ -98,7 +97,7 @@ class Hook:
         return None if self.outside is None else self.outside(*values)
 
     def __reduce_ex__(self, protocol: Any) -> Never:
-        """Not to be copied: a copy of the model would be reduced, by hooks of another.
+        """Refuse to be copied: a copy of the model would run the hooks of the first.
 
         Raises:
             UnsupportedError: always.
@@ -123,7 +122,7 @@ class Reducer:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Hooks in, then out."""
+        """Install the hooks, and remove them on leaving."""
         with ExitStack() as stack:
             stack.enter_context(self.scope.entered())
             chosen = self.forward.reduction if self.forward.choose is None else "for each prompt"
@@ -132,13 +131,13 @@ class Reducer:
             stack.enter_context(watch_encoding(self.target.core, self._encode))
             for module, action, after in self._hooks():
                 hook = action if isinstance(action, Hook) else Hook(self.scope, action)
-                # first of all hooks: whoever else looks sees the same rows, whenever they came
+                # before all other hooks, so that these see the same rows, whenever they were registered
                 if after:
                     place = partial(module.register_forward_hook, prepend=True)
                 else:
                     place = partial(module.register_forward_pre_hook, prepend=True)
                 stack.callback(place(hook, with_kwargs=True).remove)
-            # the last hook of a forward, also of one that failed
+            # runs last, and also after a forward that failed
             handle = self.target.core.register_forward_hook(
                 Hook(self.scope, self._leave), with_kwargs=True, always_call=True
             )
@@ -149,7 +148,7 @@ class Reducer:
             yield
 
     def _hooks(self) -> Iterator[tuple[nn.Module, Callable[..., Any], bool]]:
-        """Every module with what is done at it, and whether behind its forward."""
+        """Every hook: module, what it does, and whether it runs after the forward."""
         forward, target = self.forward, self.target
         yield target.model, forward.enter_model, False
         yield target.core, Hook(self.scope, self._enter_core, self._enter_core_outside), False
@@ -165,7 +164,7 @@ class Reducer:
         return lambda args, kwargs, output: self.forward.leave_layer(index, output)
 
     def _watchers(self) -> Iterator[tuple[Any, dict[nn.Module, Any]]]:
-        """Configs whose attention is watched, with who looks at which module."""
+        """Configs whose attention is watched, each with the watchers of its attention modules."""
         forward, layers = self.forward, self.target.llm.layers
         scored = [index for index, share in forward.schedule.items() if share]
         if forward.choose is not None:
@@ -181,7 +180,7 @@ class Reducer:
             yield attention.config, {attention: self._here(forward.encoder.see_attention)}
 
     def _here(self, action: Callable[..., None]) -> Callable[..., None]:
-        """Acts only in the context that the reduction holds for."""
+        """The action, but only in the reduction's context."""
         return lambda *values: action(*values) if self.scope.holds_here() else None
 
     def _enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -212,14 +211,14 @@ class Reducer:
             refuse_outside()
 
     def _wait(self) -> None:
-        """Let prompts of other threads run to their end: without hooks they would go on, unreduced."""
+        """Wait for prefills in other threads: without the hooks they would continue unreduced."""
         others = self.under_way - {threading.get_ident()}
         while any(self._is_inside(sys._current_frames().get(thread)) for thread in others):
             time.sleep(0.001)
             others &= self.under_way
 
     def _is_inside(self, frame: FrameType | None) -> bool:
-        """Whether a thread runs the model: one that was stopped in the middle of it does no longer."""
+        """Whether a thread is inside the model; one that an exception stopped there no longer is."""
         mine = (self.target.model, self.target.core)
         while frame is not None:
             if any(frame.f_locals.get("self") is module for module in mine):

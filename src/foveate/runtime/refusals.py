@@ -19,7 +19,7 @@ def refuse_compiled(model: Any) -> None:
     Raises:
         UnsupportedError: it or a part of it is compiled.
     """
-    parts = model.modules() if isinstance(model, nn.Module) else ()  # what it is, is asked later
+    parts = model.modules() if isinstance(model, nn.Module) else ()  # other types are refused later
     if hasattr(model, "_orig_mod") or any(
         getattr(module, "_compiled_call_impl", None) is not None for module in parts
     ):
@@ -85,7 +85,7 @@ def refuse_static(cache: Any) -> None:
     """Refuse a cache of fixed length.
 
     Raises:
-        UnsupportedError: it reserves one.
+        UnsupportedError: the cache has one.
     """
     if cache is not None and getattr(cache, "is_compileable", False):
         raise UnsupportedError(
@@ -101,7 +101,7 @@ def refuse_prepared_mask(mask: Any, rows: int) -> None:
         rows: N of (B, N), which it must have.
 
     Raises:
-        UnsupportedError: it is none of (B, N).
+        UnsupportedError: its shape is not (B, N).
     """
     if isinstance(mask, dict) or (mask is not None and mask.dim() != 2):
         raise UnsupportedError(
@@ -128,7 +128,7 @@ def refuse_checkpointing(llm: Any) -> None:
 
 
 def refuse_packed(call: Mapping[str, Any], padding: Tensor | None) -> None:
-    """Refuse rows that are several documents one behind the other.
+    """Refuse rows that are several documents packed one after another.
 
     Args:
         call: arguments of the core's forward; positions (B, N), or on a grid (3 or 4, B, N).
@@ -142,7 +142,7 @@ def refuse_packed(call: Mapping[str, Any], padding: Tensor | None) -> None:
         value is not None for name, value in call.items() if name.lower().startswith(PACKED)
     )
     if isinstance(positions, Tensor):
-        grid = positions.dim() == 3 and len(positions) == 3  # on it, text alone moves on each time
+        grid = positions.dim() == 3 and len(positions) == 3  # there positions may repeat
         places = positions[0] if positions.dim() == 3 else positions
         valid = torch.ones_like(places, dtype=torch.bool)
         if padding is not None and padding.shape[1] == places.shape[1]:

@@ -1,4 +1,4 @@
-"""What one `with foveate.reduce(...)` has to tell."""
+"""`Run`: the reports of one `with foveate.reduce(...)`."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ from foveate.errors import NoEffectError
 from foveate.report import Report
 
 LOG = logging.getLogger(__name__)
-Outcome = Report | str  # of a run: its report, or why it has none
+Outcome = Report | str  # a prompt's report, or why it has none
 
 
 class _Last(NamedTuple):
@@ -37,8 +37,8 @@ class Run:
         self.reports: list[Report] = []
         self._numbers = itertools.count(1)
         self._last: Outcome = "no prompt with visual tokens has run inside this reduce() yet"
-        self._refused = 0  # number of the last run that was refused
-        self._contexts = 0  # that ran something
+        self._refused = 0  # number of the last refused prompt
+        self._contexts = 0  # how many contexts ran a prompt
         self._opener = _reader()
         self._by_cache: WeakKeyDictionary[Any, Report] = WeakKeyDictionary()
 
@@ -46,12 +46,12 @@ class Run:
     def report(self) -> Report:
         """Report of the last prefill of the thread or asyncio task that reads it.
 
-        If it ran nothing itself: of the last that ran, for the one that opened the reduce(), or where
-        only one ran something.
+        A reader that ran nothing itself gets the last report of all, if it opened the reduce() or if only
+        one thread or task ran anything.
 
         Raises:
-            NoEffectError: the last run has none (nothing has run, it had no picture, it failed or was
-                refused), or several ran, and the one that reads ran nothing.
+            NoEffectError: the last prompt has no report (nothing has run, it had no picture, it failed or
+                was refused), or several threads or tasks ran, and the reader is none of them.
         """
         last, here = self._last, self._of_context()
         if here is not None and here.number > self._refused:
@@ -66,7 +66,7 @@ class Run:
         return last
 
     def add(self, report: Report, cache: Any) -> None:
-        """Another prefill with visual tokens has run, into this cache or none."""
+        """Add the report of a prefill with visual tokens, which filled this cache, if any."""
         self.reports.append(report)
         LOG.info(
             "prefill: %s visual tokens, %s to the LLM, %s in its last layer; %.4g of %.4g FLOPs, "
@@ -85,11 +85,11 @@ class Run:
             self._by_cache[cache] = report
 
     def lapse(self, why: str) -> None:
-        """The last run has no report."""
+        """Note that the last prompt has no report."""
         self._note(f"{why}, so there is no report of it; `reports` has those of earlier prompts")
 
     def refuse(self, why: str) -> None:
-        """A run from outside was refused: nobody is to take an earlier report for its."""
+        """Note that a prompt from outside was refused, so that no earlier report is taken for its own."""
         self._last = f"{why}, so there is no report of it; `reports` has those of earlier prompts"
         self._refused = next(self._numbers)
 
@@ -108,7 +108,7 @@ class Run:
 
 
 def _reader() -> tuple[int, Any]:
-    """The thread and asyncio task that asks."""
+    """The current thread and asyncio task."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # no loop runs here

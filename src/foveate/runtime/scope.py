@@ -1,9 +1,9 @@
-"""Whose run is this? A reduction belongs to the context, thread or asyncio task, that opened it.
+"""Scopes: a reduction belongs to the context, that is the thread or asyncio task, that opened it.
 
 Contexts are Python's own (`contextvars`): `asyncio.to_thread`, tasks made inside and
-`contextvars.copy_context().run` carry a reduction along; a bare thread or an executor does not. What has
-no reduction of its own and brings pictures to a model inside one is refused at once, for it would run
-unreduced without anybody being told.
+`contextvars.copy_context().run` carry a reduction along; a bare thread or an executor does not. While a
+model is inside a reduction, pictures from a context without one are refused at once: they would silently
+run unreduced.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,15 +24,15 @@ OUTSIDE = (
 _of_context: ContextVar[Mapping[int, "Scope"]] = ContextVar(
     "foveate_scopes", default=MappingProxyType({})
 )
-_everywhere: dict[int, "Scope"] = {}  # by model, for whoever has no scope of its own
+_everywhere: dict[int, "Scope"] = {}  # by model, for contexts without a scope of their own
 
 
 class Scope:
-    """Where one reduction of one model holds.
+    """The contexts that one reduction of one model applies to.
 
     Args:
-        model: that is reduced.
-        everywhere: whether it holds in all threads that open none of their own.
+        model: the model that is reduced.
+        everywhere: whether it applies in all threads that open none of their own.
     """
 
     def __init__(self, model: Any, *, everywhere: bool = False) -> None:
@@ -41,7 +41,7 @@ class Scope:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """From here on it holds in this context, and in those made from it.
+        """Apply it in this context, and in those made from it.
 
         Raises:
             InputError: this context, or for `everywhere` any, has one for the model already.
@@ -68,18 +68,18 @@ class Scope:
             _of_context.set(MappingProxyType(left))
 
     def holds_here(self) -> bool:
-        """Whether a run in this context is this reduction's."""
+        """Whether the reduction applies in this context."""
         return scope_of(self.model) is self
 
 
 def scope_of(model: int) -> Scope | None:
-    """The scope that a run of a model (its `id`) in this context belongs to."""
+    """The scope that applies to a model, given by its `id`, in this context."""
     scope = _of_context.get().get(model)
     return scope if scope is not None and scope.is_open else _everywhere.get(model)
 
 
 def refuse_outside() -> None:
-    """Refuse a run with pictures that no reduction holds for.
+    """Refuse pictures from a context without a reduction.
 
     Raises:
         UnsupportedError: always.

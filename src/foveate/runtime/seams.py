@@ -1,4 +1,4 @@
-"""What foveate relies on in transformers, in one file; checked before a model is touched.
+"""The seams: all that foveate relies on in transformers, checked before a model is touched.
 
 | seam | found by | relied on for |
 | --- | --- | --- |
@@ -50,7 +50,7 @@ class Signature:
     Attributes:
         owner: name of the module's class.
         names: its parameters, in order.
-        cache: the one parameter that is said to take a KV cache; "" where there is none or several.
+        cache: the one parameter annotated as a KV cache; "" if there is none or several.
     """
 
     owner: str
@@ -59,12 +59,12 @@ class Signature:
 
     @classmethod
     def of(cls, module_class: type) -> "Signature":
-        """Of a module class, whatever wraps an instance's forward."""
+        """The signature of a module class, whatever wraps an instance's forward."""
         return _signature(module_class.__name__, module_class.forward)
 
     @property
     def mask(self) -> str:
-        """The one parameter that takes an attention mask; "" where there is none or several."""
+        """The one parameter that takes an attention mask; "" if there is none or several."""
         masks = [name for name in self.names if name.endswith("mask")]
         return masks[0] if len(masks) == 1 else ""
 
@@ -86,7 +86,7 @@ class Signature:
         return tuple(placed), named
 
     def cache_name(self, call: Mapping[str, Any]) -> str:
-        """What this call, or else the signature, names the KV cache."""
+        """The name of the KV cache's parameter, by this call or else by the signature."""
         return next((n for n, value in call.items() if isinstance(value, Cache)), self.cache)
 
 
@@ -119,7 +119,7 @@ def cache_in(values: Any) -> Any:
 
 
 def on_cache(model: Any, cache: Any) -> dict[str, Any]:
-    """The argument by which a whole model goes on from a cache."""
+    """The argument by which a whole model continues from a cache."""
     return {Signature.of(type(model)).cache or "cache": cache}
 
 
@@ -233,11 +233,11 @@ def causal_mask(
 
     Args:
         config: the LLM's.
-        states: (B, q, D), what is about to be computed.
+        states: (B, q, D), the rows about to be computed.
         padding: (B, K), False at padding; None for none.
-        cache_layer: what holds the keys; None when there are none.
-        both_ways: pairs that see each other beside the causal ones.
-        near: pairs that the causal ones are restricted to.
+        cache_layer: the layer of the cache; None if there is no cache.
+        both_ways: pairs that see each other besides the causal ones.
+        near: pairs to which the causal ones are restricted.
     """
     given: dict[str, Any] = {
         "config": config,
@@ -251,7 +251,7 @@ def causal_mask(
 
 
 def by_row(value: Any, index: Tensor, rows: int) -> Any:
-    """An argument of a layer for some of its rows; as it is where it does not go along with them.
+    """An argument of a layer for some of its rows; unchanged if it does not have that many rows.
 
     Args:
         value: (..., N) integers, (..., B or 1, N, d) numbers, or a tuple, list or dict of such.

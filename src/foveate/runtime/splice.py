@@ -22,7 +22,7 @@ class Spliced:
         stays: (B, N), False at visual rows that are gone.
         target: (B, N), for each visual row the flat row (over B * N) its patch is now part of, -1
             if dropped or not visual.
-        flops: for each sample what was spent on deciding.
+        flops: for each sample the FLOPs of deciding.
         visual: (B, N), the visual rows of the prompt.
     """
 
@@ -33,7 +33,7 @@ class Spliced:
     visual: Bool[Tensor, "B N"]
 
     def mean(self, features: Float[Tensor, "V D"]) -> Float[Tensor, "B N D"]:
-        """Other features of the visual tokens, averaged over the patches of each row; 0 at other rows."""
+        """Average other features of the visual tokens over the patches of each row; 0 at other rows."""
         target = self.target[self.visual]
         kept, batch = target >= 0, self.embeds.shape[:2]
         sums = features.new_zeros(batch.numel(), features.shape[-1])
@@ -59,8 +59,8 @@ def splice(
         project: takes encoder features to the LLM's width.
 
     Raises:
-        UnsupportedError: a method at the encoder, but patches were not seen, or are not one to one with
-            visual tokens; or something else that the method needs is not known.
+        UnsupportedError: a method at the encoder whose patches were not seen or are not one to one with
+            visual tokens, or another need that is not met.
     """
     if compressor.at == "encoder" and not visual.encoder:
         raise UnsupportedError(f"{compressor!r} works on patches, and the encoder's were not seen")

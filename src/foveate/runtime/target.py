@@ -1,4 +1,4 @@
-"""A model that is to be reduced, and how its parts are found."""
+"""`Target`: a model that is to be reduced, and its parts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +9,14 @@ from foveate.runtime.seams import Seams
 
 @dataclass(frozen=True)
 class Target:
-    """A model that is reduced, and how its parts are found.
+    """A model that is reduced, and its parts.
 
     Attributes:
         model: the whole model.
-        core: without its head.
+        core: the model without its head.
         llm: the LLM, whose `layers` are its decoder layers.
-        family: what is known of its family.
-        seams: the signatures of these.
+        family: the model's family.
+        seams: the signatures of these modules.
     """
 
     model: Any
@@ -27,10 +27,10 @@ class Target:
 
     @classmethod
     def of(cls, model: Any, family: Family) -> "Target":
-        """The parts of a model.
+        """Find the parts of a model.
 
         Raises:
-            UnsupportedError: one of them is not as expected.
+            UnsupportedError: a part is not as expected.
         """
         core = model.model
         llm = family.language_model(core)

@@ -1,9 +1,9 @@
-"""What the vision encoder knows beside its features, for methods that need it.
+"""Encoder signals: the vision tower's attention and keys, for methods that need them.
 
 Queries and keys of the one layer that makes the chosen features are watched while SDPA does its work
-(`watch_attention`); from them come the attention that each patch receives, a block of rows at a
-time, and the keys. The family brings both to the visual tokens as it does the features:
-pooled, shuffled or packed alike.
+(`watch_attention`); from them come the keys, and the attention that each patch receives, a block of rows
+at a time. The family brings both to the visual tokens in the way of its features: pooled, shuffled or
+packed.
 """
 
 import threading
@@ -19,18 +19,18 @@ from foveate.models.family import Family
 from foveate.reduction import Compressor
 from foveate.report import divide
 
-BLOCK = 2**22  # numbers in a block of the attention map
-ATTENTION = ("self_attn", "attention", "attn")  # what a layer may call it
+BLOCK = 2**22  # numbers in a block of attention rows
+ATTENTION = ("self_attn", "attention", "attn")  # names that a layer may give its attention module
 CLASS_TOKEN = ("clip_vision_model", "internvl_vision")  # towers whose first row is [CLS]
 
 
 class EncoderWatch(threading.local):
-    """Watches one model's encoder for a method before the LLM; what is under way is each thread's own.
+    """Watches one model's encoder for a method before the LLM; its state belongs to each thread.
 
     Attributes:
-        patches: tensors at the encoder of the encoding under way, for a method that works there.
-        flops: of the attention that was made for the method, for each image or clip of this encoding;
-            where pictures are cut into tiles by their visual tokens. Empty where there is none.
+        patches: tensors before the projector, of the current encoding, for a method that works there.
+        flops: of the attention that was computed for the method, for each image or clip of this encoding;
+            with tiles, divided by visual tokens. Empty if none was.
     """
 
     def __init__(self, family: Family, core: Any, before: Compressor | None) -> None:
@@ -44,14 +44,14 @@ class EncoderWatch(threading.local):
 
     @property
     def attention(self) -> Any:
-        """The attention module whose queries and keys are to be seen, None if the method needs none."""
+        """The attention module to watch, None if the method needs none."""
         if self.at_encoder or not self.needs & {"attention", "keys"}:
             return None
         layer = self.family.vision_layer(self.core)
         return next(getattr(layer, name) for name in ATTENTION if hasattr(layer, name))
 
     def hooks(self) -> Iterator[tuple[nn.Module, Any, bool]]:
-        """For a method at the encoder: (module, hook, whether it comes after the forward)."""
+        """For a method at the encoder: (module, hook, whether it runs after the forward)."""
         if self.at_encoder:
             yield self.family.projector(self.core), self._see_patches, False
         if self.at_encoder and "keys" in self.needs:
@@ -67,12 +67,12 @@ class EncoderWatch(threading.local):
         arguments: Mapping[str, Any],
         groups: Sequence[Int[Tensor, " _"]],
     ) -> dict[str, list[Tensor]]:
-        """What the method needs of the encoding that has just run: for each image or clip (n, C).
+        """The signals that the method needs of the last encoding, (n, C) for each image or clip.
 
         Args:
             modality: "image" or "video".
-            arguments: of the core's `get_image_features` or `get_video_features`.
-            groups: of each image or clip, one number for each of its visual tokens.
+            arguments: those of the core's `get_image_features` or `get_video_features`.
+            groups: for each image or clip, the group's number of each of its visual tokens.
 
         Raises:
             UnsupportedError: the patches cannot be pooled to the visual tokens.
@@ -90,7 +90,7 @@ class EncoderWatch(threading.local):
             received = [patch_attention(q, k, scalings[0], has_class=has_class) for q, k in parts]
             kinds.append(torch.cat(received, dim=1)[..., None].to(key.dtype))
             rows = 1 if has_class else sum(n * n for n in lengths) / sum(lengths)
-            # packed, a group is a sequence of its own
+            # packed: each group is a sequence of its own
             spent = [len(g) if packed is None else _squares(g) for g in groups]
             self.flops = divide(int(2 * query.numel() * rows), spent)
         width = kinds[0].shape[-1]
@@ -115,7 +115,7 @@ class EncoderWatch(threading.local):
         self.patches["keys"] = output
 
     def see_attention(self, query: Tensor, key: Tensor, scaling: float | None) -> None:
-        """Queries and keys (I, H, P, d) of the watched layer."""
+        """Take queries and keys (I, H, P, d) of the watched layer."""
         self.queries_and_keys.append((query.detach(), key.detach(), scaling))
 
 
@@ -132,8 +132,8 @@ def patch_attention(
 ) -> Float[Tensor, "I patches"]:
     """Attention that each patch of I images receives, averaged over heads.
 
-    From [CLS], the first row, where there is one, which then is no patch; else the mean over all patches,
-    as VisionZip (arXiv 2412.04467, section 3.2) does for SigLIP.
+    It is that of [CLS], the first row, where there is one (which is then not a patch); else the mean over
+    all patches, as in VisionZip (arXiv 2412.04467, section 3.2) for SigLIP.
     """
     images, heads, rows, width = query.shape
     key = key.float() * (width**-0.5 if scaling is None else scaling)

@@ -1,9 +1,9 @@
-"""Watching a layer's queries and keys while SDPA, flash or eager attention does its usual work.
+"""Watch a layer's queries and keys while SDPA, flash or eager attention does its usual work.
 
-The model's attention implementation is replaced by one of the same kind that first shows query and
-key to whoever watches that layer. It is transformers' own seam (AttentionInterface): nothing is
-recomputed and nothing else changes. The original runs on a view of its module whose config still names
-it: flash attention looks up its kernels by that name.
+The model's attention implementation is replaced by one of the same kind that first shows query and key to
+the layer's watchers. This uses transformers' own seam (AttentionInterface): nothing is recomputed and
+nothing else changes. The original runs on a view of its module whose config still has the original name,
+because flash attention looks up its kernels by that name.
 """
 
 import copy
@@ -26,7 +26,7 @@ Watcher = Callable[[Tensor, Tensor, float | None], None]  # query, key, scaling
 
 _watchers: dict[int, tuple[Watcher, ...]] = {}  # by attention module
 _users: Counter[int] = Counter()  # config -> contexts open on it
-_stock: dict[int, Any] = {}  # config -> what it was before
+_stock: dict[int, Any] = {}  # config -> its attention implementation before
 _lock = threading.Lock()
 
 
@@ -58,12 +58,12 @@ def watch(config: Any, watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
             if not _users[id(config)]:
                 del _users[id(config)]
                 stock = _stock.pop(id(config))
-                if config._attn_implementation.startswith(PREFIX):  # else set anew inside
+                if config._attn_implementation.startswith(PREFIX):  # else it was changed inside
                     config._attn_implementation = stock._attn_implementation
 
 
 def keep_watching(config: Any) -> None:
-    """Watch on where another attention implementation was set since.
+    """Keep watching after another attention implementation was set.
 
     Raises:
         UnsupportedError: it does not go through transformers' interface.
@@ -74,7 +74,7 @@ def keep_watching(config: Any) -> None:
 
 
 def _put_in(config: Any) -> None:
-    """Let a config name the watched twin of its attention implementation."""
+    """Set a config's attention implementation to its watched twin."""
     if not config._attn_implementation.startswith(PREFIX):
         name = _watched(config._attn_implementation)
         _stock[id(config)] = copy.copy(config)
@@ -96,7 +96,7 @@ def _watched(kind: str) -> str:
         return _attention(kind, module)(view, query, key, *others, **options)
 
     AttentionInterface.register(PREFIX + kind, attend)
-    if kind in ALL_MASK_ATTENTION_FUNCTIONS:  # without, transformers hands it no mask
+    if kind in ALL_MASK_ATTENTION_FUNCTIONS:  # without it no mask is handed over
         AttentionMaskInterface.register(PREFIX + kind, ALL_MASK_ATTENTION_FUNCTIONS[kind])
     return PREFIX + kind
 

@@ -1,8 +1,8 @@
-"""Watching what the vision side made: the groups of every image's or clip's features.
+"""Watch pictures being encoded, and note the groups and signals of their features.
 
 `get_image_features` and `get_video_features` are where every family encodes, be it inside `forward` or,
-as `generate` does, before it. For the length of a `with` they are wrapped on the one model object. What
-is known of the features is kept beside them, not on the object that carries them: wrappers rebuild that.
+as `generate` does, before it. For the length of a `with` they are wrapped on the one model object. Notes
+are keyed by the feature tensors, not kept on the output object, because wrappers rebuild that.
 """
 
 import functools
@@ -24,16 +24,16 @@ MODALITIES = ("image", "video")
 
 @dataclass(frozen=True)
 class Encoded:
-    """What is known of one call's features.
+    """What is noted about the features of one call.
 
     Attributes:
         groups: for each image or clip the (n,) tile or frame numbers of its tokens, from 0.
-        encoder: features and keys before the projector, each (images, patches, E), where asked for.
-        encoder_signals: for each image or clip its tokens' attention and keys, (n, ...), where needed.
-        grids: for each image or clip the rows and columns of its groups, where asked for.
-        flops: for each image or clip what was spent on these signals.
-        seconds: what encoding took.
-        question_flops: for each question what the LLM spent on it beforehand, for a learned compressor.
+        encoder: features and keys before the projector, each (images, patches, E), if needed.
+        encoder_signals: for each image or clip its tokens' attention and keys, (n, ...), if needed.
+        grids: for each image or clip the rows and columns of its groups, if needed.
+        flops: for each image or clip the FLOPs of these signals.
+        seconds: time of the encoding.
+        question_flops: for each question the LLM's FLOPs of reading it, for a learned compressor.
     """
 
     groups: Sequence[Int[Tensor, " _"]]
@@ -51,7 +51,7 @@ Pooled = (
 
 
 class Notes:
-    """What is known of the features that were encoded inside one reduce()."""
+    """Notes on all features that were encoded inside one reduce()."""
 
     def __init__(self) -> None:
         self._by_tensor = WeakTensorKeyDictionary()  # -> (note, which image or clip)
@@ -67,7 +67,7 @@ class Notes:
         setattr(self._latest, modality, (pooled, note))
 
     def find(self, modality: str, pooled: Pooled) -> tuple[Encoded, list[int]] | None:
-        """The note on features and which image or clip each entry is; None where nothing is known.
+        """The note on features, and which image or clip each entry is; None for unknown features.
 
         Entries may be repeated, as `generate` does for beams, moved to another device, or copied.
         """
@@ -124,20 +124,20 @@ def watch_encoding(core: nn.Module, watcher: Watcher) -> Iterator[None]:
                 own = _own.pop(id(core))
                 for name in names:
                     if getattr(core.__dict__.get(name), "watches", None) is core:
-                        del core.__dict__[name]  # else set anew inside, or taken away
+                        del core.__dict__[name]  # else changed or removed inside
                         core.__dict__.update({name: own[name]} if name in own else {})
 
 
 def _watched(core: nn.Module, name: str) -> Callable[..., Any]:
     original = getattr(core, name)
     modality = name.split("_")[1]
-    signature = inspect.signature(getattr(type(core), name))  # whatever is wrapped around it
+    signature = inspect.signature(getattr(type(core), name))  # not a wrapper's on the instance
 
     @functools.wraps(original)
     def encode(*args: Any, **kwargs: Any) -> Any:
         call = functools.partial(original, *args, **kwargs)
         encoding = _thread.__dict__.setdefault("encoding", set())
-        if id(core) in encoding:  # one method may call the other: the outer is noted
+        if id(core) in encoding:  # one method may call the other: only the outer call is noted
             return call()
         encoding.add(id(core))
         try:

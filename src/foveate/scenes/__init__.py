@@ -1,15 +1,15 @@
 """Scenes: pictures, clips, questions and answers made here from real handwriting and photos.
 
-Nothing is downloaded. The same (task, split, index, seed) always gives the same sample, whatever
-is made around it. Train, val and test share no handwritten glyph, no photo pixel, and each has
-words of its own.
+Nothing is downloaded. The same (task, split, index, seed) always gives the same sample, independently of
+all others. Train, val and test share no handwritten glyph and no photo pixel, and each has words of its
+own.
 
-Made to be learnt on two CPU cores in two hours, on purpose: pictures are 144x144 (12x12 patches of
-12), characters start at cells of that grid with a jitter of one or two pixels, so that a patch
-always sees the same part of a digit, and digits and colours of a scene are distinct. Digits that
-are things in a picture cover 4x4 patches, as objects in photos cover many; written digits cover
-2x2 and letters 2x1, so text has no patch to spare. This makes a test bed for visual token
-reduction with known answers, not a benchmark of vision.
+They are made to be learnt on two CPU cores in two hours: pictures are 144x144 (12x12 patches of 12
+pixels), characters start at cells of that grid with a jitter of one or two pixels, so that a patch always
+sees the same part of a digit, and digits and colours of a scene are distinct. Digits as objects cover 4x4
+patches, as objects in photos cover many; written digits cover 2x2 and letters 2x1, so that text has no
+patch to spare. This is a test bed for visual token reduction with known answers, not a benchmark of
+vision.
 
     >>> from foveate.scenes import make, questions
     >>> sample = make("reasoning", "test", 0)
@@ -36,7 +36,7 @@ def make(task: str, split: str, index: int, seed: int = 0, length: int | None = 
     Args:
         task: "reasoning", "ocr" or "video".
         split: "train", "val" or "test".
-        index: any number from 0; a split has no end.
+        index: any number from 0; splits are endless.
         seed: another seed gives another, disjoint, endless split.
         length: frames of the clip, 4 to 16; by default drawn. Only for video.
     """
@@ -56,7 +56,7 @@ def make(task: str, split: str, index: int, seed: int = 0, length: int | None = 
 def questions(
     task: str, split: str, n: int, seed: int = 0
 ) -> Iterator[tuple[list[Image.Image], str, str, str]]:
-    """`n` questions, one a sample, of evenly drawn families; a random guess does badly.
+    """`n` questions, one for each sample, of evenly drawn families; a random guess does badly.
 
     Yields:
         (images, question, answer, family): one image, or the frames of a clip.

@@ -1,4 +1,4 @@
-"""Clips of 4 to 16 frames of handwritten digits over one still photo, and what happens there.
+"""Clips of 4 to 16 frames: handwritten digits that appear or move over one still photo.
 
 Four kinds: digits that *appear* one after another and stay; one digit that *moves*; a *needle*, a
 digit that flashes for one or two frames beside digits that stay; a *parade*, one digit at a time,
@@ -84,7 +84,7 @@ def _placed(actor: Actor, number: int) -> Mark:
 
 
 def _appear(length: int, rng: np.random.Generator) -> list:
-    """2 to 4 digits, each from a frame of its own on."""
+    """2 to 4 digits that appear at different frames and stay."""
     count = int(rng.integers(2, 5))
     starts = np.sort(rng.permutation(length)[:count])
     return [
@@ -94,7 +94,7 @@ def _appear(length: int, rng: np.random.Generator) -> list:
 
 
 def _move(length: int, direction: str, rng: np.random.Generator) -> list:
-    """One digit that moves by 4 to 8 cells in even steps, the first; perhaps one that stays."""
+    """First the digit that moves by 4 to 8 cells in even steps, then perhaps one that stays."""
     step = np.array(DIRECTIONS[direction])
     distance = int(rng.integers(4, PLACES))
     along = int(rng.integers(PLACES - distance))
@@ -110,7 +110,7 @@ def _move(length: int, direction: str, rng: np.random.Generator) -> list:
 
 
 def _needle(length: int, rng: np.random.Generator) -> list:
-    """A digit for one or two frames, the first; and one or two that stay for the whole clip."""
+    """First the digit that shows for one or two frames, then one or two that stay for the whole clip."""
     shown = int(rng.integers(1, 3))
     start = int(rng.integers(length - shown + 1))
     needle, *others = scatter(int(rng.integers(2, 4)), rng)

@@ -76,7 +76,7 @@ class Sample:
     Attributes:
         background: the dimmed photo under every frame.
         marks: what is drawn on each frame.
-        ask: given a random generator, all questions of this sample with a phrasing drawn for each.
+        ask: function of a random generator: all questions of this sample, with a phrasing drawn for each.
     """
 
     task: str

@@ -7,7 +7,7 @@ from foveate.errors import InputError
 
 
 def require(module: str) -> ModuleType:
-    """Import `module`, or say which extra brings it."""
+    """Import `module`, or raise an error that says which extra installs it."""
     try:
         return import_module(module)
     except ImportError as error:

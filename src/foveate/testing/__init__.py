@@ -1,4 +1,4 @@
-"""The contract of families and methods: what must hold of every one, to be called from anyone's tests.
+"""The contract of families and methods: checks that each must pass, to be called from any tests.
 
     from foveate.testing import CASES, check_dropping_is_masking, tiny
 

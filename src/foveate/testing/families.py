@@ -1,4 +1,4 @@
-"""What a family says of itself is so, and what it costs is known."""
+"""Checks that a family is as it says, and that its cost is known."""
 
 from contextlib import suppress
 from typing import Any
@@ -11,7 +11,7 @@ from foveate.models.family import Family
 
 
 def check_family_is_as_stated(family: Family) -> None:
-    """Model type, class, modalities and places of merging are those of the tiny model."""
+    """Check that model type, class, modalities and merging places are those of the tiny model."""
     model, places = family.tiny(), ["llm"]
     for place, find in (("encoder", family.projector), ("encoder keys", family.encoder_keys)):
         with suppress(UnsupportedError):
@@ -24,7 +24,7 @@ def check_family_is_as_stated(family: Family) -> None:
 
 
 def check_family_has_a_cost(family: Family) -> None:
-    """What pictures and clips cost is told from its config: their tokens, and the FLOPs of both parts."""
+    """Check that its config gives the cost of pictures and clips: their tokens, and both parts' FLOPs."""
     config, kind = family.tiny().config, family.model_type
     for modality in family.modalities:
         media = Media(frames=4) if modality == "video" else Media()
@@ -37,11 +37,11 @@ def check_family_has_a_cost(family: Family) -> None:
 
 
 def _lacking(config: Any, media: Media) -> str:
-    """What keeps the cost of a request from being known, "" if nothing does."""
+    """Why the cost of a request is unknown; "" if it is known."""
     try:
         request = Request.of(config, media, text_tokens=9)
         request.cost(AIM())
-    except Exception as error:  # whatever an encoder does not foresee
+    except Exception as error:  # any error of an encoder's function
         return f"{type(error).__name__}: {error}"
     assert request.encoded is not None
     counted = {"tokens": request.visual_tokens, "tower": request.encoded.tower.flops}

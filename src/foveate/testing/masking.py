@@ -1,4 +1,4 @@
-"""Dropping is masking: a reduced run against its slow twin, which drops nothing and caches nothing."""
+"""Dropping equals masking: a reduced run against its slow twin, which drops and caches nothing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from foveate.tokens import VisionTokens
 
 @torch.no_grad()
 def check_dropping_is_masking(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
-    """Logits and text are those of the whole sequence recomputed, with dropped tokens only masked."""
+    """Check logits and text against the whole sequence recomputed, with dropped tokens only masked."""
     with reduce(model, reduction) as run:
         out = model.generate(**inputs, **GREEDY, output_logits=True, return_dict_in_generate=True)
     dropped = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
@@ -66,7 +66,7 @@ def _merged_prompt(
     stays = [True] * count
     if before is not None and not before.is_off:
         if "frames" in before.needs and "pixel_values_videos" in inputs:
-            sizes = torch.bincount(groups)  # frames are as large as the first; a separator is not
+            sizes = torch.bincount(groups)  # equal for frames, not separators
             groups = torch.where(sizes[groups] == sizes[groups[0]], groups[0], groups)
         if "sample" in before.needs:
             groups = torch.zeros_like(groups)
@@ -102,7 +102,7 @@ def _merged_prompt(
 
 @dataclass
 class _Spy:
-    """A method before the LLM that remembers what it was handed; a protocol looks at the class itself."""
+    """A method before the LLM that records its arguments; its class has what `Compressor` asks for."""
 
     method: Compressor
     handed: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)
@@ -124,7 +124,7 @@ class _Spy:
 def _handed(
     model: Any, inputs: dict[str, Tensor], before: Compressor
 ) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Of every group its features, and what else a method is handed."""
+    """For every group its features, and the method's other arguments."""
     spy: Any = _Spy(before)
     with reduce(model, Reduction(before=spy)):
         model(**inputs)
@@ -168,7 +168,7 @@ def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
 
 
 def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
-    """Logits (V,) after the last token of a prompt, every layer given a mask."""
+    """Logits (V,) after the last token of a prompt, with a mask for every layer."""
     llm = family_of(model).language_model(model.model)
     count = prompt["embeds"].shape[1]
     place, block = prompt["positions"][-1, 0], prompt["block"]

@@ -1,4 +1,4 @@
-"""What the contract is tried on: tiny models and their prompts."""
+"""Tiny models and prompts, on which the contract is checked."""
 
 from contextlib import AbstractContextManager
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a reduction leaves behind: nothing of the tokens that it drops, and no trace of itself."""
+"""Checks of a reduction: dropped tokens are gone, and the model is unchanged afterwards."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from foveate.testing.models import GREEDY, Given, reduce
 
 
 def check_off_is_bit_identical(model: Any, inputs: dict[str, Tensor]) -> None:
-    """Keeping all tokens changes no bit of the logits."""
+    """Check that keeping all tokens changes no bit of the logits."""
     with torch.no_grad():
         stock = model(**inputs).logits
         with reduce(model, Reduction()) as run:
@@ -44,7 +44,7 @@ def fingerprint(model: nn.Module) -> list[tuple[Any, ...]]:
 
 
 def check_no_trace(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
-    """The model is the same before and after, also after an exception."""
+    """Check that the model is the same before and after, also after an exception."""
     with torch.no_grad():
         model(**inputs)  # transformers installs hooks of its own on the first call
     before = fingerprint(model)
@@ -65,7 +65,7 @@ def check_no_trace(model: Any, inputs: dict[str, Tensor], reduction: Given) -> N
 
 
 def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Given) -> None:
-    """Dropped tokens are out of the hidden states and of the cache, and the report counts the bytes."""
+    """Check that dropped tokens are out of hidden states and cache, and the report's count of bytes."""
     from foveate.runtime.seams import cache_in
 
     family = family_of(model)
@@ -102,13 +102,13 @@ def check_batch_is_samples_alone(
     reduction: Given,
     padding: Literal["left", "right"] = "left",
 ) -> None:
-    """Each sample of a ragged batch has the logits and the greedy text that it has alone.
+    """Check that each sample of a ragged batch has the logits and the greedy text that it has alone.
 
     Args:
         model: a tiny model.
         samples: for each sample its pictures, each (modality, size).
         reduction: what to do with their tokens.
-        padding: left goes through `generate`; right, which that does not take, through single steps.
+        padding: left uses `generate`; right, which that does not support, uses single steps.
     """
     family = family_of(model)
     batch = family.tiny_inputs(model.config, samples, padding)

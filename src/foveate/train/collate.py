@@ -1,4 +1,4 @@
-"""Examples become one batch: prompts as in generation, answers behind them, a loss on answers alone."""
+"""Collate examples into a batch: prompts as in generation, then the answers, which alone have a loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Collator:
-    """Lays examples side by side, padded at the end.
+    """Makes a batch of examples, padded on the right.
 
     Attributes:
         processor: of the compressed model.
-        counts: token counts a view to draw from, for a compressor that serves several; one batch has one.
-        seed: of that draw, which depends on it and on the batch's examples alone.
+        counts: token counts a view to draw from, for a compressor with several; each batch has one count.
+        seed: of that draw, which depends only on it and on the batch's examples.
     """
 
     processor: Any

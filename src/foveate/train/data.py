@@ -1,7 +1,7 @@
 """Conversations about pictures, in LLaVA's JSON, checked row by row before anything is trained.
 
-A conversation of several turns becomes one example a turn: the earlier turns are its history, and the
-question that a compressor looks at is the turn's own.
+Each turn of a conversation becomes an example: the earlier turns are its history, and the question that a
+compressor sees is the turn's own.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from foveate.errors import InputError
 from foveate.pictures import parts
 
 TOKEN = "<image>"
-SHOWN = 20  # problems in one message
+SHOWN = 20  # most problems listed in one message
 SIDES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"}
 
 
@@ -33,8 +33,8 @@ class Example:
 
     Attributes:
         number: its place in the data.
-        pictures: a function each, which loads the picture.
-        messages: chat messages up to the question; pictures stand where they were.
+        pictures: a function for each, which loads the picture.
+        messages: chat messages up to the question, with pictures in their places.
         answer: the answer.
     """
 
@@ -46,7 +46,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Data:
-    """Examples, and a hash of what they were made from."""
+    """Examples, and a hash of their source."""
 
     examples: list[Example]
     hash: str
@@ -107,7 +107,7 @@ def turns(
     """Pictures, messages and answer of each turn of a conversation.
 
     Raises:
-        BadRow: it is no conversation, or its image tokens are not as many as its pictures.
+        BadRow: it is not a conversation, or it has more or fewer image tokens than pictures.
     """
     if not isinstance(conversation, list) or len(conversation) < 2 or len(conversation) % 2:
         raise BadRow("conversations must be a list of questions and answers in turns")
@@ -162,7 +162,7 @@ def _checked(path: Path) -> Callable[[], Image.Image]:
             count = len(parts(picture))
     except FileNotFoundError:
         raise BadRow(f"image {path} does not exist") from None
-    except Exception as error:  # of any kind: each format has a parser of its own
+    except Exception as error:  # any kind: each format has a parser of its own
         raise BadRow(f"image {path} cannot be read: {error}") from None
     if count > 1:
         raise BadRow(f"image {path} holds {count} frames or pages; one is needed")

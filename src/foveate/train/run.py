@@ -35,11 +35,11 @@ LOG = logging.getLogger(__name__)
 
 
 def train(recipe: Recipe, out: Path, callbacks: list[TrainerCallback] | None = None) -> Path:
-    """Train a compressor into a model; the same call again after a kill goes on where it stopped.
+    """Train a compressor into a model; after a kill the same call resumes where it stopped.
 
     Args:
         recipe: what to train, on what, for how long.
-        out: folder of the finished checkpoint; `out/stage-1` and `out/stage-2` hold those on the way.
+        out: folder of the finished checkpoint; `out/stage-1` and `out/stage-2` hold intermediate ones.
         callbacks: of transformers' Trainer, added to our own.
 
     Returns:
@@ -174,7 +174,7 @@ class _Record(TrainerCallback):
 
 
 class _Bar(ProgressCallback):
-    """Transformers' progress bar with the time left; what is logged goes to stderr too."""
+    """Transformers' progress bar with the time left; logs go to stderr too."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and self.training_bar is not None and logs:

@@ -1,4 +1,4 @@
-"""All that a training is: compressor, data, how long; one record that travels with every checkpoint."""
+"""The recipe of a training (compressor, data, schedule), which is saved with every checkpoint."""
 
 import json
 import math
@@ -37,14 +37,14 @@ class Recipe:
     Attributes:
         model: a stock LLaVA-OneVision: "foveate-mini", a folder, or a hub id.
         data: a LLaVA JSON or JSONL file, "hf:NAME_OR_FOLDER", or "scenes:TASKS:COUNT".
-        compressor: its `name` and settings.
-        multi_level_layers: vision layers side by side, for compressors that look at several.
+        compressor: `name` and settings of the compressor.
+        multi_level_layers: vision layers side by side, for compressors that read several.
         query_encoding: "llm", "embedding" or "none".
         views: "base", or "all" with tiles.
         images: folder that image paths are relative to; default the data file's.
         stages: compressor and projector first, then the LLM too.
-        batch: examples a device and step.
-        accumulate: steps whose gradients are added up before the weights move.
+        batch: examples per device and step.
+        accumulate: steps whose gradients are summed before the weights change.
         bf16: whether to compute in bfloat16.
         save_every: steps between checkpoints.
         warmup: share of the steps in which the learning rate rises.
@@ -87,10 +87,10 @@ class Recipe:
 
 
 def claim(folder: Path, recipe: Recipe, data_hash: str) -> None:
-    """Write down what `folder` holds, or find that it holds the same training already.
+    """Record the training in `folder`, or check that it holds the same one already.
 
     Raises:
-        InputError: it holds another training, where the message names what differs, or is no folder.
+        InputError: it holds another training (the message names the differences), or it is not a folder.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"a training goes into a folder, got the file {folder}")

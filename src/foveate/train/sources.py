@@ -1,4 +1,4 @@
-"""Where training data comes from: a LLaVA file, a Hugging Face dataset, or scenes made here."""
+"""Sources of training data: a LLaVA file, a Hugging Face dataset, or scenes made here."""
 
 import hashlib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Each token is the mean of a region; all that is learned is the projector behind it."""
+"""Average pooling: each token is the mean of a region; only the projector behind it is learned."""
 
 from dataclasses import dataclass
 
@@ -37,6 +37,6 @@ class AveragePool(RegionCompressor):
         return mean_of_regions(patches, place, self.config.kernel)
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
-        """One addition a feature."""
+        """One addition for each feature."""
         rows, columns = as_grid(grid or self.config.grid)
         return rows * columns * self.config.width

@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LearnedConfig:
-    """What every learned compressor is told of the model around it.
+    """What every learned compressor must know of the model around it.
 
     Attributes:
         grid: rows and columns of patches of a tile or frame; one number for a square.
         width: features of a patch, and of a token that comes out.
         multi_level_width: features of several vision layers side by side.
-        text_width: features of the question's vector; 0 = the question is not looked at.
+        text_width: features of the question's vector; 0 if the question is not used.
     """
 
     grid: Grid
@@ -47,7 +47,7 @@ class LearnedCompressor(nn.Module):
 
     Attributes:
         name: under which it is registered.
-        needs: what it looks at beside the patches, of "multi_level" and "text".
+        needs: its inputs besides the patches, of "multi_level" and "text".
         config: its settings.
     """
 
@@ -56,7 +56,7 @@ class LearnedCompressor(nn.Module):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What it looks at beside the patches."""
+        """Its inputs besides the patches."""
         return ()
 
     def reset_parameters(self) -> None:
@@ -67,7 +67,7 @@ class LearnedCompressor(nn.Module):
                 draw()
 
     def searching(self) -> list[nn.Parameter]:
-        """The weights to train first, while what comes behind is as it was; by default all."""
+        """The weights to train first, with projector and LLM frozen; by default all."""
         return list(self.parameters())
 
     def counts(self, grid: Grid | None = None) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ class LearnedCompressor(nn.Module):
 
         Args:
             grid: of the tile; default the config's.
-            tokens: how many are asked for; None = as many as it can.
+            tokens: how many are asked for; None for the most that it can make.
 
         Raises:
             InputError: it cannot make that many.
@@ -91,7 +91,7 @@ class LearnedCompressor(nn.Module):
         return able[0] if tokens is None else tokens
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
-        """Multiply-adds, counted twice, of one tile."""
+        """FLOPs of one tile; a multiply-add counts as 2."""
         raise NotImplementedError
 
     def forward(
@@ -106,11 +106,11 @@ class LearnedCompressor(nn.Module):
         """Compress B tiles.
 
         Args:
-            patches: of one vision layer, row by row.
-            multi_level: of several vision layers, side by side.
-            text: the question's vector; of several questions about a tile each gets n tokens.
-            grid: of these tiles; default the config's.
-            tokens: how many are wanted, where a compressor leaves the choice.
+            patches: (B, N, D), features of one vision layer, row by row.
+            multi_level: (B, N, M), features of several vision layers, side by side.
+            text: (B, q, T), the vectors of q questions about each tile; each question gets n tokens.
+            grid: rows and columns of these tiles; default the config's.
+            tokens: how many are asked for, where a compressor leaves the choice.
         """
         raise NotImplementedError
 
@@ -145,7 +145,7 @@ class Learned:
 
     Attributes:
         name: what a config and `foveate train` call it.
-        paper: where it is from, as an arXiv number; "" for nobody's.
+        paper: its source, as an arXiv number; "" for none.
         config: class of its settings.
         build: makes the module from them.
     """
@@ -192,7 +192,7 @@ def learned() -> dict[str, Learned]:
 def build(name: str, **knobs: Any) -> LearnedCompressor:
     """Make a compressor from its name and settings: `build("quecc", grid=24, width=1024, ...)`.
 
-    Settings may be as JSON has them, lists for tuples.
+    Lists are taken for tuples, as JSON has them.
 
     Raises:
         InputError: unknown name or setting, or a value out of range.

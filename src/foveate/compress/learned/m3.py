@@ -1,4 +1,4 @@
-"""One model for several scales: average pooling whose side is chosen when it is called.
+"""M3: average pooling at several scales; the scale is chosen at each call.
 
 Source: Matryoshka Multimodal Models (arXiv 2405.17430), section 3. The loss is the mean over all scales.
 """
@@ -63,7 +63,7 @@ class M3(LearnedCompressor):
         return mean_of_regions(patches, place, self._kernels(place)[self.count(place, tokens)])
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
-        """One addition a feature."""
+        """One addition for each feature."""
         rows, columns = as_grid(grid or self.config.grid)
         return rows * columns * self.config.width
 

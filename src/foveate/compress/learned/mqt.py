@@ -1,4 +1,4 @@
-"""Learned queries attend to all patches; the first few of them are kept, as many as are asked for.
+"""MQT: learned queries attend to all patches; as many of the first ones are kept as are asked for.
 
 Source: Matryoshka Query Transformer for Large Vision-Language Models (arXiv 2405.19315), section 3. In
 training the count is drawn anew for every step, so that the first queries learn to say the most.
@@ -74,7 +74,7 @@ class MQT(LearnedCompressor):
         grid: Grid | None = None,
         tokens: int | None = None,
     ) -> Float[Tensor, "B n D"]:
-        """The first `tokens` queries' findings."""
+        """What the first `tokens` queries attend to."""
         place = self._place(patches, grid)
         queries = self.norm(self.queries[: self.count(place, tokens)])
         values = self.inside(patches)
@@ -85,7 +85,7 @@ class MQT(LearnedCompressor):
         return self.outside(attended)
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
-        """Multiply-adds, counted twice, of one tile."""
+        """FLOPs of one tile; a multiply-add counts as 2."""
         rows, columns = as_grid(grid or self.config.grid)
         patches, made, width = rows * columns, self.count(grid, tokens), self.config.width
         return 2 * (3 * patches * width**2 + 3 * made * width**2 + 2 * made * patches * width)

@@ -1,4 +1,4 @@
-"""Patches of a region side by side, through one linear layer.
+"""Pixel shuffle: the patches of a region side by side, through one linear layer.
 
 Source: the pixel shuffle of Idefics3 (arXiv 2408.12637) and InternVL 1.5 (arXiv 2404.16821).
 """
@@ -41,6 +41,6 @@ class PixelShuffle(RegionCompressor):
         return self.linear(regions(patches, place, self.config.kernel)[0].flatten(2))
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
-        """Multiply-adds, counted twice, of one tile."""
+        """FLOPs of one tile; a multiply-add counts as 2."""
         side = self.config.kernel
         return 2 * self.count(grid, tokens) * side**2 * self.config.width**2

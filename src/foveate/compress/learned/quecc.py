@@ -1,4 +1,4 @@
-"""The question is added to every patch; a strided convolution makes one query of each region.
+"""QueCC: the question is added to every patch; a strided convolution makes one query of each region.
 
 Source: Inference Optimal VLMs Need Fewer Visual Tokens and More Parameters (arXiv 2411.03312), section 4.
 """
@@ -37,11 +37,11 @@ class QueCCConfig(RegionAttentionConfig):
     """Settings of QueCC.
 
     Attributes:
-        text_gain: size of the question's vector beside the patches when training starts. The published 1
-            suits features of about that size; where they are larger the question would not be heard.
-        contrast: whether only what tells questions apart is looked at: each feature of the question's
-            vector less its running mean, over its running deviation. Without it the words that all
-            questions share drown the one that matters. Ours: the published module does not.
+        text_gain: scale of the question's vector when training starts. The published 1 suits features of
+            about that scale; larger ones would drown the question.
+        contrast: whether the question's vector is standardized: each feature less its mean over
+            questions, over its standard deviation. Without it, the words that all questions share drown
+            the one that matters. Ours: the published module does not.
     """
 
     text_gain: int | float = 1.0
@@ -92,7 +92,7 @@ class QueCC(RegionAttentionCompressor):
         grid: Grid | None = None,
         tokens: int | None = None,
     ) -> Float[Tensor, "B n D"]:
-        """One token a region; of several questions, the tokens of each one after another."""
+        """One token a region; for several questions, the tokens of each question in turn."""
         place, kernel = self._place(patches, grid), self.config.kernel
         self.count(place, tokens)
         inputs = patches[:, None]
@@ -104,7 +104,7 @@ class QueCC(RegionAttentionCompressor):
         return self._found(pooled, patches, multi_level, place).flatten(1, 2)
 
     def _contrasted(self, question: Float[Tensor, "B q T"]) -> Float[Tensor, "B q T"]:
-        """The questions' contrast, if it is looked at; one alone is compared with those before it."""
+        """The questions, standardized with `contrast`; one alone by the running statistics."""
         if self.contrast is None:
             return question
         if question.shape[:2].numel() > 1:
@@ -113,7 +113,7 @@ class QueCC(RegionAttentionCompressor):
         return F.batch_norm(question.mT, mean, deviation, eps=self.contrast.eps).mT
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
-        """Multiply-adds, counted twice, of one tile."""
+        """FLOPs of one tile; a multiply-add counts as 2."""
         rows, columns = as_grid(grid or self.config.grid)
         patches, width = rows * columns, self.config.width
         queries = patches * (2 * width**2 + width)
@@ -122,11 +122,11 @@ class QueCC(RegionAttentionCompressor):
 
 
 def convert_reference_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `QueCC.load_state_dict` takes, from a state dict of the authors' module.
+    """Rename a state dict of the authors' module for `QueCC.load_state_dict`.
 
     Args:
-        state: their weights, alone or within a whole checkpoint: whatever precedes the module's own
-            names is cut off, and what is not the module's is left out.
+        state: their weights, alone or within a whole checkpoint: prefixes are cut off, and weights of
+            other modules are left out.
 
     Raises:
         InputError: a part of the module is missing.

@@ -16,13 +16,14 @@ EPS = 1e-6  # of layer norms, as published
 
 @dataclass(frozen=True)
 class RegionAttentionConfig(RegionConfig):
-    """Settings of a compressor whose regions are attended to.
+    """Settings of a compressor that attends within regions.
 
     Attributes:
         heads: of the attention; must divide the width.
-        carry: whether the attention carries the patches along beside their values, which start at zero.
-            Training then starts at a mean of patches, which a trained projector and LLM can read; without
-            it a compressor's first tokens mean nothing to them. Ours: the published modules do not.
+        carry: whether the attention's weighted mean of the patches is added to its output, which starts
+            at zero. Training then starts from means of patches, which a trained projector and LLM can
+            read; without it they cannot read a compressor's first tokens. Ours: the published modules do
+            not.
     """
 
     heads: int = 8
@@ -58,11 +59,11 @@ class RegionAttention(nn.Module):
         kernel: int,
         carried: Float[Tensor, "B N D"] | None = None,
     ) -> Float[Tensor, "B q n D"]:
-        """What each region's query finds in its region.
+        """Attention of each region's query over its own region.
 
         Args:
             queries: one a region, for each of q questions.
-            multi_level: what keys and values are made of.
+            multi_level: features that keys and values are made from.
             grid: rows and columns of the patches.
             kernel: side of a region.
             carried: patches whose mean, weighted by the mean attention of all heads, is added.
@@ -83,7 +84,7 @@ class RegionAttention(nn.Module):
         return attended.unflatten(0, (batch, -1)).transpose(1, 2)
 
     def flops(self, patches: int, regions: int) -> int:
-        """Multiply-adds, counted twice: keys and values of all patches, then the attention."""
+        """FLOPs of all patches' keys and values, and of the attention; a multiply-add counts as 2."""
         wide, width = self.widths
         per_patch = 2 * (wide * width + width**2) + 2 * width**2 + 2 * width
         return 2 * (patches * per_patch + regions * 2 * width**2)
@@ -107,14 +108,14 @@ class RegionAttentionCompressor(RegionCompressor):
     find: RegionAttention
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew; where patches are carried along, nothing else is at first."""
+        """Draw all weights anew; with `carry`, the output starts as the carried patches alone."""
         super().reset_parameters()
         if self.config.carry:
             nn.init.zeros_(self.find.attention.out_proj.weight)
             nn.init.zeros_(self.find.attention.out_proj.bias)
 
     def searching(self) -> list[nn.Parameter]:
-        """Where patches are carried along, what decides which; the values can wait."""
+        """With `carry`, the weights that decide where to attend; those of the values can wait."""
         if not self.config.carry:
             return super().searching()
         later = ("find.value.", "find.attention.out_proj.")
@@ -127,7 +128,7 @@ class RegionAttentionCompressor(RegionCompressor):
         multi_level: Float[Tensor, "B N M"] | None,
         grid: tuple[int, int],
     ) -> Float[Tensor, "B q n D"]:
-        """What each region's query finds in its region, with the patches if they are carried along."""
+        """The attention of each region's query over its own region, with `carry` on its patches too."""
         levels = self._needed("multi_level", multi_level)
         carried = patches if self.config.carry else None
         return self.find(queries, levels, grid, self.config.kernel, carried)

@@ -1,4 +1,4 @@
-"""Patches shrunk by interpolation ask, each in its own region, for the finer detail.
+"""TokenPacker: each pixel of the downsampled patches attends to the finer features of its region.
 
 Source: TokenPacker: Efficient Visual Projector for Multimodal LLM (arXiv 2407.02392), section 3.2.
 """
@@ -50,7 +50,7 @@ class TokenPacker(RegionAttentionCompressor):
         grid: Grid | None = None,
         tokens: int | None = None,
     ) -> Float[Tensor, "B n D"]:
-        """One token a region; the question is not looked at."""
+        """One token a region; the question is not used."""
         place, kernel = self._place(patches, grid), self.config.kernel
         self.count(place, tokens)
         small = F.interpolate(
@@ -60,7 +60,7 @@ class TokenPacker(RegionAttentionCompressor):
         return self._found(queries, patches, multi_level, place)[:, 0]
 
     def flops(self, grid: Grid | None = None, tokens: int | None = None) -> int:
-        """Multiply-adds, counted twice, of one tile."""
+        """FLOPs of one tile; a multiply-add counts as 2."""
         rows, columns = as_grid(grid or self.config.grid)
         made = self.count(grid, tokens)
         return 2 * made * self.config.width**2 + self.find.flops(rows * columns, made)

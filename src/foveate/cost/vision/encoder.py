@@ -1,6 +1,6 @@
-"""The table of encoders, by a config's model type, and the parts that they are made of.
+"""The table of encoders, by a config's model type, and the parts to build one of.
 
-An encoder is a function of a config and a `Media`; its module registers it and nothing else is edited.
+An encoder is a function of a config and a `Media`; its module registers it, and nothing else is edited.
 """
 
 import math
@@ -12,7 +12,7 @@ from foveate.cost.operation import Cost, Operation
 from foveate.errors import InputError, UnsupportedError
 from foveate.registry import discover
 
-DEFAULT_SIDE = 448  # of a picture without a size, where the encoder takes any
+DEFAULT_SIDE = 448  # side of a picture without a size, if the encoder takes any
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Media:
     Attributes:
         images: how many pictures.
         frames: of the clip, 0 for pictures.
-        height: in pixels; None for a picture or frame that the encoder takes as it is.
-        width: in pixels, None as above.
+        height: in pixels; None for the size that the encoder takes unchanged.
+        width: in pixels, or None as well.
         max_pixels: a processor's limit for one picture or frame, where the family has one.
     """
 
@@ -49,16 +49,16 @@ class Media:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Visual tokens and what it took to make them.
+    """The visual tokens of a prompt, and what encoding costs.
 
     Attributes:
         groups: visual tokens of each tile or frame, in reading order; merging never crosses a group.
         tower: the vision encoder.
-        projector: what takes its features to the LLM's width.
+        projector: the layers that bring its features to the LLM's width.
         width: features of a patch before the projector.
-        key_width: of the attention keys of a patch.
-        patch_attention: the attention map that methods which need "attention" are handed.
-        grids: rows and columns of each group, None where it has none; left out, those of squares.
+        key_width: of a patch's attention keys.
+        patch_attention: computing the attention for methods that need "attention".
+        grids: rows and columns of each group, None for a group without; by default groups are squares.
     """
 
     groups: tuple[int, ...]
@@ -103,7 +103,7 @@ def encode(config: Any, media: Media) -> Encoded:
     """Visual tokens and encoding cost of a picture or clip.
 
     Raises:
-        UnsupportedError: no such family; the message lists those there are.
+        UnsupportedError: an unknown family; the message lists the known ones.
         InputError: a field of the config is missing.
     """
     table, kind = encoders(), getattr(config, "model_type", None)
@@ -120,7 +120,7 @@ def encode(config: Any, media: Media) -> Encoded:
 
 
 def _square(tokens: int) -> tuple[int, int] | None:
-    """Rows and columns of so many tokens, if they are a square."""
+    """Rows and columns of a square of that many tokens, None if it is none."""
     edge = math.isqrt(tokens)
     return (edge, edge) if edge**2 == tokens else None
 
@@ -137,13 +137,13 @@ def linear(rows: int, into: int, out: int) -> Operation:
 
 
 def attention(spans: Sequence[int], width: int) -> Operation:
-    """Attention in which every token sees its own span."""
+    """Attention within spans: every token sees its own."""
     flops = 4 * width * sum(span * span for span in spans)
     return Operation(flops, flops, 4 * width * sum(spans), attention=True)
 
 
 def patch_attention(spans: Sequence[int], width: int, class_tokens: int = 0) -> Operation:
-    """Attention of one layer as a map of its own: from [CLS] where there is one, else from every patch.
+    """Attention of one layer, computed once more: that of [CLS] if there is one, else of every patch.
 
     Args:
         spans: tokens of each image, frame or window, with its class tokens.
@@ -157,7 +157,7 @@ def patch_attention(spans: Sequence[int], width: int, class_tokens: int = 0) -> 
 def block(
     spans: Sequence[int], width: int, inner: int, matrices: int = 2
 ) -> tuple[tuple[Operation, int], ...]:
-    """One encoder layer over images, frames or windows of so many patches."""
+    """One encoder layer over images, frames or windows, each a span of patches."""
     rows = sum(spans)
     return (
         (linear(rows, width, width), 4),
@@ -178,17 +178,17 @@ def by_tower(
     layers: int = 1,
     grids: tuple[tuple[int, int] | None, ...] = (),
 ) -> Encoded:
-    """What a plain ViT makes of pictures.
+    """Visual tokens and costs of pictures that a plain ViT encodes.
 
     Args:
         vision: its config.
         pictures: tiles or frames.
-        patches: of one.
+        patches: of one picture.
         groups: visual tokens of each tile or frame.
-        projector: as of `Encoded`.
+        projector: as in `Encoded`.
         extra: tokens beside the patches.
-        layers: of the tower, that are handed to the projector side by side.
-        grids: as of `Encoded`.
+        layers: how many of the tower's go to the projector side by side.
+        grids: as in `Encoded`.
     """
     width = vision.hidden_size
     shown = patch_attention([patches + extra] * pictures, width, extra)

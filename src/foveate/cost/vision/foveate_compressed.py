@@ -12,7 +12,7 @@ from foveate.cost.vision.llava import best_resolution, class_tokens, project
 
 @register_encoder("foveate_compressed")
 def compressed(config: Any, media: Media) -> Encoded:
-    """Each view or frame is compressed by itself; of the question's vector nothing is counted here."""
+    """Each view or frame is compressed by itself; reading the question is not counted here."""
     with torch.device("meta"):
         compressor = build_compressor(config)
     vision, views = config.vision_config, media.frames or media.images * _views(config, media)
@@ -29,7 +29,7 @@ def compressed(config: Any, media: Media) -> Encoded:
 
 
 def _views(config: Any, media: Media) -> int:
-    """Of one picture: itself, and its tiles where they are compressed too."""
+    """Views of one picture: itself, and its tiles if they are compressed too."""
     if config.views == "base" or media.images > 1:
         return 1
     side = config.vision_config.image_size

@@ -18,13 +18,13 @@ Grids = tuple[tuple[int, int], ...]  # rows and columns of each group
 
 
 def _layers(config: Any) -> int:
-    """Of the tower, that are read side by side."""
+    """How many of the tower's layers are read side by side."""
     layers = getattr(config, "vision_feature_layer", -1)
     return 1 if isinstance(layers, int) else len(layers)
 
 
 def project(config: Any, rows: int) -> Cost:
-    """The two-layer projector over so many rows."""
+    """The two-layer projector over `rows` rows."""
     read = config.vision_config.hidden_size * _layers(config)
     out = config.text_config.hidden_size
     return Cost.of([(linear(rows, read, out), 1), (linear(rows, out, out), 1)])
@@ -35,7 +35,7 @@ def _grid(config: Any) -> int:
 
 
 def class_tokens(config: Any) -> int:
-    """Tokens that the tower has beside its patches."""
+    """Tokens that the tower has besides its patches."""
     return int(config.vision_config.model_type == "clip_vision_model")
 
 
@@ -98,7 +98,7 @@ def llava_next_video(config: Any, media: Media) -> Encoded:
 
 
 def _tiled(config: Any, grids: Grids, views: int, projector: Cost, extra: int = 0) -> Encoded:
-    """So many encoded views, laid out in groups of these grids; `extra` as in `tower`."""
+    """Encoded views, laid out in groups of these grids; `extra` as in `tower`."""
     groups = tuple(rows * columns for rows, columns in grids)
     return by_tower(
         config.vision_config, views, _grid(config) ** 2, groups, projector,
@@ -107,12 +107,12 @@ def _tiled(config: Any, grids: Grids, views: int, projector: Cost, extra: int = 
 
 
 def _anyres(config: Any, media: Media, most: int | None) -> tuple[Grids, int]:
-    """Grids of base view, tiles and separators, and the views encoded.
+    """Grids of base view, tiles and separators, and how many views are encoded.
 
     Args:
         config: of the whole model.
-        media: one picture of it is looked at.
-        most: views' worth of tokens beyond which the tiles are resampled, None for no limit.
+        media: one of its pictures counts here.
+        most: tokens, in views, beyond which the tiles are resampled; None for no limit.
     """
     image, grid = side(config.vision_config.image_size), _grid(config)
     size = (media.height or image, media.width or image)
@@ -153,7 +153,7 @@ def unpadded(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _shares(whole: int, seen: int, shown: int, tiles: int) -> list[int]:
-    """Of `shown` rows how many each tile has, when `seen` of its `whole` rows are not padding."""
+    """Rows of each tile, `shown` in all, if `seen` of their `whole` rows are not padding."""
     padding, tile = (whole - seen) // 2, whole // tiles
     ends = [min(max(tile * number - padding, 0), seen) for number in range(tiles + 1)]
     return [stop - start for start, stop in pairwise(round(end * shown / seen) for end in ends)]

@@ -20,7 +20,7 @@ from foveate.cost.vision.encoder import (
 def mistral3(config: Any, media: Media) -> Encoded:
     """A picture (or frame) is a group; its row breaks are text tokens.
 
-    The tower runs all pictures of a prompt as one sequence in which each is masked from the others.
+    The tower computes all pictures of a prompt as one sequence, each masked from the others.
     """
     vision, merge = config.vision_config, config.spatial_merge_size
     pictures, step = media.frames or media.images, side(vision.patch_size) * merge

@@ -1,8 +1,7 @@
 """Families that show the LLM equal square tiles: InternVL, Idefics3 and SmolVLM, Gemma 3, PaliGemma.
 
-How many tiles a picture becomes is said by its processor's settings, which no config.json holds: those of
-the published checkpoints are taken. A picture whose size is not given is as large as a tile; a frame of a
-clip is one tile in all of them.
+The number of a picture's tiles depends on the processor's settings, which no config.json holds: those of
+the published checkpoints are used. A picture without a size is one tile; so is every frame of a clip.
 """
 
 import math
@@ -22,8 +21,8 @@ LONGEST_EDGE = (
 def internvl(config: Any, media: Media) -> Encoded:
     """Pixel shuffle, then two layers.
 
-    Pictures are cut as the processor does with `crop_to_patches`, its default: a thumbnail goes with two
-    tiles or more. Published settings: 1 to 12 tiles, of the tower's size.
+    Pictures are cut as the processor does with `crop_to_patches`, its default: a thumbnail is added to
+    two tiles or more. Published settings: 1 to 12 tiles, of the tower's size.
     """
     joined = int(1 / config.downsample_ratio) ** 2
     out, read = config.text_config.hidden_size, config.vision_config.hidden_size * joined
@@ -35,8 +34,8 @@ def internvl(config: Any, media: Media) -> Encoded:
 def idefics3(config: Any, media: Media) -> Encoded:
     """Pixel shuffle, then one layer.
 
-    Pictures are enlarged until their longest edge is 4 tiles of the tower's size, then cut, and go along
-    whole as one more. Published settings: `do_image_splitting`, `size` 4 times `max_image_size`.
+    Pictures are resized until their longest edge is 4 tiles of the tower's size, then cut; the whole
+    picture is one more tile. Published settings: `do_image_splitting`, `size` 4 times `max_image_size`.
     """
     joined = config.scale_factor**2
     out, read = config.text_config.hidden_size, config.vision_config.hidden_size * joined
@@ -64,7 +63,8 @@ def paligemma(config: Any, media: Media) -> Encoded:
 def internvl_grid(size: tuple[int, int], tile: int) -> tuple[int, int]:
     """Rows and columns of the grid of 1 to 12 tiles whose shape is nearest to the picture's.
 
-    Of equally near ones that with more tiles, as long as the picture has over half of their pixels.
+    Of equally near ones it is the one with more tiles, as long as the picture has over half of their
+    pixels.
 
     Args:
         size: height and width of the picture.
@@ -80,7 +80,7 @@ def internvl_grid(size: tuple[int, int], tile: int) -> tuple[int, int]:
 
 
 def idefics3_grid(size: tuple[int, int], tile: int) -> tuple[int, int]:
-    """Rows and columns of a picture that is enlarged, or made smaller, to 4 tiles along its longest edge.
+    """Rows and columns of tiles of a picture that is resized to 4 tiles along its longest edge.
 
     Args:
         size: height and width of the picture.
@@ -94,7 +94,7 @@ def idefics3_grid(size: tuple[int, int], tile: int) -> tuple[int, int]:
 
 
 def _grids(most: int) -> list[tuple[int, int]]:
-    """All (columns, rows) of up to so many tiles, those of fewer tiles first."""
+    """All (columns, rows) of up to `most` tiles, those of fewer tiles first."""
     sides = range(1, most + 1)
     found = [(columns, rows) for columns in sides for rows in sides if columns * rows <= most]
     return sorted(found, key=lambda grid: grid[0] * grid[1])
@@ -103,7 +103,7 @@ def _grids(most: int) -> list[tuple[int, int]]:
 def _tiles(
     config: Any, media: Media, grid: Callable[[tuple[int, int], int], tuple[int, int]]
 ) -> int:
-    """Tiles of all pictures, each with the whole of it beside its parts; of a clip one a frame."""
+    """Tiles of all pictures, the whole picture one more if it is cut; of a clip one a frame."""
     if media.frames:
         return media.frames
     tile = side(config.vision_config.image_size)
@@ -122,7 +122,7 @@ def _encoded(
     matrices: Sequence[tuple[int, int]],
     extra: int = 0,
 ) -> Encoded:
-    """So many tiles of so many tokens, through the projector's matrices; `extra` as in `tower`."""
+    """Tiles of `tokens` tokens each, through the projector's matrices; `extra` as in `tower`."""
     projector = Cost.of([(linear(tiles * tokens, *matrix), 1) for matrix in matrices])
     groups = (tokens,) * tiles
     return by_tower(config.vision_config, tiles, _patches(config), groups, projector, extra=extra)

@@ -1,1 +1,1 @@
-"""What a model does with its visual tokens, so that a user of a new one finds its schedule."""
+"""What a model does with its visual tokens, to find a schedule for a new one."""

@@ -1,8 +1,8 @@
 """The papers' analysis of a model as one call, ending in a schedule to start from.
 
-Redundancy of the visual tokens, attention that text pays them layer by layer, and accuracy when all of
-them leave after a layer or are merged. Source of the questions: AIM (arXiv 2412.03248), sections 3 and 4.
-The schedule itself is run as a whole, for parts that cost nothing alone may cost something together.
+Redundancy of the visual tokens, the attention that text pays them in each layer, and accuracy when all of
+them are dropped after a layer, or merged. Source: AIM (arXiv 2412.03248), sections 3 and 4. The schedule
+is then tried as a whole, because parts that cost nothing alone may cost something together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,15 +28,15 @@ from foveate.runtime.watch_attention import watch
 
 KEEPS = (0.5, 0.25, 0.125, 0.0625)
 MARGIN = 0.02  # accuracy that a suggestion may cost, at the lower end of its interval
-WINDOW = 8 / 28  # of the depth, over which AIM's published schedule prunes
-MISSED = 0.05  # chance of not seeing a cost
+WINDOW = 8 / 28  # share of the depth over which AIM's published schedule prunes
+MISSED = 0.05  # probability of missing a cost
 
 Prune = tuple[int, int] | None  # start and stop layer
 
 
 @dataclass(frozen=True)
 class Tried:
-    """Accuracy of one way of giving tokens up.
+    """Accuracy under one reduction that was tried.
 
     Attributes:
         what: "drop after", "keep", "joint" or "score".
@@ -53,7 +53,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found.
+    """The result of an analysis.
 
     Attributes:
         layers: depth of the LLM.
@@ -65,12 +65,11 @@ class Analysis:
         without_text: for each layer, the share of questions whose first answer token stays when all other
             text is hidden after it.
         without_visual: the same for visual tokens.
-        tried: what giving tokens up costs; the last "joint" one is the suggested schedule, those before
-            it cost too much; scores of importance over the suggested window, or AIM's.
+        tried: what each reduction costs; the last "joint" one is the suggested schedule, and those before
+            it cost too much; scores are compared over the suggested window, or AIM's.
         prune: suggested start and stop layer, None if no layer may lose its visual tokens.
         keep: suggested share to merge to, 1.0 for no merging.
-        unseen: largest share of questions that a schedule may lose without so many of them showing it
-            (95 %).
+        unseen: the largest drop in accuracy that may go undetected with so few questions (95 %).
     """
 
     layers: int
@@ -150,7 +149,7 @@ def analyze(
 
 
 class Trials:
-    """The same questions under one reduction after another, each beside unreduced.
+    """The same questions under one reduction after another, each compared with unreduced.
 
     Attributes:
         base: scores of the unreduced model.
@@ -169,7 +168,7 @@ class Trials:
         self.base = self.scores(Reduction())
 
     def passed(self, passes: int) -> None:
-        """So many more passes over the questions are done."""
+        """Count more passes over the questions as done."""
         self.done += passes
         self.progress(self.done, self.total)
 
@@ -183,22 +182,22 @@ class Trials:
         return scores
 
     def tried(self, what: str, value: int | float | str, reduction: Reduction) -> Tried:
-        """What the reduction costs."""
+        """Accuracy under a reduction, compared with unreduced."""
         scores = self.scores(reduction)
         return Tried(what, value, fmean(scores), paired_difference(self.base, scores))
 
 
 def scores_of(window: tuple[int | float, int | float]) -> dict[str, AIMPrune]:
-    """Scores of importance to compare over a window of layers: AIM's, and plain attention received."""
+    """Importance scores to compare over a window of layers: AIM's, and plain attention received."""
     return {"aim": AIMPrune(window), "attention": AIMPrune(window, temperature=1.0, steps=1)}
 
 
 def suggest(rows: Sequence[Tried], layers: int) -> tuple[Prune, float]:
-    """The schedule to try first, of parts that pass alone.
+    """The schedule to try first, made of parts that pass alone.
 
-    Pruning stops at the first layer after which, and after every later one, dropping all passes, and
-    starts AIM's published window earlier; the mean layer of the window is then as late as the paper's.
-    Merging goes down to the last share that passes.
+    Pruning stops at the first layer after which dropping all visual tokens passes, as it does after every
+    later layer; it starts earlier by the width of AIM's published window. Merging goes down to the last
+    share that passes.
     """
     passed = {(row.what, row.value): passes(row) for row in rows}
     last = layers
@@ -218,18 +217,18 @@ def suggest(rows: Sequence[Tried], layers: int) -> tuple[Prune, float]:
 
 
 def passes(row: Tried) -> bool:
-    """Whether it costs at most `MARGIN` at the lower end of its interval."""
+    """Whether the lower end of its interval is a cost of at most `MARGIN`."""
     return row.difference.low >= -MARGIN
 
 
 def milder(prune: Prune, keep: float, layers: int) -> Iterator[tuple[Prune, float]]:
-    """A schedule, and from it to none: in turns the window is a layer later, a larger share is kept."""
+    """A schedule and milder ones, down to none: by turns a later window and a larger share kept."""
     shares, later = (1.0, *KEEPS), True
     yield prune, keep
     while prune is not None or keep < 1:
         if prune is not None and (later or keep == 1):
             start, stop = prune[0] + 1, min(prune[1] + 1, layers)
-            # what is dropped after the last layer saves nothing
+            # a drop after the last layer saves nothing
             prune = (start, stop) if start < layers - 1 else None
         else:
             keep = shares[shares.index(keep) - 1]
@@ -243,7 +242,7 @@ def step_back(
     """Run a schedule as a whole, then milder ones, until one passes.
 
     Returns:
-        All that were tried, and the schedule of the last.
+        All results, and the schedule of the last.
     """
     rows: list[Tried] = []
     prune, keep = first
@@ -257,7 +256,7 @@ def step_back(
 
 @torch.no_grad()
 def visual_mass(vlm: VLM, prompts: Sequence[dict[str, Any]]) -> list[float]:
-    """For each layer the mean share of text's attention on visual tokens; the model runs as it is."""
+    """For each layer the mean share of text's attention on visual tokens; the model runs unreduced."""
     llm = vlm.family.language_model(vlm.model.model)
     tokens = list(vlm.family.placeholders(vlm.model.config).values())
     sums = [0.0] * len(llm.layers)
@@ -281,7 +280,7 @@ def visual_mass(vlm: VLM, prompts: Sequence[dict[str, Any]]) -> list[float]:
 def redundancy(
     vlm: VLM, names: Sequence[str], prompts: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """By task and group: how alike neighbouring tokens are, and those that AIM would merge first."""
+    """By task and group: mean similarity of neighbouring tokens, and of AIM's first pairs."""
     neighbours: dict[str, list[float]] = {}
     merged: dict[str, list[float]] = {}
     for name, inputs in zip(names, prompts, strict=True):

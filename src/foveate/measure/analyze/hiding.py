@@ -1,4 +1,4 @@
-"""What is still needed of the prompt after a layer: hide text, or pictures; does the answer stay?"""
+"""Which part of the prompt is still needed after a layer: hide text or pictures, compare the answers."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ def agreement(vlm: VLM, prompts: Sequence[dict[str, Any]], *, hide: str) -> list
         ids = inputs["input_ids"]
         visual = torch.isin(ids, torch.tensor(placeholders, device=ids.device))
         hidden = visual if hide == "visual" else ~visual
-        hidden[:, -1] = False  # the answer grows out of the last token
+        hidden[:, -1] = False  # the answer is read off the last token
         first = _first_token(vlm, inputs, hidden, len(layers))
         for layer in range(len(layers)):
             same[layer] += _first_token(vlm, inputs, hidden, layer) == first
@@ -49,7 +49,7 @@ def _first_token(vlm: VLM, inputs: dict[str, Any], hidden: Bool[Tensor, "1 N"], 
 
 
 def _covered(mask: Tensor | None, hidden: Bool[Tensor, "1 N"]) -> Tensor:
-    """The mask of a layer in which hidden tokens are seen by themselves alone, (1, 1, N, N)."""
+    """The mask (1, 1, N, N) of a layer in which hidden tokens are seen only by themselves."""
     count = hidden.shape[1]
     itself = torch.eye(count, dtype=torch.bool, device=hidden.device)
     visible = ~hidden[:, None, None, :] | itself

@@ -1,4 +1,4 @@
-"""Methods that look: they note what they are shown, or give up tokens in the plainest way."""
+"""Probes: methods that record what they are shown, or drop tokens in the simplest way."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,12 +13,12 @@ from foveate.compress.aim import AIMMerge
 from foveate.prune.schedule import Schedule
 from foveate.tokens import VisionTokens
 
-BLOCK = 512  # query rows of the attention matrix that are held at once
+BLOCK = 512  # query rows of the attention matrix in memory at once
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """Notes how alike the visual tokens of each group are, then halves them as AIM does.
+    """Records how similar the visual tokens of each group are, then halves them as AIM does.
 
     Attributes:
         neighbours: for each group, mean cosine similarity of tokens that follow one another.
@@ -32,7 +32,7 @@ class Similarity:
     is_off: bool = False
 
     def __call__(self, features: Float[Tensor, "B N D"]) -> VisionTokens:
-        """Note and halve B groups of N tokens."""
+        """Record and halve B groups of N tokens."""
         if features.shape[1] > 1:
             unit = F.normalize(features.float(), dim=-1)
             self.neighbours.extend((unit[:, 1:] * unit[:, :-1]).sum(-1).mean(-1).tolist())
@@ -41,7 +41,7 @@ class Similarity:
         return AIMMerge(0.5)(features)
 
     def flops(self, tokens: int, width: int) -> int:
-        """Of the merging."""
+        """FLOPs of the merging."""
         return AIMMerge(0.5).flops(tokens, width)
 
 
@@ -50,7 +50,7 @@ class DropAfter:
     """Drops all visual tokens after one layer.
 
     Attributes:
-        layer: the last that sees them.
+        layer: the last layer that sees them.
     """
 
     layer: int
@@ -62,7 +62,7 @@ class DropAfter:
         return {self.layer: Fraction(0)}
 
     def score(self, query: Tensor, key: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Never asked for: nothing has to be chosen."""
+        """Never called: there is nothing to choose."""
         raise AssertionError("a layer that keeps nothing is not scored")
 
     def flops(self, rows: int, heads: int, head_dim: int, **_: Any) -> int:
@@ -77,17 +77,18 @@ def attention_mass(
     scaling: float | None = None,
     block: int = BLOCK,
 ) -> Float[Tensor, " B"]:
-    """Share of the attention of text tokens behind the pictures that falls on visual tokens.
+    """Share of the attention of text tokens after the pictures that falls on visual tokens.
 
-    The matrix is made in blocks of query rows and thrown away; heads and rows count alike. It is plainly
-    causal: of a layer with a sliding window (Gemma 3) it counts what that window hides, too.
+    The matrix is computed in blocks of query rows, which are discarded; heads and rows count equally. It
+    is causal over all rows: for a layer with a sliding window (Gemma 3) it also counts what the window
+    hides.
 
     Args:
         query: (B, H, N, d) after RoPE.
         key: (B, Hkv, N, d) after RoPE; H is a multiple of Hkv.
         visual: (B, N), True at visual tokens.
         scaling: factor on q k^T; default `d ** -0.5`.
-        block: query rows held at once.
+        block: query rows in memory at once.
     """
     count, groups = query.shape[2], key.shape[1]
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -1,1 +1,1 @@
-"""From records to a page: tables, intervals, the front, and a verdict against the plain baselines."""
+"""From records to a page: tables, intervals, the Pareto front, and verdicts against the baselines."""

@@ -10,7 +10,7 @@ from foveate.records.journal import UNREDUCED
 from foveate.records.split import Split
 from foveate.records.summary import MEAN, Row, Summary
 
-# told apart also without colour vision; after Okabe and Ito, darkened for white paper
+# distinguishable also without colour vision; after Okabe and Ito, darkened for white paper
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#332288", "#56a0d3", "#882255")
 MARKERS = "osD^vP*X"
 PLAIN, INK, FAINT = "#8a8f98", "#1c2024", "#d9dce1"
@@ -25,7 +25,7 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "svg.fonttype": "none",
     "svg.hashsalt": "foveate",
-    "text.parse_math": False,  # a name may hold dollars
+    "text.parse_math": False,  # a name may contain dollar signs
 }
 
 
@@ -52,7 +52,7 @@ def over_time(summary: Summary) -> Any | None:
 
 
 def on_hard(summary: Summary) -> Any | None:
-    """Accuracy on the questions that resizing gets wrong, over the share; None if none is known."""
+    """Accuracy on the questions that resizing gets wrong, over the share; None if there are none."""
     known = [s for s in summary.splits if s.task == "all" and s.hard_accuracy is not None]
     if not known:
         return None
@@ -178,7 +178,7 @@ def _looks(summary: Summary) -> dict[str, dict[str, Any]]:
             look |= {"color": PLAIN, "marker": MARKERS[plain % 8], "linestyle": "--"}
             plain += 1
         else:
-            # the second time round, another line tells the colours apart
+            # when colours repeat, the line style differs
             line = ("-", "-.", ":")[coloured // len(COLOURS) % 3]
             look |= {
                 "color": COLOURS[coloured % 8],

@@ -1,7 +1,7 @@
 """One self-contained page of a summary, and its figures as PNG files beside it.
 
-What the page says stands in `templates/`; here its values are prepared. Whatever comes from records is
-escaped there, for it may hold anything.
+The page's text is in `templates/`; here its values are prepared. Values from records are escaped there,
+because records may hold anything.
 """
 
 from collections import Counter
@@ -30,12 +30,12 @@ KINDS = {"better than": "better", "worse than": "worse"}
 
 @dataclass(frozen=True)
 class Judgement:
-    """A cell that says how a method stands to a plain baseline.
+    """A cell that compares a method with a baseline.
 
     Attributes:
         kind: better, worse or same: its colour.
         word: the same to be read.
-        change: in points, with what it costs.
+        change: difference in points, and in cost.
     """
 
     kind: str
@@ -45,11 +45,11 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All methods against one plain baseline.
+    """All methods against one baseline.
 
     Attributes:
-        plain: how a sentence calls the baseline.
-        count: settings that were compared with it.
+        plain: the baseline's name in sentences.
+        count: how many settings were compared with it.
         told: how many are better, worse, neither.
         rows: of the table, methods by shares.
     """
@@ -133,7 +133,7 @@ def _templates() -> Environment:
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Of a table, in the order that its rows bring them; "front" is none, it shades a row."""
+    """A table's columns, in the order of its rows' keys; "front" only shades a row."""
     return list(dict.fromkeys(name for row in rows for name in row if name != "front"))
 
 
@@ -145,7 +145,7 @@ def _counts(summary: Summary) -> str:
 
 
 def _verdicts(summary: Summary) -> list[Verdict]:
-    """For each plain baseline a table, methods by shares: what a method is worth beside it."""
+    """For each baseline a table, methods by shares: how each method compares with it."""
     judged = [
         row
         for row in summary.overall
@@ -211,7 +211,7 @@ def _split(split: Split) -> dict[str, str]:
 
 
 def _refused(refusals: list[Refusal]) -> list[str]:
-    """A line for each setting that could not be had, or could not for some questions."""
+    """A line for each setting that was refused, on a whole task or for some questions."""
     lines = {f"{row.method} at {row.budget:g}: {row.why}" for row in refusals if row.index is None}
     some: dict[tuple[str, float, str], list[Refusal]] = {}
     for row in refusals:

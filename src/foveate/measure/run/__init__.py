@@ -1,1 +1,1 @@
-"""Running models: methods x shares x tasks become records, one line a fact, resumable after any kill."""
+"""Run models: methods x shares x tasks become records, line by line, resumable after any kill."""

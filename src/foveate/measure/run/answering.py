@@ -1,4 +1,4 @@
-"""Asking a batch of questions under a reduction, and what each of them took."""
+"""Ask a batch of questions under a reduction, and account for what each answer cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,19 +22,18 @@ Shown = tuple[Image.Image | Clip, ...]
 
 @dataclass(frozen=True)
 class Taken:
-    """What one answer took; None where it cannot be told.
+    """What one answer cost; None where that is unknown.
 
     Attributes:
-        visual_tokens_in: of the prompt.
-        visual_tokens_to_llm: at the LLM's input.
-        visual_tokens_mean: over the LLM's layers.
-        answer_tokens: written, the end of the answer included.
+        visual_tokens_in: visual tokens of the prompt.
+        visual_tokens_to_llm: visual tokens at the LLM's input.
+        visual_tokens_mean: their mean over the LLM's layers.
+        answer_tokens: tokens of the answer, the end token included.
         llm_flops: prefill, merging and scoring, and reading the question for a learned compressor.
-        llm_flops_unreduced: the same without the reduction; of the whole pictures where they were made
-            smaller.
+        llm_flops_unreduced: the same without the reduction; with resized pictures, that of the originals.
         flops: from pixels to the last token: vision tower, projector, LLM prefill and decoding.
-        kv_bytes: as of `SampleReport`.
-        kv_bytes_unreduced: likewise, of the whole pictures.
+        kv_bytes: as in `SampleReport`.
+        kv_bytes_unreduced: likewise; with resized pictures, that of the originals.
     """
 
     visual_tokens_in: int
@@ -49,13 +48,13 @@ class Taken:
 
     @classmethod
     def of(cls, config: Any, sample: SampleReport, written: int, encoding: int | None) -> "Taken":
-        """What an answer took.
+        """What an answer cost.
 
         Args:
-            config: of the model.
-            sample: of its prefill.
+            config: the model's.
+            sample: the report of its prefill.
             written: tokens of the answer.
-            encoding: FLOPs of vision tower and projector, None where they are not known.
+            encoding: FLOPs of vision tower and projector, None if they are unknown.
         """
         by_layer = sample.visual_tokens_by_layer
         rows = [visual + sample.text_tokens for visual in by_layer]
@@ -74,7 +73,7 @@ class Taken:
 
 
 def shown(item: Item, sampling: Sampling) -> Shown:
-    """Pictures and clips of a question, as of `media.read`; a `Clip` is shown whole."""
+    """Pictures and clips of a question, as by `media.read`; a `Clip` is shown whole."""
     return tuple(
         read(media, Sampling(len(media.frames)) if isinstance(media, Clip) else sampling)
         for media in item.media
@@ -82,7 +81,7 @@ def shown(item: Item, sampling: Sampling) -> Shown:
 
 
 def shape(pictures: Shown) -> tuple[Any, ...]:
-    """What must agree inside a batch: clips have equal frames and sizes, for a processor stacks them."""
+    """What must agree inside a batch: clips have equal frames and sizes, to be stacked."""
     return tuple(
         (len(picture.frames), *picture.frames[0].size) if isinstance(picture, Clip) else "image"
         for picture in pictures
@@ -117,15 +116,15 @@ def taken(
     report: Report,
     asked: Sequence[tuple[int, int]] | None = None,
 ) -> list[Taken]:
-    """What each answer of a batch took, its padding left out.
+    """What each answer of a batch cost, without its padding.
 
     Args:
         vlm: the model.
-        inputs: the prompts; a question that had been read before is charged as if it had not.
-        pictures: what it was shown, for each sample.
+        inputs: the prompts; reading a question for a learned compressor is counted even if it was cached.
+        pictures: for each sample its pictures and clips.
         lengths: tokens of the answers.
-        report: of the prefill.
-        asked: visual and other tokens of the prompts, where what was shown had been made smaller.
+        report: the report of the prefill.
+        asked: visual and other tokens of the original prompts, if pictures were resized.
     """
     reading = vlm.family.question_flops(vlm.model.config, inputs)
     rows = []
@@ -139,7 +138,7 @@ def taken(
 
 
 def asked_anew(sample: SampleReport, reading: int) -> SampleReport:
-    """What a sample takes if reading its question takes so many FLOPs."""
+    """A sample's report as if reading its question had cost these FLOPs."""
     more = reading - sample.question_flops
     return replace(
         sample,
@@ -150,7 +149,7 @@ def asked_anew(sample: SampleReport, reading: int) -> SampleReport:
 
 
 def beside_whole(vlm: VLM, sample: SampleReport, visual: int, others: int) -> SampleReport:
-    """What a sample whose pictures were made smaller took, beside a whole prompt of so many tokens."""
+    """The report of a sample with resized pictures, compared with a prompt of the original ones."""
     full = prefill_cost(vlm.model.config, [visual] * len(sample.visual_tokens_by_layer), others)
     return replace(
         sample,
@@ -161,12 +160,13 @@ def beside_whole(vlm: VLM, sample: SampleReport, visual: int, others: int) -> Sa
 
 
 def encoding_flops(vlm: VLM, pictures: Shown, tokens: int) -> int | None:
-    """FLOPs of vision tower and projector; None where the config alone does not tell them.
+    """FLOPs of vision tower and projector; None if the config alone does not determine them.
 
     Args:
         vlm: the model.
         pictures: of one prompt.
-        tokens: visual tokens that it really has; a count that disagrees is not trusted.
+        tokens: visual tokens that it really has; if the count from the config differs, the FLOPs are
+            None.
     """
     clips = [picture for picture in pictures if isinstance(picture, Clip)]
     sizes = {p.frames[0].size if isinstance(p, Clip) else p.size for p in pictures}

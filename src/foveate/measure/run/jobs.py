@@ -19,7 +19,7 @@ class Question:
     Attributes:
         index: its number in the task.
         item: question and answers.
-        pictures: what is shown.
+        pictures: pictures and clips that it shows.
     """
 
     index: int
@@ -29,13 +29,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Work:
-    """What a model does with a job.
+    """The part of a job that a model needs.
 
     Attributes:
-        prompts: what is shown, and the question; clips are of one shape.
-        reduction: under which.
+        prompts: pictures and clips, and the question; clips are of one shape.
+        reduction: what is done to the visual tokens.
         answer_tokens: longest answer.
-        smaller: what is done to the pictures first, if anything.
+        smaller: how the pictures are resized first, if at all.
     """
 
     prompts: tuple[Prompt, ...]
@@ -55,8 +55,8 @@ class Job:
 
     Attributes:
         key: the cell that the answers belong to.
-        questions: of the task.
-        work: what to do, without what only a judge must know.
+        questions: of the task, with answers.
+        work: the prompts, without what only scoring needs.
     """
 
     key: Cell
@@ -65,7 +65,7 @@ class Job:
 
     @classmethod
     def of(cls, task: Task, setting: Setting, questions: Sequence[Question]) -> "Job":
-        """Questions of a task under a setting that can be had."""
+        """Questions of a task under a setting that has a reduction."""
         assert setting.reduction is not None
         prompts = tuple((question.pictures, question.item.question) for question in questions)
         work = Work(prompts, setting.reduction, task.answer_tokens, setting.smaller)
@@ -81,11 +81,11 @@ def jobs(
 ) -> Iterator[Job]:
     """All jobs of a task, batch by batch and in each cell by cell.
 
-    They are made as they are taken, so that few pictures are held.
+    They are made as they are drawn, so that few pictures are in memory.
 
     Args:
         task: what is asked.
-        settings: of the cells.
+        settings: the setting of each cell.
         left: for each cell the questions that have no answer.
         size: questions of a batch, at most.
         sampling: frames taken from clip files.
@@ -101,7 +101,7 @@ def jobs(
 def batches(
     task: Task, indices: Iterable[int], size: int, sampling: Sampling
 ) -> Iterator[list[Question]]:
-    """Questions of a task, `size` at a time and alike in shape; few are held at once."""
+    """Questions of a task in batches of at most `size` and of one shape, made as they are drawn."""
     waiting: dict[tuple, list[Question]] = {}
     for index in indices:
         question = read_question(task, index, sampling)

@@ -1,4 +1,4 @@
-"""The file of a run: what is in it already, and whether what is asked for now belongs to it."""
+"""The file of a run: what it holds already, and whether a new start of the run belongs to it."""
 
 import logging
 from collections import defaultdict
@@ -25,25 +25,25 @@ class Log:
     - "setting": a method at a share, with its knobs.
     - "answer": one question under one setting: right or wrong, tokens, FLOPs, KV bytes.
     - "time": one round of a stopwatch over the timed questions, under one setting.
-    - "refused": why a setting cannot be had on a task, or for the one question of an `index`.
+    - "refused": why a setting is impossible on a task, or for the one question of an `index`.
 
     Attributes:
         answered: for each cell the questions that have an answer.
         rounds: for each cell the rounds that were timed.
         recorded: lines of settings, by method and share.
-        refused: cells that cannot be had.
-        unanswerable: for each other cell the questions that it cannot be had for.
+        refused: cells that are impossible.
+        unanswerable: for each other cell the questions for which it is impossible.
 
     Args:
         path: the file; it is made if it is not there.
-        model: what `identity` gave.
+        model: the model's identity, as by `Worker.identity`.
         tasks: that will be asked.
         settings: that will be measured.
         sampling: frames taken from clip files.
 
     Raises:
-        InputError: the file holds records of another model, of other questions, or of other knobs, or
-            something else.
+        InputError: the file holds records of another model, other questions or other knobs, or is not
+            such a file.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Log:
         self.rounds[key].add(row["round"])
 
     def refuse(self, key: Cell, why: str, index: int | None = None) -> None:
-        """Note that a setting cannot be had on a task, or for one question of it."""
+        """Note that a setting is impossible on a task, or for one question of it."""
         place = "" if index is None else f", question {index}"
         LOG.info("refused: %s: %s at %g%s: %s", *key, place, why)
         self._append("refused", key, {"why": why} | ({} if index is None else {"index": index}))
@@ -169,7 +169,7 @@ class Log:
 
 
 def shown_as(task: Task, sampling: Sampling) -> dict[str, Any]:
-    """What tells a task's questions from others: its own words, and the frames taken from its clips."""
+    """What identifies a task's questions: its own identity, and the frames taken from its clips."""
     return task.identity() | ({"sampling": asdict(sampling)} if task.reads_files else {})
 
 

@@ -1,8 +1,8 @@
 """The plain baseline `resize`: the pictures themselves are made smaller, before the processor sees them.
 
-It is no method of the registry: a method is shown tensors, this is over before there are any. Where the
-number of visual tokens follows the picture's size (Qwen-VL, Pixtral, tiles) it saves tokens and the
-encoder's work as well; where every picture is brought to one size it saves none, and says so.
+It is not in the registry, because a method sees tensors and this comes before them. Where the number of
+visual tokens follows the picture's size (Qwen-VL, Pixtral, tiles) it saves tokens and encoding; where
+every picture is resized to one size it saves nothing, and is refused.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from foveate.keep import check_keep, kept_count
 from foveate.measure.run.answering import Shown
 
 LEAST = 32  # pixels of the shortest side; some processors refuse less
-STEPS = 10  # of the bisection: sides are found to a 1024th
+STEPS = 10  # steps of the bisection: sides are found to a 1024th
 Prompt = tuple[Shown, str]
 
 
@@ -26,7 +26,7 @@ class Smaller:
     """Pictures and frames made smaller, all sides of a prompt by one factor.
 
     Attributes:
-        share: of the visual tokens that a prompt may still have, in (0, 1).
+        share: share of its visual tokens that a prompt may still have, in (0, 1).
 
     Raises:
         InputError: not a share.
@@ -38,10 +38,10 @@ class Smaller:
         check_keep(self.share)
 
     def __call__(self, vlm: VLM, prompt: Prompt) -> Prompt:
-        """The largest pictures of at most `share` of a prompt's visual tokens.
+        """Resize to the largest pictures that have at most `share` of a prompt's visual tokens.
 
         Raises:
-            UnsupportedError: the smallest that the family can show have more.
+            UnsupportedError: the smallest pictures that the family takes have more.
         """
         shown, question = prompt
         whole, _ = counts(vlm, prompt)
@@ -65,7 +65,7 @@ class Smaller:
 
 
 def scaled(shown: Shown, scale: float) -> Shown:
-    """Pictures and clips with all sides times `scale`, smoothed as they are made smaller."""
+    """Pictures and clips with all sides times `scale`, antialiased."""
     return tuple(
         Clip([_resized(frame, scale) for frame in picture.frames])
         if isinstance(picture, Clip)

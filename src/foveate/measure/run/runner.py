@@ -1,8 +1,8 @@
 """The run itself: every question under every setting, then the stopwatch.
 
-Settings take turns, question batch by question batch and round by round, so that a run that was cut
-short has compared all of them on the same questions, and a drift of the machine hits all of them. What is
-left, and what is written, is decided here alone; an engine answers.
+Settings take turns for each batch of questions and in each round, so that a run that was cut short has
+compared all of them on the same questions, and a drift of the machine affects all alike. The runner alone
+decides what is left and what is written; an engine answers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +25,9 @@ class Amount:
 
     Attributes:
         samples: questions a task; all of them where a task has fewer.
-        batch: questions answered at once; times are always of one.
+        batch: questions answered at once; times are always measured one question at a time.
         timed: questions that the stopwatch runs over, the first ones of a task.
-        rounds: times it does, after a warm-up; 0 for no stopwatch.
+        rounds: how often it does, after a warm-up; 0 for no stopwatch.
         sampling: frames taken from clip files.
 
     Raises:
@@ -51,14 +51,14 @@ class Runner:
 
     Attributes:
         log: the file.
-        total: answers and timed answers that make up the whole.
+        total: number of answers and of timed answers of the whole run.
 
     Args:
-        engine: the model, where it answers.
+        engine: what answers, with the model.
         settings: methods at shares, the unreduced model among them.
         tasks: what is asked.
         out: the JSON Lines file.
-        amount: how much of it.
+        amount: how much is measured.
 
     Raises:
         InputError: the file is of another model, other questions or other knobs; two tasks of a name.
@@ -84,7 +84,7 @@ class Runner:
         self.total = len(settings) * (sum(self.counts.values()) + timed)
 
     def run(self, progress: Callable[[int, str], None] = lambda done, what: None) -> None:
-        """Answer, then time; `progress` is called with how much is done and what is under way."""
+        """Answer, then time; `progress` is called with how much is done and what is running."""
         done = 0
         for task in self.tasks:
             for step in self._answer(task):
@@ -104,7 +104,7 @@ class Runner:
         }
 
     def _answer(self, task: Task) -> Iterator[int]:
-        """Ask what is not answered; yields how many cells' questions each step settled."""
+        """Ask what is not answered; yields how many answers each step added or refused."""
         for setting in self.settings:
             key = (task.name, *setting.key)
             if setting.refused is not None and key not in self.log.refused:
@@ -147,7 +147,7 @@ class Runner:
         if not lacking:
             yield everything
             return
-        # all are compared with the unreduced model, so it takes its turn in every round
+        # every setting is compared with the unreduced model, so that is timed in every round
         turns = dict.fromkeys([next(iter(possible)), *lacking])
         least = min(len(self.log.rounds[key]) for key in lacking)
         earlier = max((max(self.log.rounds[key], default=-1) for key in possible), default=-1)

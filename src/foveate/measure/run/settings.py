@@ -1,4 +1,4 @@
-"""What is measured: a method at a share of the visual tokens, made for a model's depth."""
+"""Settings: a method at a share of the visual tokens, made for a model's depth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class Setting:
 
     Attributes:
         method: its name, "unreduced" for none.
-        share: mean share of visual tokens over the LLM's layers that was asked for.
-        reduction: the method with its knobs, None if it cannot be had at this share.
-        role: of the method, as of `foveate.registry.Method`.
+        share: the share of visual tokens that was asked for, mean over the LLM's layers.
+        reduction: the method with its knobs, None if it cannot reach this share.
+        role: of the method, as in `foveate.registry.Method`.
         refused: why there is no reduction.
-        smaller: what is done to the pictures before the model sees them, if anything.
+        smaller: how the pictures are resized before the model sees them, if at all.
     """
 
     method: str
@@ -35,11 +35,11 @@ class Setting:
 
     @property
     def key(self) -> tuple[str, float]:
-        """Method and share, which tell settings apart."""
+        """Method and share, which identify a setting."""
         return self.method, self.share
 
     def record(self) -> dict[str, Any]:
-        """Its line among the records: knobs to be read by people, and the reduction itself."""
+        """Its line among the records: knobs for people, and the reduction itself."""
         knobs = None if self.reduction is None else repr(self.smaller or self.reduction)
         return {
             "kind": "setting",
@@ -51,7 +51,7 @@ class Setting:
         }
 
     def is_in(self, row: Mapping[str, Any]) -> bool:
-        """Whether a line of a file is of this very reduction; one that does not hold it, by its knobs."""
+        """Whether a line of a file has this very reduction; lines without one are compared by knobs."""
         mine, theirs = self.record(), row.get("reduction")
         if theirs is None or mine["reduction"] is None:
             return mine["knobs"] == row["knobs"]
@@ -74,7 +74,7 @@ UNREDUCED_SETTING = Setting(UNREDUCED, 1.0, Reduction())
 
 
 def settings(names: Sequence[str], shares: Sequence[float | int], layers: int) -> list[Setting]:
-    """Every method at every share, after the unreduced model, which all are compared with.
+    """The unreduced model, with which all are compared, and every method at every share.
 
     Args:
         names: of `foveate.methods()`, "resize" for smaller pictures, or "all".
@@ -103,12 +103,12 @@ def settings(names: Sequence[str], shares: Sequence[float | int], layers: int) -
 
 
 def resized(share: float) -> Setting:
-    """Smaller pictures, of which the unreduced model makes fewer tokens."""
+    """Resized pictures, of which the unreduced model makes fewer tokens."""
     return Setting(RESIZE, share, Reduction(), BASELINE, smaller=Smaller(share))
 
 
 def setting_at(found: Method, share: float, layers: int) -> Setting:
-    """A method with the knobs that bring it to a share, or why it cannot be had there."""
+    """A method with the knobs that bring it to a share, or why it cannot reach that."""
     try:
         return Setting(found.name, share, at_share(found, share, layers), found.role)
     except FoveateError as error:

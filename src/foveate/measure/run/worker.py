@@ -1,4 +1,4 @@
-"""One model at work: it answers questions and is timed on them. Every engine has one or several."""
+"""A worker: one model that answers questions and is timed on them. Every engine has one or several."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from foveate.report import STAGES
 
 @dataclass(frozen=True)
 class Answered:
-    """What a question came to.
+    """An answer and what it cost.
 
     Attributes:
-        text: that was said.
-        cost: what it took.
+        text: the answer.
+        cost: of the answer.
     """
 
     text: str
@@ -67,10 +67,10 @@ class Worker:
         return cls(load(model, device), model)
 
     def answer(self, work: Work) -> list[Outcome]:
-        """Ask all questions at once; if one is refused, each alone.
+        """Ask all questions at once, or each alone if one of them is refused.
 
         Raises:
-            FoveateError: the unreduced model fails; then it is the model or a question, not a method.
+            FoveateError: the unreduced model fails, so that no method is to blame.
         """
         try:
             prompts = self.prepared(work)
@@ -101,13 +101,13 @@ class Worker:
         return {f"{stage}_ms": ms for stage, ms in spent.items()}
 
     def prepared(self, work: Work) -> Sequence[Prompt]:
-        """The prompts as they are shown."""
+        """The prompts, with resized pictures if so set."""
         if work.smaller is None:
             return work.prompts
         return [work.smaller(self.vlm, prompt) for prompt in work.prompts]
 
     def identity(self) -> dict[str, Any]:
-        """What tells one model from another, and where and how it runs."""
+        """What identifies the model, and where and how it runs."""
         model = self.vlm.model
         return {
             "model": self.name,
@@ -122,7 +122,7 @@ class Worker:
 
 
 def fingerprint(model: Any) -> str:
-    """Hash of the weights: a file's records belong to one model, not to a name."""
+    """Hash of the weights, because the records of a file belong to one model, not to a name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Tasks: what a model is asked, how its answer is judged. A task is one module that registers itself."""
+"""Tasks: what a model is asked and how answers are scored. A task is one module that registers itself."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -28,13 +28,14 @@ class Item:
 
 
 class Task(ABC):
-    """Questions that are found by number, so that a run can stop anywhere and go on.
+    """Questions by number, so that a run can stop anywhere and resume.
 
     Attributes:
         name: as records and tables call it.
-        size: how many questions there are, None if there is no end of them.
+        size: how many questions there are, None if they are endless.
         answer_tokens: longest answer.
-        reads_files: whether media are paths; how their clips are sampled then belongs to the questions.
+        reads_files: whether media are paths; the sampling of clips is then part of the questions'
+            identity.
     """
 
     name: str
@@ -47,11 +48,11 @@ class Task(ABC):
         """Question `index`, the same every time."""
 
     def score(self, item: Item, said: str) -> float:
-        """How right an answer is, 0 to 1; by default whether it is one of the item's, to the letter."""
+        """Score of an answer, 0 to 1; by default whether it equals one of the item's answers."""
         return float(said in item.answers)
 
     def identity(self) -> dict[str, Any]:
-        """What a record must say so that the same questions can be asked again."""
+        """What a record must hold so that the same questions can be asked again."""
         return {"name": self.name}
 
 

@@ -5,8 +5,8 @@ r"""A user's own questions: a JSON Lines or JSON file in LLaVA's format, or its 
     {"image": ["a.png", "b.png"], "question": "Which is larger?", "answer": ["a", "the first"]}
     {"video": "clip.mp4", "question": "What moves?", "answer": "a ball", "kind": "motion"}
 
-Paths are relative to the file. A conversation is asked its first turn. An answer counts as right if it
-is one of those given, apart from upper and lower case, articles, and signs around it.
+Paths are relative to the file. Of a conversation the first turn is asked. An answer is right if it is one
+of those given, without regard to case, articles and surrounding punctuation.
 """
 
 import hashlib
@@ -41,20 +41,20 @@ class LlavaFile(Task):
         self.size = len(self.items)
 
     def item(self, index: int) -> Item:
-        """Row `index`; its pictures are read when they are shown."""
+        """Row `index`; its pictures are read later, when they are shown."""
         return self.items[index]
 
     def score(self, item: Item, said: str) -> float:
-        """1 if the answer is one of the item's in plain words, else 0."""
+        """1 if the answer, as by `plain`, is one of the item's, else 0."""
         return float(plain(said) in {plain(answer) for answer in item.answers})
 
     def identity(self) -> dict[str, Any]:
-        """File name and a hash of what it says."""
+        """File name and a hash of its contents."""
         return {"name": self.name, "file": self.path.name, "sha256": self.digest}
 
 
 def plain(text: str) -> str:
-    """Lower case without articles, signs and extra space."""
+    """Lower case, without articles, punctuation and extra space."""
     return " ".join(ARTICLES.sub(" ", SIGNS.sub(" ", text.casefold())).split())
 
 

@@ -1,7 +1,8 @@
 """Long clips of the scenes, shown whole or thinned to fewer frames: the same questions either way.
 
-The claim to be judged (AIM, arXiv 2412.03248, appendix, table A): for what a few whole frames cost the
-LLM, many reduced ones answer more. `long-video` shows all 16, `long-video-8` and `long-video-4` some.
+The claim to be tested (AIM, arXiv 2412.03248, appendix, table A): at the same cost of the LLM, many
+reduced frames answer more than a few whole ones. `long-video` shows all 16, `long-video-8` and
+`long-video-4` some.
 """
 
 from functools import partial
@@ -16,7 +17,7 @@ SHOWN = (LENGTH, 8, 4)
 
 
 class LongVideo(Task):
-    """One question about each clip of 16 frames of a split; there is no end of them.
+    """One question about each clip of 16 frames of a split, endlessly many.
 
     Args:
         frames: how many are shown, evenly spread, the first and the last among them.

@@ -12,11 +12,11 @@ SPLITS = ("test", "val")
 
 
 class Scenes(Task):
-    """One question about each scene of a split; there is no end of them.
+    """One question about each scene of a split, endlessly many.
 
     Args:
         name: "reasoning", "ocr" or "video".
-        split: "test" or "val"; nothing is measured on what was trained on.
+        split: "test" or "val"; the training split is not offered.
 
     Raises:
         InputError: another name or split.

@@ -1,4 +1,4 @@
-"""Engines: where jobs are answered. The runner says what is left and writes; an engine only answers.
+"""Engines: where jobs are answered. The runner decides what is left and writes; an engine only answers.
 
 An engine is one module that registers itself.
 """
@@ -14,7 +14,7 @@ from foveate.registry import discover
 
 
 class Engine(ABC):
-    """One or several workers of one model; leaving its `with` lets them go."""
+    """One or several workers of one model; leaving its `with` releases them."""
 
     @classmethod
     @abstractmethod
@@ -24,7 +24,7 @@ class Engine(ABC):
         """Load the model.
 
         Args:
-            model: as of `foveate.load`.
+            model: as in `foveate.load`.
             device: default the GPU if there is one.
             threads: CPU threads of a worker; None leaves them as they are.
             actors: workers; None for the engine's own choice.
@@ -39,15 +39,15 @@ class Engine(ABC):
 
     @abstractmethod
     def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Outcome]]]:
-        """Answer jobs, taken one by one as there is room for them; each is handed back when done."""
+        """Answer jobs, which are drawn one by one as workers become free; each is yielded when done."""
 
     @abstractmethod
     def time(self, job: Job) -> dict[str, float]:
-        """One round of the stopwatch, with nothing else under way: see `Worker.time`."""
+        """One round of the stopwatch, with nothing else running: see `Worker.time`."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let the workers go."""
+        """Release the workers."""
 
     def __enter__(self) -> "Engine":
         return self

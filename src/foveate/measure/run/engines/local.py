@@ -53,4 +53,4 @@ class Local(Engine):
         return self.worker.time(job.work)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""

@@ -3,8 +3,8 @@
 `RAY_ADDRESS` names the cluster; foveate and the model must be on its machines. Only the process that
 started the run writes the file, each answer as it comes in. An actor that dies is started anew.
 
-The actors are Ray's own and no pool of Ray Data: jobs are drawn one by one as actors come free, so that
-few pictures are held at a time, and the stopwatch runs on one actor while the others wait.
+Plain Ray actors are used, not a pool of Ray Data: jobs are drawn one by one as actors become free, so
+that few pictures are in memory, and the stopwatch runs on one actor while the others wait.
 """
 
 import os
@@ -18,8 +18,8 @@ from foveate.measure.run.engines import Engine, register_engine
 from foveate.measure.run.jobs import Job, Work
 from foveate.measure.run.worker import Outcome, Worker
 
-AHEAD = 2  # jobs that an actor has: one under way, one that waits beside it
-RETRIES = 3  # of a job whose actor died
+AHEAD = 2  # jobs of an actor: one running, one waiting
+RETRIES = 3  # new tries of a job whose actor died
 
 
 @register_engine("ray")
@@ -27,9 +27,8 @@ class Ray(Engine):
     """Jobs on actors, as these become free.
 
     Args:
-        model: as of `foveate.load`, on every machine.
-        device: as of `foveate.load`; where there are GPUs each actor has one of its own, unless this is
-            "cpu".
+        model: as in `foveate.load`, on every machine.
+        device: as in `foveate.load`; if there are GPUs each actor gets its own, unless this is "cpu".
         threads: CPU threads of an actor, 1 if None.
         actors: how many; if None, one for each GPU, or one.
 
@@ -87,7 +86,7 @@ class Ray(Engine):
         return self.shared_identity
 
     def answer(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[Outcome]]]:
-        """In the order in which they are done."""
+        """Answer jobs, in the order in which they are done."""
         todo, running = iter(jobs), {}
         free = deque(self.actors * AHEAD)
         while True:
@@ -125,8 +124,8 @@ class Actor:
     """A worker that loads its model when first used; one that was started anew does so again.
 
     Args:
-        model: as of `foveate.load`.
-        device: as of `foveate.load`.
+        model: as in `foveate.load`.
+        device: as in `foveate.load`.
         threads: CPU threads.
     """
 
