@@ -81,7 +81,7 @@ def decode_cost(config: Any, rows_by_layer: Sequence[int], steps: int) -> Cost:
     llm = read_llm(config)
     counted: dict[Operation, int] = {}
     for step in range(steps):
-        for layer, rows in enumerate(rows_by_layer):
+        for layer in range(llm.layers):
             for work in _step(llm, layer, rows_by_layer[llm.layer(layer).source] + step):
                 counted[work] = counted.get(work, 0) + 1
     head = llm.width * llm.vocab

@@ -35,7 +35,7 @@ class LLM:
             dense layer.
         windows: per layer the width of its sliding window, None where it looks back at everything.
         qkv_bias: whether queries, keys and values have a bias, as in Qwen2.
-        each: the layers, where they are unlike each other; heads and widths above are then of most of them.
+        each: the layers, where they are unlike each other; heads and widths above are then the first's.
     """
 
     layers: int

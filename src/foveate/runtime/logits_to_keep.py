@@ -18,7 +18,7 @@ class LogitsToKeep:
 
     Attributes:
         rows: (K,), of the prompt.
-        of_head: what the model's head gets instead: all K rows that it is handed.
+        of_head: what the model's head is asked for instead: all K rows that it is handed.
         last_rows: the rows that the last layer computed, once it has.
     """
 
@@ -30,7 +30,7 @@ class LogitsToKeep:
     def of(
         cls, call: Mapping[str, Any], visual: Mapping[str, Bool[Tensor, "B N"]]
     ) -> "LogitsToKeep | None":
-        """What a call of the whole model asks for; None where the last rows stay the last.
+        """What a call of the whole model asks for; None where that is all.
 
         Args:
             call: its arguments.
@@ -56,12 +56,14 @@ class LogitsToKeep:
                 "take them from the reduced logits"
             )
         if isinstance(to_keep, int):
-            return None
+            return cls(rows, to_keep)
         return cls(rows, torch.arange(len(rows), device=to_keep.device))
 
     def pick(self, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B K D"]:
-        """The states of these rows."""
+        """The states of these rows; an LLM may have cut them already."""
         assert self.last_rows is not None
+        if isinstance(self.of_head, int) and states.shape[1] == len(self.rows):
+            return states
         if not len(self.rows):
             return states[:, :0]
         origin, valid = self.last_rows.origin, self.last_rows.valid
