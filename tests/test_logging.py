@@ -9,6 +9,7 @@ import pytest
 
 import foveate
 from command import run
+from foveate.reduction import typed
 
 PICTURE, QUESTION = str(foveate.example("picture")), "how many digits are there?"
 
@@ -52,14 +53,12 @@ def test_the_end_is_told_after_an_error_too(told):
 
 def test_what_a_budget_chose_is_told_with_why(told):
     plan = foveate.plan("foveate-mini", "25%")
-    (line,) = told("planner.planner")
-    assert line == (
-        f"for 25.0% of the prefill FLOPs: keep={plan.keep:.4g}, prune={plan.prune}; {plan.why}"
-    )
+    (line,) = told("planner.reduction")
+    assert line == f"for 25.0% of the prefill FLOPs: {typed(plan.reduction)}; {plan.why}"
     vlm = foveate.load()
     vlm.ask(PICTURE, QUESTION, budget="25%", max_new_tokens=1)
     assert told("runtime.reducer")[0] == "reduction opened: for each prompt"
-    assert len(told("planner.planner")) == 2
+    assert len(told("planner.reduction")) == 2
 
 
 def test_the_command_tells_on_stderr_and_only_if_asked():

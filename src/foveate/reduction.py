@@ -22,8 +22,9 @@ class Compressor(Protocol):
 
     `needs` names what the model adapter hands over as keyword arguments (`foveate.runtime.buckets` lists
     them); `at` says which features it sees: "llm" (at the LLM's input) or "encoder" (before the
-    projector). `flops(tokens, width)` says what deciding takes. To be costed, and planned with, it has
-    `kept(tokens, grid=..., frames=...)`, how many tokens of a group stay; grid and frames are as needed.
+    projector). `flops(tokens, width)` says what deciding takes; width is that of keys if it needs them, else
+    of features. To be costed and planned with it has `kept(tokens, grid=..., frames=...)`, how many tokens
+    of a group stay; grid and frames are as needed.
     """
 
     @property
@@ -41,7 +42,8 @@ class Pruner(Protocol):
     """A method inside the LLM: a schedule, and a score by which tokens stay.
 
     `score(query, key, valid, scaling)` rates the rows of a layer; `flops(rows, heads, head_dim)` says
-    what that takes. One that `needs` "visual" is told which rows are `visual` and how many are `text`.
+    what that takes. One that `needs` "visual" is told which rows are `visual`, and how many `text` rows
+    follow them.
     """
 
     @property

@@ -51,7 +51,7 @@ def test_cost_of_a_clip_by_part():
         (["ask", PICTURE, "what?", "--budget", "60 ms"], "a budget in time needs machine"),
         (["calibrate", "--out", "/no/such/folder/x.json"], "existing folder"),
         (["calibrate", "--repeats", "0"], "at least 1, got 0"),
-        (["plan", "llava-1.5-7b", "--analysis", "a.json"], "it takes a --budget, no --law"),
+        (["plan", "llava-1.5-7b", "--analysis", "a.json"], "they take a --budget, no --law"),
         (["plan", "llava-1.5-7b", "--budget", "50%", "--analysis", "a.json"], "cannot read the an"),
         (["plan", "llava-1.5-7b"], "frames must be at least 1"),
         (["cost", "llava-1.5-7b", "--prune", "late"], "--prune takes"),

@@ -45,10 +45,11 @@ def test_a_family_without_a_cost_breaks_the_contract(monkeypatch):
     monkeypatch.setattr(encoder, "_ENCODERS", table)
     file = r"Write src/foveate/cost/vision/llava.py: .* @register_encoder\(\"llava\"\)"
     free, tower = Cost.of([]), Cost.of([(Operation(1, 1, 1), 1)])
+    seen = (64, 64, Operation(1, 1, 1))
     for told, lacking in (
-        (lambda config, media: Encoded((8,), tower, free), "projector = 0"),
-        (lambda config, media: Encoded((8,), free, tower), "vision = 0"),
-        (lambda config, media: Encoded((0,), tower, tower), "tokens = 0"),
+        (lambda config, media: Encoded((8,), tower, free, *seen), "projector = 0"),
+        (lambda config, media: Encoded((8,), free, tower, *seen), "tower = 0"),
+        (lambda config, media: Encoded((0,), tower, tower, *seen), "tokens = 0"),
         (lambda config, media: {}["size"], "KeyError: 'size'"),
         (None, "UnsupportedError: cannot tell the visual tokens of model type 'llava'"),
     ):

@@ -7,11 +7,12 @@ import importlib
 import os
 import pkgutil
 import sys
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
-from foveate.cli.console import show_log
+from foveate.cli.console import shown_log
 from foveate.errors import FoveateError
 
 FIRST = (
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_until_the_end = ExitStack()  # of the command that runs
 
 
 def main() -> None:
@@ -32,7 +34,8 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        app()
+        with _until_the_end:
+            app()
     except FoveateError as error:
         sys.stderr.write(f"foveate: {' '.join(str(error).split())}\n")
         raise SystemExit(2) from None
@@ -46,14 +49,13 @@ def commands() -> list[str]:
 
 @app.callback()
 def start(
-    context: typer.Context,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Tell on stderr what is done.")
     ] = False,
 ) -> None:
     """What holds for every command stands before its name."""
     if verbose:
-        context.call_on_close(show_log())
+        _until_the_end.enter_context(shown_log())
 
 
 for _name in commands():

@@ -3,7 +3,8 @@
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -144,20 +145,20 @@ def on_stderr() -> Console:
     return _wide(Console(stderr=True))
 
 
-def show_log() -> Callable[[], None]:
-    """From now on what foveate logs at INFO is shown on stderr; returns what ends that."""
+@contextmanager
+def shown_log() -> Iterator[None]:
+    """Inside, what foveate logs at INFO is shown on stderr."""
     from rich.logging import RichHandler
 
     logger = logging.getLogger("foveate")
     before, handler = logger.level, RichHandler(console=on_stderr(), show_path=False)
-
-    def end() -> None:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
-
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    return end
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _wide(console: Console) -> Console:

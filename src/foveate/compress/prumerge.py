@@ -78,7 +78,7 @@ class PruMerge(KeepShare):
         return torch.cat([ranked[:, : kept - evenly], spread], dim=1).sort(dim=1).values
 
     def flops(self, tokens: int, width: int) -> int:
-        """FLOPs of the similarities and of the sums, were keys as wide as the LLM."""
+        """FLOPs of the similarities and of the sums, were features as wide as keys."""
         return 4 * tokens * kept_count(self.keep, tokens) * width
 
 

@@ -55,7 +55,7 @@ class ToMe(KeepShare):
         return removed
 
     def flops(self, tokens: int, width: int) -> int:
-        """FLOPs of the similarities of one group of `tokens`, were its keys as wide as the LLM."""
+        """FLOPs of the similarities of one group of `tokens`, its keys of so much width."""
         total = 0
         for removed in self.removals(tokens):
             total += 2 * (tokens - tokens // 2) * (tokens // 2) * width

@@ -66,5 +66,5 @@ class VisionZip(KeepShare):
         return VisionTokens.of(features).merge(stay, into.scatter(1, stay, stay))
 
     def flops(self, tokens: int, width: int) -> int:
-        """FLOPs of the similarities to the contextual tokens, were keys as wide as the LLM."""
+        """FLOPs of the similarities to the contextual tokens, by keys of so much width."""
         return 2 * tokens * round(self.contextual * kept_count(self.keep, tokens)) * width

@@ -189,9 +189,7 @@ class Request:
         """What a method before the LLM takes to decide, with the attention that the encoder shows it."""
         if before is None or before.is_off:
             return {}
-        at_encoder = before.at == "encoder" and self.encoded is not None
-        width = self.encoded.width if at_encoder and self.encoded else self.llm.width
-        work = []
+        width, work = self._width(before), []
         for tokens, _ in self._units(before.needs):
             flops = before.flops(tokens, width)
             # features are read, read again and written; a similarity takes 2 FLOPs a feature
@@ -199,6 +197,14 @@ class Request:
         if "attention" in before.needs and self.encoded is not None:
             work.append((self.encoded.patch_attention, 1))
         return {"compress": Cost.of(work)} if any(one.flops for one, _ in work) else {}
+
+    def _width(self, before: Compressor) -> int:
+        """Of what a method compares: the encoder's keys, its features, or those at the LLM's input."""
+        if self.encoded is not None and "keys" in before.needs:
+            return self.encoded.key_width
+        if self.encoded is not None and before.at == "encoder":
+            return self.encoded.width
+        return self.llm.width
 
     def _score(self, inside: Pruner | None, rows: Sequence[int]) -> dict[str, Cost]:
         """What a method inside the LLM takes to score the layers behind which some tokens stay."""

@@ -5,7 +5,7 @@ power iterations on the layer's sharpened causal attention, in the manner of Pag
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
@@ -67,8 +67,9 @@ class AIMPrune(ScheduledPruner):
         )
 
     def flops(self, rows: int, heads: int, head_dim: int) -> int:
-        """FLOPs of scoring a layer of `rows` rows: half of q k^T, and the steps."""
-        return rows * rows * heads * (head_dim + self.steps)
+        """FLOPs of scoring a layer of `rows` rows: the causal part of q k^T, and the steps through it."""
+        pairs = sum(high * (high - low) for low, high in _blocks(rows, heads, CPU_BLOCK))
+        return 2 * pairs * heads * (head_dim + self.steps)
 
 
 def token_importance(
@@ -117,15 +118,12 @@ def token_importance(
     room = query.new_empty(all_heads * steps * count)
     largest = min(max(math.isqrt(size // all_heads), 1), count)  # rows of the block at the top left
     future = query.new_full((largest, largest), -torch.inf).triu(1)
-    high = count
-    while high:
-        low = _first_row(high, size // (all_heads * high))
+    for low, high in _blocks(count, all_heads, size):
         flow = _flow(query[:, :, low:high], key[..., :high], future, padding, space)
         settled = _settle(mass[..., low:high], flow[..., low:], damping)
         mass[:, -1, low:high] = settled[-1]
         sent = room[: all_heads * steps * low].view(all_heads, steps, low)
         mass[:, 1:, :low] += torch.bmm(settled[:-1].transpose(0, 1), flow[..., :low], out=sent)
-        high = low
     return mass[:, -1].unflatten(0, (batch, heads)).square().mean(1).sqrt()
 
 
@@ -135,17 +133,21 @@ def _settle(
     """What a block's rows hold before each step and after the last."""
     settled = arrived.transpose(0, 1).contiguous()
     for before, after in pairwise(settled[:, :, None]):
-        after.baddbmm_(before, own)
+        torch.baddbmm(after, before, own, out=after)
         if damping:
             after.mul_(1 - damping).add_(settled[0, :, None], alpha=damping)
     return settled
 
 
-def _first_row(high: int, rows: int) -> int:
-    """Where a block of about `rows` rows that ends before row `high` begins."""
-    low = max(high - max(rows, 1), 0)
-    aligned = math.ceil(low / ALIGNED) * ALIGNED
-    return aligned if aligned < high else low
+def _blocks(count: int, heads: int, size: int) -> Iterator[tuple[int, int]]:
+    """First row and end of each block, from the last to the first, of about `size` numbers each."""
+    high = count
+    while high:
+        low = max(high - max(size // (heads * high), 1), 0)
+        aligned = math.ceil(low / ALIGNED) * ALIGNED
+        low = aligned if aligned < high else low
+        yield low, high
+        high = low
 
 
 def _flow(

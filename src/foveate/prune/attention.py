@@ -43,7 +43,7 @@ def attention_rows(
     order = voters.long().argsort(dim=1, descending=True, stable=True)
     order = order[:, : int(voters.sum(1).max())]
     real = voters.gather(1, order)
-    step = max(BLOCK // (batch * heads * count), 1)
+    step = _step(batch * heads, count)
     for low in range(0, order.shape[1], step):
         rows, is_real = order[:, low : low + step], real[:, low : low + step]
         last = int(rows.masked_fill(~is_real, 0).max()) + 1
@@ -55,6 +55,21 @@ def attention_rows(
         logits.masked_fill_(~visible, torch.finfo(logits.dtype).min)
         attention = logits.softmax(-1).mean((1, 2)) * is_real[..., None]
         yield rows, is_real, attention
+
+
+def causal_pairs(rows: int, heads: int) -> int:
+    """How many products of a query with a key `attention_rows` makes if all rows of one sample vote.
+
+    Half of `rows` squared, and what blocks reach beyond the diagonal.
+    """
+    step = _step(heads, rows)
+    ends = [min(low + step, rows) for low in range(0, rows, step)]
+    return sum(end * (end - low) for low, end in zip([0, *ends], ends, strict=False))
+
+
+def _step(heads: int, count: int) -> int:
+    """Rows of a block."""
+    return max(BLOCK // (heads * count), 1)
 
 
 def attention_received(

@@ -10,7 +10,7 @@ from typing import Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from foveate.prune.attention import all_valid, attention_received, last_rows
+from foveate.prune.attention import all_valid, attention_received, causal_pairs, last_rows
 from foveate.prune.schedule import Places, StagedPruner
 from foveate.registry import register
 
@@ -42,5 +42,6 @@ class FastV(StagedPruner):
         return attention_received(query, key, voters, valid, scaling)
 
     def flops(self, rows: int, heads: int, head_dim: int) -> int:
-        """FLOPs of scoring a layer of `rows` rows: half of q k^T, or one row of it."""
-        return heads * head_dim * rows * (rows if self.voters == "all" else 2)
+        """FLOPs of scoring a layer of `rows` rows: the causal part of q k^T, or one row of it."""
+        pairs = causal_pairs(rows, heads) if self.voters == "all" else rows
+        return 2 * heads * head_dim * pairs

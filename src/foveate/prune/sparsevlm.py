@@ -56,5 +56,5 @@ class SparseVLM(StagedPruner):
         return attention_received(query, key, text & (tie >= mean), valid, scaling)
 
     def flops(self, rows: int, heads: int, head_dim: int, text: int = 0) -> int:
-        """FLOPs of the `text` rows of q k^T, once to choose the raters and once to hear them."""
-        return 2 * 2 * heads * head_dim * rows * text
+        """FLOPs of the `text` rows of q k^T to choose the raters, taken to be half, and of their rows."""
+        return 3 * heads * head_dim * rows * text

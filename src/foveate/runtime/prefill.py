@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
+from foveate.prune.attention import text_behind
 from foveate.reduction import Pruner
 from foveate.runtime.masks import MaskInputs, layer_mask
 from foveate.runtime.reduced_cache import CacheState, holds_rows
@@ -193,7 +194,7 @@ class Prefill:
         valid = None if rows.mask is None else rows.mask.to(query.device)
         if "visual" in pruner.needs:
             masks["visual"] = rows.visual.to(query.device)
-            counts["text"] = int((rows.valid & ~rows.visual).sum(1).max())
+            counts["text"] = int(text_behind(rows.visual, rows.valid).sum(1).max())
         self.scores = pruner.score(query, key, valid, scaling, **masks).to(rows.visual.device)
         _, heads, count, width = query.shape
         each = pruner.flops(count, heads, width, **counts)  # of padding, too

@@ -73,14 +73,16 @@ def splice(
     for bucket in buckets(embeds, visual, valid, compressor.needs):
         places = rows[bucket.members]  # (G, n)
         if visual.encoder is None:
-            merged, width = compressor(flat[places], **bucket.needed), flat.shape[1]
+            compared = bucket.needed.get("keys", flat)
+            merged = compressor(flat[places], **bucket.needed)
             features = merged.features
         else:
             given = {name: value[bucket.groups] for name, value in _patches(visual).items()}
             patches = given.pop("features")
-            merged, width = compressor(patches, **given), patches.shape[2]
+            compared = given.get("keys", patches)
+            merged = compressor(patches, **given)
             features = project(merged.features) if project else merged.features
-        each = compressor.flops(places.shape[1], width)
+        each = compressor.flops(places.shape[1], compared.shape[-1])
         for home in (places[:, 0] // embeds.shape[1]).tolist():
             flops[home] += each
         # token i stands at the i-th row that stays, whatever order the method returned

@@ -3,7 +3,8 @@
 from contextlib import suppress
 from typing import Any
 
-from foveate.cost.request import request_cost
+from foveate.combine.aim import AIM
+from foveate.cost.request import Request
 from foveate.cost.vision.encoder import Media
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family
@@ -38,9 +39,11 @@ def check_family_has_a_cost(family: Family) -> None:
 def _lacking(config: Any, media: Media) -> str:
     """What keeps the cost of a request from being known, "" if nothing does."""
     try:
-        cost = request_cost(config, media, text_tokens=9)
+        request = Request.of(config, media, text_tokens=9)
+        request.cost(AIM())
     except Exception as error:  # whatever an encoder does not foresee
         return f"{type(error).__name__}: {error}"
-    flops = {part: cost.parts[part].flops for part in ("vision", "projector")}
-    counted = {"tokens": cost.visual_tokens_in, **flops}
+    assert request.encoded is not None
+    counted = {"tokens": request.visual_tokens, "tower": request.encoded.tower.flops}
+    counted["projector"] = request.encoded.projector.flops
     return ", ".join(f"{name} = {count}" for name, count in counted.items() if count < 1)

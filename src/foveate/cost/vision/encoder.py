@@ -56,6 +56,7 @@ class Encoded:
         tower: the vision encoder.
         projector: what takes its features to the LLM's width.
         width: features of a patch before the projector.
+        key_width: of the attention keys of a patch.
         patch_attention: the attention map that methods which need "attention" are handed.
         grids: rows and columns of each group, None where it has none; left out, those of squares.
     """
@@ -64,6 +65,7 @@ class Encoded:
     tower: Cost
     projector: Cost
     width: int
+    key_width: int
     patch_attention: Operation
     grids: tuple[tuple[int, int] | None, ...] = ()
 
@@ -191,7 +193,7 @@ def by_tower(
     width = vision.hidden_size
     shown = patch_attention([patches + extra] * pictures, width, extra)
     encoding = tower(vision, pictures, patches, extra)
-    return Encoded(groups, encoding, projector, layers * width, shown, grids)
+    return Encoded(groups, encoding, projector, layers * width, width, shown, grids)
 
 
 def tower(vision: Any, pictures: int, patches: int, extra: int = 0) -> Cost:

@@ -45,6 +45,7 @@ def mistral3(config: Any, media: Media) -> Encoded:
         tower=Cost.of(done),
         projector=Cost.of(projector),
         width=read,
+        key_width=width,
         patch_attention=patch_attention([tokens * merge**2] * pictures, width),
         grids=((rows, columns),) * pictures,
     )

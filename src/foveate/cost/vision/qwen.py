@@ -61,6 +61,7 @@ def qwen_vl(config: Any, media: Media) -> Encoded:
         tower=Cost.of(done),
         projector=Cost.of(projector),
         width=width,
+        key_width=width,
         patch_attention=patch_attention([patches] * steps, width),
         grids=((rows // merge, columns // merge),) * steps,
     )
