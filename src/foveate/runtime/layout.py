@@ -87,8 +87,8 @@ class Layout:
             first = self.first_shared
             raise UnsupportedError(
                 f"nothing can be dropped after layer {late[0]}: the last layers of this LLM read the "
-                f"keys of layer {first} and later ones; works: pruning that is over by layer {first}, such as "
-                f"AIM(prune=({first // 2}, {first})), and merging before the LLM"
+                f"keys of layer {first} and later ones; works: pruning that is over by layer {first}, "
+                f"such as AIM(prune=({first // 2}, {first})), and merging before the LLM"
             )
 
     def faults(self, llm: Any) -> Iterator[str]:

@@ -23,7 +23,7 @@ def sizes_of(model: Any, llm: Any, layout: Layout) -> LLM:
         layout: of the LLM.
 
     Raises:
-        UnsupportedError: experts of which nobody says how many a token meets, or another linear attention.
+        UnsupportedError: experts without saying how many a token meets, or another linear attention.
     """
     config = llm.config
     picked = next((getattr(config, name) for name in PICKED if getattr(config, name, 0)), 0)
