@@ -75,12 +75,12 @@ class Layout:
         """
         unrated = [n for n, share in schedule.items() if share and n < self.attending[0]]
         if unrated:
-            first = self.attending[0]
+            first, *others = self.attending
+            then = f" (then {', '.join(map(str, others[:3]))})" if others else ""
             raise UnsupportedError(
                 f"tokens cannot be rated after layer {unrated[0]}: the first layer of this LLM that "
-                f"attends is {first} (then {', '.join(map(str, self.attending[1:4]))}, ...); works: "
-                f"pruning after layer {first} or later, such as AIM(prune=({first}, {first + 4})) or "
-                f"FastV(after={first + 1})"
+                f"attends is {first}{then}; works: pruning after layer {first} or later, such as "
+                f"AIM(prune=({first}, {first + 4})) or FastV(after=({first + 1},))"
             )
         late = [layer for layer in schedule if layer >= self.first_shared]
         if late:

@@ -95,9 +95,15 @@ def _merged_prompt(
     removed_after[visual] = torch.tensor(
         [len(removed_after) if layer is None else layer for layer in report.pruned_after[0]]
     )
+    usual = ("inputs_embeds", "attention_mask", "position_ids", "visual_pos_masks")
+    others = {
+        name: value[:, stays]
+        for name, value in seen.items()
+        if name not in usual and isinstance(value, Tensor) and value.shape[:2] == (1, count)
+    }
     return {
         "embeds": embeds[stays][None], "positions": positions, "block": block[0, stays],
-        "removed_after": removed_after, "visual": visual, "deepstack": deepstack,
+        "removed_after": removed_after, "visual": visual, "deepstack": deepstack, "others": others,
     }  # fmt: skip
 
 
@@ -163,6 +169,10 @@ def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
     prompt["positions"] = torch.cat(
         [prompt["positions"], prompt["positions"][..., -1:] + 1], dim=-1
     )
+    for name, value in prompt["others"].items():  # floats are embeddings of the layers' own
+        ids = torch.tensor([[token]])
+        more = llm.get_per_layer_inputs(ids) if value.is_floating_point() else 0 * ids
+        prompt["others"][name] = torch.cat([value, more], dim=1)
     for name, value in (("block", -1), ("removed_after", 10**6), ("visual", 0)):
         last = torch.tensor([value], dtype=prompt[name].dtype)
         prompt[name] = torch.cat([prompt[name], last])
@@ -214,9 +224,9 @@ def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
     llm = family_of(model).language_model(model.model)
     hooks = list(_hooks(model, prompt))
     positions = prompt["positions"]
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = dict(prompt["others"])
     if prompt["deepstack"]:
-        extra = {
+        extra |= {
             "deepstack_visual_embeds": prompt["deepstack"],
             "visual_pos_masks": prompt["visual"].bool()[None],
         }
