@@ -59,6 +59,10 @@ class LLM:
         weights += mlp_weights(self.width, self.inner, self.matrices, self.experts[layer])
         return Layer(weights, self.attention_width, self.kv_width, layer)
 
+    def rating_layer(self, layer: int) -> int | None:
+        """The last layer up to this one that attends, and so can rate tokens; None for none."""
+        return next((n for n in range(layer, -1, -1) if self.layer(n).attention_width), None)
+
     @property
     def attention_width(self) -> int:
         """Of all query heads together."""

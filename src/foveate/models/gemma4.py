@@ -92,7 +92,11 @@ class Gemma4(Family):
             "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "patch_size": 4,
             "pooling_kernel_size": 2, "position_embedding_size": 64,
         }  # fmt: skip
-        ids = {"image_token_id": TINY_IMAGE, "video_token_id": TINY_VIDEO, "audio_token_id": 124}
+        ids: dict[str, Any] = {
+            "image_token_id": TINY_IMAGE,
+            "video_token_id": TINY_VIDEO,
+            "audio_token_id": 124,
+        }
         model = Gemma4ForConditionalGeneration(
             Gemma4Config(vision_config=vision, text_config=text, audio_config=None, **ids)
         )

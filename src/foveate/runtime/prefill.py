@@ -42,7 +42,6 @@ class Prefill:
     rows: Rows
     mask_inputs: MaskInputs
     deepstack: list[Float[Tensor, "B N D"]]
-    scores: Float[Tensor, "B N"] | None
     offset: Int[Tensor, " B"]
     to_llm: list[int]
 
@@ -57,6 +56,7 @@ class Prefill:
         self.overhead = [0] * len(visual.mask)
         self.rows_by_layer: list[Rows] = []
         self.cut_to: dict[int, int] = {}
+        self.scores: Float[Tensor, "B N"] | None = None
         self.seconds = {"encode": encode_seconds, "compress": 0.0, "score": 0.0}
 
     def begin(
