@@ -15,12 +15,13 @@ measures this machine.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import add
 from typing import Any, Literal
 
 from foveate.cost.llm_viewer import viewer_layer
 from foveate.cost.operation import Cost, Operation
 from foveate.cost.shapes import LLM, held_rows, read_llm
-from foveate.errors import InputError
+from foveate.errors import InputError, UnsupportedError
 
 Convention = Literal["exact", "llm-viewer"]
 CONVENTIONS = ("exact", "llm-viewer")
@@ -29,7 +30,7 @@ CONVENTIONS = ("exact", "llm-viewer")
 def prefill_cost(
     config: Any,
     visual_tokens_by_layer: Sequence[int],
-    text_tokens: int,
+    text_tokens: int | Sequence[int],
     convention: Convention = "exact",
 ) -> Cost:
     """Cost of prefilling one sample.
@@ -37,7 +38,7 @@ def prefill_cost(
     Args:
         config: a VLM's or an LLM's config (its `text_config` is used where it has one).
         visual_tokens_by_layer: visual tokens that each layer computes, one entry a layer.
-        text_tokens: text tokens, which every layer computes.
+        text_tokens: text tokens that every layer computes, or one entry a layer where they are unlike.
         convention: how FLOPs are counted; "exact" agrees with torch's counter.
 
     Raises:
@@ -51,15 +52,20 @@ def prefill_cost(
             f"visual_tokens_by_layer needs one entry a layer ({llm.layers}), "
             f"got {len(visual_tokens_by_layer)}"
         )
-    if text_tokens < 0 or min(visual_tokens_by_layer) < 0:
+    text = [text_tokens] * llm.layers if isinstance(text_tokens, int) else text_tokens
+    if min(text) < 0 or min(visual_tokens_by_layer) < 0:
         raise InputError(f"tokens must be at least 0, got {min(visual_tokens_by_layer)} visual "
-                         f"and {text_tokens} text")  # fmt: skip
+                         f"and {min(text)} text")  # fmt: skip
+    if convention == "llm-viewer" and llm.each:
+        raise UnsupportedError(
+            "LLM-Viewer's tables know no LLM whose layers are unlike each other; use convention='exact'"
+        )
     published = convention == "llm-viewer"
-    make = viewer_layer if published else _layer
-    rows_by_layer = [visual + text_tokens for visual in visual_tokens_by_layer]
+    rows_by_layer = list(map(add, visual_tokens_by_layer, text))
     counted: dict[Operation, int] = {}
     for layer, rows in enumerate(rows_by_layer):
-        for work in make(llm, layer, rows):
+        keys = rows_by_layer[llm.layer(layer).source]
+        for work in viewer_layer(llm, layer, rows) if published else _layer(llm, layer, rows, keys):
             counted[work] = counted.get(work, 0) + 1
     head = llm.width * llm.vocab
     logits = Operation(head if published else 2 * head, head if published else 2 * head,
@@ -75,14 +81,8 @@ def decode_cost(config: Any, rows_by_layer: Sequence[int], steps: int) -> Cost:
     llm = read_llm(config)
     counted: dict[Operation, int] = {}
     for step in range(steps):
-        for layer, rows in enumerate(rows_by_layer):
-            held = held_rows(rows + step, llm.windows[layer]) + 1
-            weights = llm.layer_weights(layer)
-            attention = 4 * held * llm.attention_width
-            for work in (
-                Operation(2 * weights, 2 * weights, weights),
-                Operation(attention, attention, 2 * held * llm.kv_width, attention=True),
-            ):
+        for layer in range(llm.layers):
+            for work in _step(llm, layer, rows_by_layer[llm.layer(layer).source] + step):
                 counted[work] = counted.get(work, 0) + 1
     head = llm.width * llm.vocab
     if steps:
@@ -91,24 +91,56 @@ def decode_cost(config: Any, rows_by_layer: Sequence[int], steps: int) -> Cost:
 
 
 def kv_elements_per_row(config: Any) -> int:
-    """Numbers that one token adds to the KV cache of one layer, keys and values."""
-    return 2 * read_llm(config).kv_width
+    """Numbers that one token adds to one layer's KV cache, where all layers are alike.
+
+    Raises:
+        UnsupportedError: they are not.
+    """
+    llm = read_llm(config)
+    if llm.each:
+        raise UnsupportedError("layers are unlike each other: ask prefill_cost(...).kv_elements")
+    return 2 * llm.kv_width
+
+
+def _step(llm: LLM, number: int, rows: int) -> tuple[Operation, ...]:
+    """One layer's part of one decoding step, after so many rows."""
+    layer = llm.layer(number)
+    held = held_rows(rows, llm.windows[number]) + 1
+    attention = 4 * held * layer.attention_width
+    keys = llm.layer(layer.source).kv_width
+    remembered = 2 * (layer.state + (layer.delta.state if layer.delta else 0))  # read and written
+    work = (
+        Operation(2 * layer.weights, 2 * layer.weights, layer.weights),
+        Operation(attention, attention, 2 * held * keys, attention=True),
+    )
+    return (*work, Operation(0, 0, remembered)) if remembered else work
 
 
 def _total(llm: LLM, rows_by_layer: Sequence[int], counted: dict[Operation, int]) -> Cost:
-    held = sum(held_rows(rows, llm.windows[layer]) for layer, rows in enumerate(rows_by_layer))
-    return Cost.of(counted.items(), 2 * llm.kv_width * held)
+    layers = [llm.layer(number) for number in range(llm.layers)]
+    held = sum(
+        2 * layer.kv_width * held_rows(rows, window) + layer.state
+        for layer, rows, window in zip(layers, rows_by_layer, llm.windows, strict=True)
+    )
+    state = sum(layer.delta.state for layer in layers if layer.delta)
+    return Cost.of(counted.items(), held, state)
 
 
 @lru_cache(maxsize=8192)
-def _layer(llm: LLM, layer: int, rows: int) -> tuple[Operation, ...]:
-    """One layer with fused causal attention."""
-    weights = llm.layer_weights(layer)
-    dense = 2 * rows * weights
-    wide = llm.width + llm.attention_width + llm.kv_width + llm.inner
-    product = 4 * rows * rows * llm.attention_width  # q k^T and its product with v
-    return (
-        Operation(dense, dense, llm.layer_reads(layer, rows) + 2 * rows * wide),
-        Operation(product, product // 2, 2 * rows * (llm.attention_width + llm.kv_width), attention=True),
+def _layer(llm: LLM, number: int, rows: int, keys: int) -> tuple[Operation, ...]:
+    """One layer of so many rows, with fused causal attention to so many keys."""
+    layer = llm.layer(number)
+    dense = 2 * rows * layer.weights
+    wide = llm.width + layer.attention_width + layer.kv_width + llm.inner
+    product = 4 * rows * keys * layer.attention_width  # q k^T and its product with v
+    moved = rows * layer.attention_width + keys * llm.layer(layer.source).kv_width
+    work = (
+        Operation(dense, dense, llm.layer_reads(number, rows) + 2 * rows * wide),
+        Operation(product, product // 2, 2 * moved, attention=True),
         Operation(0, 0, rows * (10 * llm.width + 3 * llm.inner)),  # norms, residuals, activation
-    )  # fmt: skip
+    )
+    if layer.delta is None:
+        return work
+    mixed = layer.delta.flops(rows)
+    through = 2 * layer.delta.heads * (layer.delta.key + layer.delta.value)
+    return (*work, Operation(mixed, mixed, rows * through + 2 * layer.delta.state))

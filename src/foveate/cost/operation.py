@@ -15,6 +15,7 @@ class Cost:
         flops: all layers and the logits of the last token.
         attention_flops: the N x N products among them; a causal kernel computes about half of these.
         kv_elements: numbers in the KV cache; its size is that times the bytes of one.
+        state_elements: numbers that linear attention remembers beside them, of 4 bytes in every dtype.
         operations: FLOPs and moved numbers of each operation, for times.
     """
 
@@ -22,6 +23,7 @@ class Cost:
     attention_flops: int
     kv_elements: int
     operations: tuple[tuple["Operation", int], ...] = ()
+    state_elements: int = 0
 
     def ms(self, machine: Machine) -> float:
         """Milliseconds on a machine: a roofline, or by its calibration."""
@@ -34,10 +36,20 @@ class Cost:
             self.attention_flops + other.attention_flops,
             self.kv_elements + other.kv_elements,
             self.operations + other.operations,
+            self.state_elements + other.state_elements,
         )
 
+    def cache_bytes(self, itemsize: int) -> int:
+        """Size of the cache, where a number of keys and values takes so many bytes."""
+        return itemsize * self.kv_elements + 4 * self.state_elements
+
     @classmethod
-    def of(cls, operations: Iterable[tuple["Operation", int]], kv_elements: int = 0) -> "Cost":
+    def of(
+        cls,
+        operations: Iterable[tuple["Operation", int]],
+        kv_elements: int = 0,
+        state_elements: int = 0,
+    ) -> "Cost":
         """The sum of operations, each with how often it runs."""
         counted = tuple(operations)
         return cls(
@@ -45,6 +57,7 @@ class Cost:
             attention_flops=sum(w.flops * times for w, times in counted if w.attention),
             kv_elements=kv_elements,
             operations=counted,
+            state_elements=state_elements,
         )
 
 

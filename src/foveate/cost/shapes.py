@@ -3,10 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
+from foveate.cost.layers import (
+    SLIDING,
+    Experts,
+    Layer,
+    layer_fields,
+    layer_kinds,
+    mlp_weights,
+    refuse_unknown,
+    uneven_layers,
+)
 from foveate.errors import InputError
 
 TWO_MATRIX_MLP = {"opt", "gpt2", "gpt_neox", "phi", "bloom", "starcoder2", "falcon", "mpt"}
-Experts = tuple[int, int, int, int]  # how many, active ones, inner width, of the shared one
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class LLM:
             None for a dense layer.
         windows: for each layer the width of its sliding window, None for full attention.
         qkv_bias: whether queries, keys and values have a bias, as in Qwen2.
+        each: the layers, where they are unlike each other; heads and widths above are then the first's.
     """
 
     layers: int
@@ -39,6 +49,19 @@ class LLM:
     experts: tuple[Experts | None, ...]
     windows: tuple[int | None, ...]
     qkv_bias: bool
+    each: tuple[Layer, ...] = ()
+
+    def layer(self, layer: int) -> Layer:
+        """What one layer takes."""
+        if self.each:
+            return self.each[layer]
+        weights = 2 * self.width * (self.attention_width + self.kv_width)
+        weights += mlp_weights(self.width, self.inner, self.matrices, self.experts[layer])
+        return Layer(weights, self.attention_width, self.kv_width, layer)
+
+    def rating_layer(self, layer: int) -> int | None:
+        """The last layer up to this one that attends, and so can rate tokens; None for none."""
+        return next((n for n in range(layer, -1, -1) if self.layer(n).attention_width), None)
 
     @property
     def attention_width(self) -> int:
@@ -52,13 +75,7 @@ class LLM:
 
     def layer_weights(self, layer: int) -> int:
         """Weights of one layer's matrices that one token is multiplied with."""
-        attention = 2 * self.width * (self.attention_width + self.kv_width)
-        chosen = self.experts[layer]
-        if chosen is None:
-            return attention + self.matrices * self.width * self.inner
-        many, picked, inner, shared = chosen
-        gate = self.width if shared else 0
-        return attention + self.width * many + 3 * self.width * (picked * inner + shared) + gate
+        return self.layer(layer).weights
 
     def layer_reads(self, layer: int, rows: int) -> int:
         """Weights of one layer that `rows` rows read: of experts, those that any row picks.
@@ -88,6 +105,7 @@ def read_llm(config: Any) -> LLM:
 
     Raises:
         InputError: a field is missing.
+        UnsupportedError: layers or parts whose cost is not known.
     """
     if isinstance(config, LLM):
         return config
@@ -98,20 +116,24 @@ def read_llm(config: Any) -> LLM:
                 f"a config needs {name}, but {type(text).__name__} "
                 f"({getattr(text, 'model_type', None)!r}) gives {getattr(text, name, None)!r}"
             )
-    heads = text.num_attention_heads
-    layers = text.num_hidden_layers
+    heads, window = text.num_attention_heads, getattr(text, "sliding_window", None)
+    usual = layer_fields(text, 0)
+    layers, kinds = text.num_hidden_layers, layer_kinds(text)
+    refuse_unknown(text, kinds)
+    experts = tuple(_experts(text, layer) for layer in range(layers))
     return LLM(
         layers=layers,
         width=text.hidden_size,
         heads=heads,
-        kv_heads=getattr(text, "num_key_value_heads", None) or heads,
-        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        kv_heads=getattr(usual, "num_key_value_heads", None) or heads,
+        head_dim=getattr(usual, "head_dim", None) or text.hidden_size // heads,
         inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         matrices=2 if getattr(text, "model_type", None) in TWO_MATRIX_MLP else 3,
         vocab=text.vocab_size,
-        experts=tuple(_experts(text, layer) for layer in range(layers)),
-        windows=_windows(text, layers),
+        experts=experts,
+        windows=tuple(window if kind == SLIDING else None for kind in kinds),
         qkv_bias=str(getattr(text, "model_type", "")).startswith("qwen2"),
+        each=uneven_layers(text, kinds, experts),
     )
 
 
@@ -119,17 +141,16 @@ def _experts(text: Any, layer: int) -> Experts | None:
     many = getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None)
     if not many or layer in (getattr(text, "mlp_only_layers", None) or ()):
         return None
+    if not getattr(text, "enable_moe_block", True):
+        return None
     if (layer + 1) % (getattr(text, "decoder_sparse_step", None) or 1):
         return None
     inner = getattr(text, "moe_intermediate_size", None) or text.intermediate_size
     shared = getattr(text, "shared_expert_intermediate_size", None) or 0
-    return many, text.num_experts_per_tok, inner, shared
-
-
-def _windows(text: Any, layers: int) -> tuple[int | None, ...]:
-    kinds = getattr(text, "layer_types", None) or ["full_attention"] * layers
-    window = getattr(text, "sliding_window", None)
-    return tuple(window if kind == "sliding_attention" else None for kind in kinds)
+    picked = getattr(text, "num_experts_per_tok", None) or getattr(text, "top_k_experts", None)
+    if not picked:
+        raise InputError(f"a config with {many} experts needs num_experts_per_tok")
+    return many, picked, inner, shared
 
 
 def held_rows(rows: int, window: int | None) -> int:

@@ -190,6 +190,15 @@ class Family(ABC):
         """
         return None
 
+    def both_ways_in(self, config: Any, kind: str) -> bool:
+        """Whether layers of a kind ("full_attention", "sliding_attention") let a block see both ways.
+
+        Args:
+            config: of the model.
+            kind: what the layers do with the sequence.
+        """
+        return True
+
     def deepstack(self, arguments: dict[str, Any]) -> list[Float[Tensor, "V D"]]:
         """Take out of the LLM's arguments what it adds to the visual rows behind its first layers."""
         return []

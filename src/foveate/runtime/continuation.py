@@ -6,19 +6,26 @@ from typing import Any
 import torch
 
 from foveate.errors import UnsupportedError
-from foveate.runtime.masks import MaskInputs, kind_of, layer_mask
+from foveate.runtime.layout import Layout
+from foveate.runtime.masks import MaskInputs, layer_mask
 from foveate.runtime.reduced_cache import CacheState
 from foveate.runtime.refusals import refuse_prepared_mask
 
 
 def enter_continuation(
-    state: CacheState, config: Any, padding: Any, call: Mapping[str, Any], cache: Any
+    state: CacheState,
+    config: Any,
+    layout: Layout,
+    padding: Any,
+    call: Mapping[str, Any],
+    cache: Any,
 ) -> tuple[dict[str, Any], list[Any]]:
     """Give new tokens their positions after the reduced prompt, and masks for what each layer caches.
 
     Args:
         state: the cache's state, which is extended by the new tokens.
         config: the LLM's.
+        layout: of its layers.
         padding: attention mask of the whole sequence, unreduced, or None.
         call: the LLM's arguments.
         cache: the reduced cache.
@@ -28,7 +35,7 @@ def enter_continuation(
 
     Raises:
         UnsupportedError: the padding is not a 2D mask of all tokens, or differs from that of the cached
-            ones.
+            ones, or there is some among the new ones, and a layer without attention would remember it.
     """
     embeds = call["inputs_embeds"]
     count = embeds.shape[1]
@@ -42,6 +49,11 @@ def enter_continuation(
                 "was merged with what cannot be undone: start with an empty cache"
             )
         is_real = whole[:, state.prompt_length :]
+        if layout.has_recurrent and not is_real.all():
+            raise UnsupportedError(
+                "padding behind what is cached cannot be told to layers without attention, which take "
+                "the sequence as it comes; go on with texts of one length, or one sample at a time"
+            )
     positions = call.get("position_ids")
     if positions is None:
         positions = (state.prompt_length + torch.arange(count, device=embeds.device))[None]
@@ -50,10 +62,18 @@ def enter_continuation(
     state.extend(is_real, in_order.expand(embeds.shape[:2]))
     masks = []
     made: dict[tuple[Any, ...], Any] = {}  # layers of one kind, length and padding share a mask
-    for index, (valid, of_keys) in enumerate(zip(state.valid, state.positions, strict=True)):
-        kind, layer = kind_of(config, index), cache.layers[index]
+    for index, kind in enumerate(layout.kinds):
+        if layout.is_recurrent(index):
+            masks.append(None)
+            continue
+        source = layout.sources[index]
+        valid, layer = state.valid[source], cache.layers[source]
         alike = (kind, layer.get_seq_length(), id(valid))
         if alike not in made:
-            made[alike] = layer_mask(config, embeds, valid, kind, MaskInputs(of_keys), layer)
+            inputs = MaskInputs(state.positions[source])
+            made[alike] = layer_mask(config, embeds, valid, kind, inputs, layer)
         masks.append(made[alike])
-    return {"position_ids": positions, "attention_mask": state.valid[0]}, masks
+    of_llm = state.valid[
+        layout.kinds.index("full_attention") if "full_attention" in layout.kinds else 0
+    ]
+    return {"position_ids": positions, "attention_mask": of_llm}, masks

@@ -13,7 +13,9 @@ from foveate.models.family import EXTRA_FLOPS
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction
 from foveate.report import Report
+from foveate.runtime.accounting import report_of
 from foveate.runtime.continuation import enter_continuation
+from foveate.runtime.llm_arguments import of_rows, uncut, wants_cache
 from foveate.runtime.logits_to_keep import LogitsToKeep
 from foveate.runtime.masks import MaskInputs
 from foveate.runtime.per_prompt import Choose, chosen
@@ -61,6 +63,11 @@ class Forward(threading.local):
         self.target, self.choose, self.run = target, choose, run
         self.encoder, self.notes = encoder, notes
         self.model_config, self.config = target.core.config, target.llm.config
+        self.block_kinds = frozenset(
+            kind
+            for kind in target.layout.kinds
+            if target.family.both_ways_in(self.model_config, kind)
+        )
         self._take_up(reduction)
         attention = encoder.attention
         self.watched = [self.config] if attention is None else [self.config, attention.config]
@@ -84,6 +91,8 @@ class Forward(threading.local):
         inside, depth = reduction.inside, len(self.target.llm.layers)
         self.reduction = reduction
         self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
+        self.target.layout.refuse(self.schedule)
+        self.rating = self.target.layout.rating_layers(self.schedule)
 
     @property
     def is_off(self) -> bool:
@@ -202,14 +211,16 @@ class Forward(threading.local):
             gathered = gather_encodings(self.masks, self.encodings, self.notes)
             if gathered is None:
                 return self._pass_unknown_features()
-            self.prefill = Prefill(gathered[0], self.config, gathered[1])
+            self.prefill = Prefill(*gathered, self.target)
             return llm.rebind(args, kwargs, self._enter_prefill(self.prefill, call, cache))
         state = state_of(cache)
         if state is None:
             self.report = None if cache is None else self.run.of_cache(cache)
             return None
         self.report = self.run.of_cache(cache)
-        given, self.layer_masks = enter_continuation(state, self.config, self.padding, call, cache)
+        given, self.layer_masks = enter_continuation(
+            state, self.config, self.target.layout, self.padding, call, cache
+        )
         return llm.rebind(args, kwargs, given)
 
     def _pass_unknown_features(self) -> None:
@@ -231,8 +242,8 @@ class Forward(threading.local):
         positions = call.get("position_ids")
         if positions is None or positions.dim() != 2:
             positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
-        inputs = MaskInputs(positions.expand(embeds.shape[:2]), self.block_ids)
-        prefill.begin(valid, inputs, clock(embeds.device))
+        inputs = MaskInputs(positions.expand(embeds.shape[:2]), self.block_ids, self.block_kinds)
+        prefill.begin(valid, inputs, clock(embeds.device), is_off=self.reduction.is_off)
         before, spliced, changed = self.reduction.before, None, {}
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, valid, self._project)
@@ -241,6 +252,7 @@ class Forward(threading.local):
             given = dict(call)
             prefill.add_deepstack(self.target.family.deepstack(given), spliced)
             changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
+            changed |= uncut(call)
         if cache is None and wants_cache(call, self.config):
             cache = DynamicCache(config=self.config)
             changed[self.target.seams.llm.cache_name(call)] = cache
@@ -267,7 +279,10 @@ class Forward(threading.local):
         if cache is None and mask is None and bool((positions.diff(dim=-1) != 1).any()):
             # without a cache and a mask transformers takes a gap for the seam of two documents
             mask = rows.valid
-        return {
+        others = {
+            name: of_rows(value, index, spliced.stays.shape[1]) for name, value in call.items()
+        }
+        return others | {
             "position_ids": positions,
             "inputs_embeds": gather_rows(spliced.embeds, index),
             "attention_mask": mask,
@@ -292,7 +307,7 @@ class Forward(threading.local):
     def score(self, index: int, query: Tensor, key: Tensor, scaling: float | None) -> None:
         """Let the method inside the LLM rate the rows of a layer."""
         prefill, pruner = self.prefill, self.reduction.inside
-        if self.encodes or prefill is None or pruner is None or not self.schedule.get(index):
+        if self.encodes or prefill is None or pruner is None or index not in self.rating:
             return
         began = clock(query.device)
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
@@ -340,7 +355,7 @@ class Forward(threading.local):
             return
         self.prefill, self.encodings = None, {}
         prefill.check(len(self.target.llm.layers), cache_in(output))
-        report = prefill.report(clock(output[0].device))
+        report = report_of(prefill, clock(output[0].device))
         if not report.fired and not self.reduction.is_off:
             raise NoEffectError(
                 f"{self.reduction} changed nothing: {sum(report.visual_tokens_in)} visual tokens came in "
@@ -371,9 +386,3 @@ class Forward(threading.local):
             return (states, *output[1:])
         output.last_hidden_state = states
         return output
-
-
-def wants_cache(call: Mapping[str, Any], config: Any) -> bool:
-    """Whether the LLM would make itself a cache."""
-    use_cache = call.get("use_cache")
-    return bool(getattr(config, "use_cache", False) if use_cache is None else use_cache)

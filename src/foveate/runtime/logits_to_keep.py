@@ -56,12 +56,14 @@ class LogitsToKeep:
                 "take them from the reduced logits"
             )
         if isinstance(to_keep, int):
-            return None
+            return cls(rows, to_keep)
         return cls(rows, torch.arange(len(rows), device=to_keep.device))
 
     def pick(self, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B K D"]:
-        """The states of these rows."""
+        """The states of these rows; an LLM may have cut them already."""
         assert self.last_rows is not None
+        if isinstance(self.of_head, int) and states.shape[1] == len(self.rows):
+            return states
         if not len(self.rows):
             return states[:, :0]
         origin, valid = self.last_rows.origin, self.last_rows.valid

@@ -5,16 +5,15 @@ sliding windows, which are measured in positions; positions have gaps where rows
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from foveate.cost.layers import RECURRENT, SLIDING
 from foveate.runtime.refusals import refuse_unmasked
 from foveate.runtime.seams import causal_mask
-
-SLIDING = "sliding_attention"
 
 
 @dataclass(frozen=True)
@@ -24,21 +23,17 @@ class MaskInputs:
     Attributes:
         positions: (B, K), of each row; windows are measured in them.
         block_ids: (B, K), of the block inside which attention runs both ways, -1 for none; or None.
+        block_kinds: the kinds of layers in which it does.
     """
 
     positions: Int[Tensor, "B K"]
     block_ids: Int[Tensor, "B K"] | None = None
+    block_kinds: frozenset[str] = frozenset()
 
     def of_rows(self, index: Int[Tensor, "B M"]) -> "MaskInputs":
         """The same for some of the rows."""
         block_ids = None if self.block_ids is None else self.block_ids.gather(1, index)
-        return MaskInputs(self.positions.gather(1, index), block_ids)
-
-
-def kind_of(config: Any, layer: int) -> str:
-    """What a row of a layer attends to: all rows before it, or a sliding window of them."""
-    kinds = getattr(config, "layer_types", None)
-    return kinds[layer] if kinds else "full_attention"
+        return replace(self, positions=self.positions.gather(1, index), block_ids=block_ids)
 
 
 def layer_mask(
@@ -51,11 +46,13 @@ def layer_mask(
 ) -> Any:
     """The attention mask of one layer, in the form its attention implementation takes.
 
+    A recurrent layer takes padding alone, as (B, q).
+
     Args:
         config: the LLM's config.
         states: (B, q, D), the rows that the layer is about to compute.
         valid: padding among the keys, cached ones included; None for none.
-        kind: the layer's, from `kind_of`.
+        kind: what the layer does with the sequence.
         inputs: positions and blocks of the keys, cached ones included.
         cache_layer: the layer of the cache; None if there is no cache.
 
@@ -63,7 +60,11 @@ def layer_mask(
         UnsupportedError: there is padding, and the attention implementation is handed no mask.
     """
     refuse_unmasked(config, valid)
-    both_ways = None if inputs.block_ids is None else _same(inputs.block_ids)
+    if kind in RECURRENT:
+        return None if valid is None else valid[:, -states.shape[1] :]
+    both_ways = None
+    if inputs.block_ids is not None and kind in inputs.block_kinds:
+        both_ways = _same(inputs.block_ids)
     near = _near(inputs.positions, config.sliding_window) if kind == SLIDING else None
     return causal_mask(config, states, valid, cache_layer, both_ways, near)
 

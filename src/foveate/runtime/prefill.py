@@ -1,7 +1,8 @@
 """One prefill under way: which rows are left, where the others went, and what it took."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from operator import add
 from typing import Any
 
@@ -9,17 +10,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from foveate.cost.llm import kv_elements_per_row, prefill_cost
-from foveate.cost.shapes import held_rows
 from foveate.errors import UnsupportedError
 from foveate.prune.attention import text_behind
 from foveate.reduction import Pruner
-from foveate.report import Report, SampleReport
-from foveate.runtime.masks import SLIDING, MaskInputs, kind_of, layer_mask
-from foveate.runtime.reduced_cache import CacheState
-from foveate.runtime.rows import Rows, gather_rows
+from foveate.runtime.masks import MaskInputs, layer_mask
+from foveate.runtime.reduced_cache import CacheState, holds_rows
+from foveate.runtime.rows import Rows, gather_rows, padding_first
 from foveate.runtime.seams import Signature, by_row, cache_in, versions
 from foveate.runtime.splice import Spliced
+from foveate.runtime.target import Target
 from foveate.runtime.visual_tokens import Visual
 
 
@@ -30,10 +29,12 @@ class Prefill:
         rows: the rows that the next layer computes.
         mask_inputs: of the prompt's rows: positions, and blocks inside which attention runs both ways.
         deepstack: features (B, N, D) of the prompt's rows that are added to them behind the first layers.
-        scores: (B, N) importance that the current layer gave, None until it has.
+        scores: (B, N) importance that the last layer that attends gave, None until it has.
         offset: (B,), by how much merging lowered the positions.
         cache: the KV cache that is being filled, if any.
         to_llm: visual tokens of each sample at the LLM's input.
+        rows_by_layer: the rows that each layer computed.
+        cut_to: of layers that the LLM handed no more than the last rows, how many.
         overhead: for each sample FLOPs of merging and scoring.
         seconds: encode, compress and score.
     """
@@ -41,22 +42,28 @@ class Prefill:
     rows: Rows
     mask_inputs: MaskInputs
     deepstack: list[Float[Tensor, "B N D"]]
-    scores: Float[Tensor, "B N"] | None
     offset: Int[Tensor, " B"]
     to_llm: list[int]
 
-    def __init__(self, visual: Visual, config: Any, encode_seconds: float) -> None:
-        self.visual, self.config = visual, config
+    def __init__(self, visual: Visual, encode_seconds: float, target: Target) -> None:
+        self.visual, self.config = visual, target.llm.config
+        self.layout, self.sizes = target.layout, target.sizes
+        self.turned_back: Tensor | None = None  # rows that a layer got in another order
         self.pruned: Tensor | None = None  # current rows among those that entered the LLM
         self.made: dict[Any, Any] = {}  # masks and position embeddings of the current rows
         self.deepstack = []
         self.cache: Any = None
         self.overhead = [0] * len(visual.mask)
         self.rows_by_layer: list[Rows] = []
+        self.cut_to: dict[int, int] = {}
+        self.scores: Float[Tensor, "B N"] | None = None
         self.seconds = {"encode": encode_seconds, "compress": 0.0, "score": 0.0}
 
-    def begin(self, valid: Bool[Tensor, "B N"], mask_inputs: MaskInputs, now: float) -> None:
-        """The prompt is about to enter the LLM."""
+    def begin(
+        self, valid: Bool[Tensor, "B N"], mask_inputs: MaskInputs, now: float, *, is_off: bool
+    ) -> None:
+        """The prompt is about to enter the LLM; `is_off` where nothing of it is to be changed."""
+        self.is_off = is_off
         self.mask_inputs = mask_inputs
         self.prompt = self.rows = Rows.of_prompt(valid, self.visual.mask)
         self.offset = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
@@ -68,7 +75,7 @@ class Prefill:
         """Take the merged rows out; returns the rows that are left."""
         # every removed row moves what follows it one place up
         positions = self.mask_inputs.positions - (~spliced.stays).long().cumsum(1)
-        self.mask_inputs = MaskInputs(positions.clamp(min=0), self.mask_inputs.block_ids)
+        self.mask_inputs = replace(self.mask_inputs, positions=positions.clamp(min=0))
         index, self.rows = self.rows.select(spliced.stays)
         self.target = spliced.target
         self.overhead = list(map(add, self.overhead, spliced.flops))
@@ -103,21 +110,50 @@ class Prefill:
             signature: of its forward.
             call: what the LLM hands to it, for the rows that entered the LLM.
         """
-        self.rows_by_layer.append(self.rows)
-        self.scores = None
-        merged = self.entered is not self.prompt
         states, mask, changed = signature.names[0], signature.mask, {}
+        self.rows_by_layer.append(self._computed(layer, call[states].shape[1]))
+        if not self.layout.is_recurrent(layer):
+            self.scores = None
         if mask not in call or cache_in(call) is not self.cache:
             raise UnsupportedError(
                 f"layer {layer} is handed no {mask}, or another KV cache than the LLM: "
                 f"{signature.owner}({', '.join(call)}); {versions()}"
             )
-        if self.pruned is not None or (merged and self.mask_inputs.block_ids is not None):
-            changed[mask] = self._mask(kind_of(self.config, layer), call[states])
+        kind, others = self.layout.kinds[layer], set(call) - {states, mask}
+        merged = self.entered is not self.prompt
+        if self.pruned is not None or (merged and kind in self.mask_inputs.block_kinds):
+            changed[mask] = self._mask(kind, call[states])
         if self.pruned is not None:
-            others = {name: value for name, value in call.items() if name not in (states, mask)}
-            changed |= {name: self._of_rows(name, value) for name, value in others.items()}
+            changed |= {name: self._of_rows(name, call[name]) for name in others}
+        if self.layout.is_recurrent(layer) and not self.is_off:
+            changed |= self._turned(
+                {name: changed.get(name, call[name]) for name in call}, states, mask
+            )
         return changed
+
+    def _computed(self, layer: int, count: int) -> Rows:
+        """The rows that a layer is handed: all that are left, or the last, where the LLM cut them."""
+        whole = self.rows.valid.shape[1]
+        if count > whole:
+            raise UnsupportedError(
+                f"layer {layer} was handed {count} rows of {whole} that are left; {versions()}"
+            )
+        if count == whole:
+            return self.rows
+        self.cut_to[layer] = count
+        return self.rows.last(count)
+
+    def _turned(self, call: dict[str, Any], states: str, mask: str) -> dict[str, Any]:
+        """The same rows with padding before all others, for a layer that remembers what it saw last."""
+        order = padding_first(self.rows.valid)
+        self.turned_back = None if order is None else order.argsort(dim=1)
+        if order is None:
+            return {}
+        rows = order.shape[1]
+        others = {name: by_row(value, order, rows) for name, value in call.items()}
+        return others | {
+            states: gather_rows(call[states], order), mask: self.rows.valid.gather(1, order),
+        }  # fmt: skip
 
     def _of_rows(self, name: str, value: Any) -> Any:
         """An argument of a layer, for the rows that are left."""
@@ -134,10 +170,14 @@ class Prefill:
         if kind not in self.made:
             inputs = self.mask_inputs.of_rows(self.rows.origin)
             self.made[kind] = layer_mask(self.config, states, self.rows.mask, kind, inputs)
-        return self.made[kind]
+        made, count = self.made[kind], states.shape[1]
+        is_cut = count < self.rows.valid.shape[1]
+        return made[..., -count:, :] if is_cut and made is not None else made
 
     def leave_layer(self, layer: int, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B M D"]:
-        """Add to the rows their DeepStack features for this layer."""
+        """Put the rows in their order again, and add to them their DeepStack features for this layer."""
+        if self.turned_back is not None:
+            states, self.turned_back = gather_rows(states, self.turned_back), None
         if layer >= len(self.deepstack):
             return states
         return states + gather_rows(self.deepstack[layer], self.rows.origin).to(states.dtype)
@@ -170,6 +210,8 @@ class Prefill:
         self.pruned_after[sample, rows.origin[sample, row]] = layer
         index, self.rows = rows.select(~rows.visual | kept)
         self.pruned = index if self.pruned is None else self.pruned.gather(1, index)
+        if self.scores is not None:
+            self.scores = self.scores.gather(1, index)
         self.made.clear()
         return index
 
@@ -189,8 +231,11 @@ class Prefill:
         elif cache is not None and cache is not self.cache:
             fault = f"the LLM filled a {type(cache).__name__} that was not handed to it"
         elif self.cache is not None and self.rows is not self.prompt:
-            lengths = [layer.get_seq_length() for layer in self.cache.layers[:depth]]
-            rows = [rows.valid.shape[1] for rows in self.rows_by_layer]
+            held = {
+                n: layer for n, layer in enumerate(self.cache.layers[:depth]) if holds_rows(layer)
+            }
+            lengths = [layer.get_seq_length() for layer in held.values()]
+            rows = [self.rows_by_layer[n].valid.shape[1] for n in held]
             fault = None if lengths == rows else f"the KV cache holds {lengths} rows, not {rows}"
         if fault is not None:
             raise UnsupportedError(
@@ -199,83 +244,16 @@ class Prefill:
 
     def cache_state(self) -> CacheState:
         """What the cache holds after this prefill."""
+        read = [self.rows_by_layer[source] for source in self.layout.sources]
         positions: dict[int, Tensor] = {}  # layers of the same rows share them
-        for rows in self.rows_by_layer:
+        for rows in read:
             positions.setdefault(id(rows), self.mask_inputs.positions.gather(1, rows.origin))
         return CacheState(
-            [rows.mask for rows in self.rows_by_layer],
-            [positions[id(rows)] for rows in self.rows_by_layer],
+            [rows.mask for rows in read],
+            [positions[id(rows)] for rows in read],
             self.offset,
             self.prompt.valid,
         )
-
-    def _held_rows(self, rows_by_layer: Sequence[Rows]) -> tuple[list[int], int]:
-        """Rows that the KV caches of all layers keep: of each sample its own, and padding."""
-        kept: dict[
-            tuple[int, int], list[int]
-        ] = {}  # by rows, which layers share, and how many stay
-        own, padding = [0] * len(self.prompt.valid), 0
-        for layer, rows in enumerate(rows_by_layer):
-            sliding = kind_of(self.config, layer) == SLIDING
-            if self.cache is not None:
-                sliding = bool(getattr(self.cache.layers[layer], "is_sliding", False))
-            count = rows.valid.shape[1]
-            held = held_rows(count, self.config.sliding_window if sliding else None)
-            if (id(rows), held) not in kept:
-                kept[id(rows), held] = rows.valid[:, count - held :].sum(1).tolist()
-            mine = kept[id(rows), held]
-            own = list(map(add, own, mine))
-            padding += held * len(own) - sum(mine)
-        return own, padding
-
-    def report(self, now: float) -> Report:
-        """The report, once the last layer has run."""
-        by_layer = [rows.visual_counts for rows in self.rows_by_layer]
-        text = (self.prompt.valid & ~self.prompt.visual).sum(1).tolist()
-        came, depth = self.prompt.visual_counts, len(by_layer)
-        held, padding = self._held_rows(self.rows_by_layer)
-        whole, whole_padding = self._held_rows([self.prompt] * depth)
-        row_bytes = kv_elements_per_row(self.config) * self.itemsize
-        asked, provenance = self.visual.question_flops or [0] * len(came), self._token_provenance()
-        samples = []
-        for n, counts in enumerate(zip(*by_layer, strict=True)):
-            cut = prefill_cost(self.config, counts, text[n])
-            full = prefill_cost(self.config, [came[n]] * depth, text[n])
-            samples.append(
-                SampleReport(
-                    visual_tokens_in=came[n],
-                    visual_tokens_to_llm=self.to_llm[n],
-                    visual_tokens_by_layer=list(counts),
-                    text_tokens=text[n],
-                    prefill_flops=cut.flops + self.overhead[n] + asked[n],
-                    prefill_flops_unreduced=full.flops + asked[n],
-                    question_flops=asked[n],
-                    kv_bytes=row_bytes * held[n],
-                    kv_bytes_unreduced=row_bytes * whole[n],
-                    merged_into=provenance["merged_into"][n],
-                    pruned_after=provenance["pruned_after"][n],
-                )
-            )
-        return Report(
-            samples=samples,
-            seconds={**self.seconds, "prefill": now - self.began, "decode": 0.0},
-            fired=any(counts != came for counts in by_layer),
-            kv_padding_bytes=row_bytes * padding,
-            kv_padding_bytes_unreduced=row_bytes * whole_padding,
-        )
-
-    def _token_provenance(self) -> dict[str, list[list[int | None]]]:
-        """Where each visual token of the prompt went, sample by sample."""
-        merged_into, pruned_after = [], []
-        entered = self.entered
-        for sample, visual in enumerate(self.prompt.visual):
-            rows = entered.origin[sample][entered.visual[sample]]
-            rank = {row: place for place, row in enumerate(rows.tolist())}
-            flat = self.target[sample][visual] - sample * visual.numel()
-            merged_into.append([rank.get(row) for row in flat.tolist()])
-            layers = self.pruned_after[sample][rows].tolist()
-            pruned_after.append([None if layer < 0 else layer for layer in layers])
-        return {"merged_into": merged_into, "pruned_after": pruned_after}
 
 
 def clock(device: torch.device | None) -> float:

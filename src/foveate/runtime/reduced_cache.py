@@ -120,7 +120,8 @@ class ReducedCache(Cache):
     def reset(self) -> None:
         """Empty the cache, which then is what it was before the reduction."""
         super().reset()
-        lengths = [Cache.get_seq_length(self, layer) for layer in range(len(self.layers))]
+        layers: list[Any] = self.layers
+        lengths = [layer.get_seq_length() for layer in layers if holds_rows(layer)]
         if not any(lengths):  # older transformers fill the rows with zeros and keep them
             self.__class__ = type(self).__bases__[1]
             del self.state
@@ -139,6 +140,11 @@ class ReducedCache(Cache):
             "a reduced cache cannot be cut back, as assisted decoding and prompt lookup need; "
             "works: greedy, sampling, beam search"
         )
+
+
+def holds_rows(cache_layer: Any) -> bool:
+    """Whether a layer of a cache holds rows, and so has a length; others hold a state, or nothing."""
+    return hasattr(cache_layer, "get_seq_length")
 
 
 def mark_reduced(cache: Any, state: CacheState) -> None:

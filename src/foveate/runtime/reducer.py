@@ -166,9 +166,7 @@ class Reducer:
     def _watchers(self) -> Iterator[tuple[Any, dict[nn.Module, Any]]]:
         """Configs whose attention is watched, each with the watchers of its attention modules."""
         forward, layers = self.forward, self.target.llm.layers
-        scored = [index for index, share in forward.schedule.items() if share]
-        if forward.choose is not None:
-            scored = range(len(layers))
+        scored = forward.rating if forward.choose is None else self.target.layout.attending
         if scored:
             rated = {
                 layers[index].self_attn: self._here(partial(forward.score, index))

@@ -40,6 +40,13 @@ class Rows:
         """Visual tokens of each sample."""
         return self.visual.sum(1).tolist()
 
+    def last(self, count: int) -> "Rows":
+        """The last so many of every sample, padding among them."""
+        origin, valid, visual = (
+            part[:, -count:] for part in (self.origin, self.valid, self.visual)
+        )
+        return Rows(origin, valid, visual, self.pad_left)
+
     def select(self, keep: Bool[Tensor, "B N"]) -> tuple[Int[Tensor, "B M"], "Rows"]:
         """Keep some rows, in their order.
 
@@ -61,6 +68,13 @@ class Rows:
             self.pad_left,
         )
         return index, left
+
+
+def padding_first(valid: Bool[Tensor, "B N"]) -> Int[Tensor, "B N"] | None:
+    """The order of rows that puts padding before all others; None where it is there already."""
+    if bool((valid[:, 1:] >= valid[:, :-1]).all()):
+        return None
+    return valid.to(torch.uint8).argsort(dim=1, stable=True)
 
 
 def gather_rows(states: Tensor, index: Int[Tensor, "B M"]) -> Tensor:

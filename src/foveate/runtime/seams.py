@@ -2,7 +2,8 @@
 
 | seam | found by | relied on for |
 | --- | --- | --- |
-| the LLM's layers | `Family.language_model(core).layers`, each with a `self_attn` | hooks |
+| the LLM's layers | `Family.language_model(core).layers`, with a `self_attn` where they attend | hooks |
+| kinds of layers | the LLM's config, `layer_types` and `num_kv_shared_layers` | masks, caches, scores |
 | KV cache | a value of type `Cache`; if none is given, the parameter annotated so | lengths, masks |
 | attention mask | of the LLM by its public name, of a layer the one named `...mask` | pruned layers |
 | hidden states | of the LLM `inputs_embeds`, of a layer its first parameter | merging, pruning |
@@ -33,6 +34,7 @@ from transformers import Cache
 from transformers.masking_utils import create_causal_mask
 
 from foveate.errors import UnsupportedError
+from foveate.runtime.layout import Layout
 from foveate.runtime.rows import gather_rows
 
 TESTED = {
@@ -140,7 +142,7 @@ class Seams:
     layers: tuple[Signature, ...]
 
     @classmethod
-    def of(cls, model: Any, core: Any, llm: Any, family: Any) -> "Seams":
+    def of(cls, model: Any, core: Any, llm: Any, family: Any, layout: Layout) -> "Seams":
         """Look at a model's classes, and whether they take what its `Family` says.
 
         Raises:
@@ -154,16 +156,10 @@ class Seams:
             Signature.of(type(llm)),
             tuple(Signature.of(type(layer)) for layer in layers),
         )
-        for fault in (*_faults(seams, core, family), *_library_faults()):
+        for fault in (*_faults(seams, core, family), *layout.faults(llm), *_library_faults()):
             raise UnsupportedError(
                 f"{fault}, so {seams.head.owner} cannot be reduced safely; {versions()}"
             )
-        for layer in layers:
-            if not hasattr(layer, "self_attn"):
-                raise UnsupportedError(
-                    f"{type(layer).__name__} has no self_attn, so {seams.head.owner} cannot be reduced "
-                    f"safely; {versions()}"
-                )
         return seams
 
 
@@ -260,8 +256,9 @@ def by_row(value: Any, index: Tensor, rows: int) -> Any:
     """
     if isinstance(value, (tuple, list)):
         return type(value)(by_row(part, index, rows) for part in value)
-    if isinstance(value, dict):
-        return {name: by_row(part, index, rows) for name, part in value.items()}
+    if isinstance(value, dict):  # the same one where nothing goes along: layers may write into it
+        parts = {name: by_row(part, index, rows) for name, part in value.items()}
+        return parts if any(parts[name] is not value[name] for name in value) else value
     if not isinstance(value, Tensor):
         return value
     index = index.to(value.device)

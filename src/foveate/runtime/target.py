@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from foveate.cost.shapes import LLM
 from foveate.models.family import Family
+from foveate.runtime.layout import Layout
 from foveate.runtime.seams import Seams
+from foveate.runtime.sizes import sizes_of
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,8 @@ class Target:
         llm: the LLM, whose `layers` are its decoder layers.
         family: the model's family.
         seams: the signatures of these modules.
+        layout: what the LLM's layers do with the sequence.
+        sizes: of the LLM, read off its modules.
     """
 
     model: Any
@@ -24,6 +29,8 @@ class Target:
     llm: Any
     family: Family
     seams: Seams
+    layout: Layout
+    sizes: LLM
 
     @classmethod
     def of(cls, model: Any, family: Family) -> "Target":
@@ -34,4 +41,6 @@ class Target:
         """
         core = model.model
         llm = family.language_model(core)
-        return cls(model, core, llm, family, Seams.of(model, core, llm, family))
+        layout = Layout.of(llm.config)
+        seams = Seams.of(model, core, llm, family, layout)
+        return cls(model, core, llm, family, seams, layout, sizes_of(model, llm, layout))

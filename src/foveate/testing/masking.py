@@ -1,11 +1,12 @@
 """Dropping equals masking: a reduced run against its slow twin, which drops and caches nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from foveate.models.family import family_of
 from foveate.reduction import Compressor, Reduction, as_reduction
@@ -94,9 +95,15 @@ def _merged_prompt(
     removed_after[visual] = torch.tensor(
         [len(removed_after) if layer is None else layer for layer in report.pruned_after[0]]
     )
+    usual = ("inputs_embeds", "attention_mask", "position_ids", "visual_pos_masks")
+    others = {
+        name: value[:, stays]
+        for name, value in seen.items()
+        if name not in usual and isinstance(value, Tensor) and value.shape[:2] == (1, count)
+    }
     return {
         "embeds": embeds[stays][None], "positions": positions, "block": block[0, stays],
-        "removed_after": removed_after, "visual": visual, "deepstack": deepstack,
+        "removed_after": removed_after, "visual": visual, "deepstack": deepstack, "others": others,
     }  # fmt: skip
 
 
@@ -162,36 +169,64 @@ def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
     prompt["positions"] = torch.cat(
         [prompt["positions"], prompt["positions"][..., -1:] + 1], dim=-1
     )
+    for name, value in prompt["others"].items():  # floats are embeddings of the layers' own
+        ids = torch.tensor([[token]])
+        more = llm.get_per_layer_inputs(ids) if value.is_floating_point() else 0 * ids
+        prompt["others"][name] = torch.cat([value, more], dim=1)
     for name, value in (("block", -1), ("removed_after", 10**6), ("visual", 0)):
         last = torch.tensor([value], dtype=prompt[name].dtype)
         prompt[name] = torch.cat([prompt[name], last])
 
 
-def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
-    """Logits (V,) after the last token of a prompt, with a mask for every layer."""
-    llm = family_of(model).language_model(model.model)
-    count = prompt["embeds"].shape[1]
+def _mask_of(model: Any, prompt: dict[str, Any], layer: int, kind: str) -> Tensor:
+    """What one layer that attends is to see: (1, 1, N, N), 0 or the least number."""
+    config, family = model.config, family_of(model)
+    count, dtype = prompt["embeds"].shape[1], prompt["embeds"].dtype
     place, block = prompt["positions"][-1, 0], prompt["block"]
-    earlier = torch.ones(count, count, dtype=torch.bool).tril()
-    together = (block[:, None] == block) & (block >= 0)
+    sees = torch.ones(count, count, dtype=torch.bool).tril()
+    if family.both_ways_in(config, kind):
+        sees |= (block[:, None] == block) & (block >= 0)
+    sees &= prompt["removed_after"] >= layer
+    if kind == "sliding_attention":
+        window = family.language_model(model.model).config.sliding_window
+        sees &= place[:, None] - place < window
+    mask = torch.zeros(count, count, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+    return mask[None, None]
+
+
+def _hooks(model: Any, prompt: dict[str, Any]) -> Iterator[RemovableHandle]:
+    """Every layer is given a mask; one that does not attend, the sequence without what was dropped."""
+    llm = family_of(model).language_model(model.model)
     kinds = getattr(llm.config, "layer_types", None) or ["full_attention"] * len(llm.layers)
+    for number, (layer, kind) in enumerate(zip(llm.layers, kinds, strict=True)):
+        if hasattr(layer, "self_attn"):
+            more = {"attention_mask": _mask_of(model, prompt, number, kind)}
+            yield layer.register_forward_pre_hook(
+                lambda _, args, kwargs, more=more: (args, {**kwargs, **more}), with_kwargs=True
+            )
+            continue
+        stays = prompt["removed_after"] >= number
+        yield layer.register_forward_pre_hook(
+            lambda _, args, kwargs, stays=stays: (
+                (args[0][:, stays], *args[1:]), {**kwargs, "attention_mask": None}
+            ),
+            with_kwargs=True,
+        )  # fmt: skip
+        yield layer.register_forward_hook(
+            lambda _, args, output, stays=stays: output.new_zeros(
+                1, len(stays), output.shape[-1]
+            ).index_copy(1, stays.nonzero()[:, 0], output)
+        )
 
-    def hook_of(layer: int) -> Any:
-        sees = (earlier | together) & (prompt["removed_after"] >= layer)
-        if kinds[layer] == "sliding_attention":
-            sees = sees & (place[:, None] - place < llm.config.sliding_window)
-        dtype = prompt["embeds"].dtype
-        mask = torch.zeros(count, count, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
-        return lambda _, args, kwargs: (args, {**kwargs, "attention_mask": mask[None, None]})
 
-    hooks = [
-        layer.register_forward_pre_hook(hook_of(number), with_kwargs=True)
-        for number, layer in enumerate(llm.layers)
-    ]
+def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
+    """Logits (V,) after the last token of a prompt, nothing dropped and nothing cached."""
+    llm = family_of(model).language_model(model.model)
+    hooks = list(_hooks(model, prompt))
     positions = prompt["positions"]
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = dict(prompt["others"])
     if prompt["deepstack"]:
-        extra = {
+        extra |= {
             "deepstack_visual_embeds": prompt["deepstack"],
             "visual_pos_masks": prompt["visual"].bool()[None],
         }

@@ -84,13 +84,24 @@ def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Give
     report = run.report
     expected = [n + report.text_tokens[0] for n in report.visual_tokens_by_layer[0]]
     assert widths == expected, f"layers computed {widths} rows, the report says {expected}"
-    lengths = [layer.get_seq_length() for layer in cache.layers]
+    held = [n for n, layer in enumerate(cache.layers) if hasattr(layer, "get_seq_length")]
+    lengths, expected = (
+        [cache.layers[n].get_seq_length() for n in held],
+        [expected[n] for n in held],
+    )
     assert lengths == expected, f"the cache holds {lengths} rows, the report says {expected}"
     assert (held := _bytes(cache)) == report.kv_bytes, f"{held} bytes, not {report.kv_bytes}"
 
 
 def _bytes(cache: Any) -> int:
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    """Of keys and values, and of what layers without attention remember."""
+    total = 0
+    for layer in cache.layers:
+        parts = [getattr(layer, "keys", None), getattr(layer, "values", None)]
+        for name in ("conv_states", "recurrent_states"):
+            parts += getattr(layer, name, {}).values()
+        total += sum(part.nbytes for part in parts if part is not None)
+    return total
 
 
 # --- batches --------------------------------------------------------------------------------------

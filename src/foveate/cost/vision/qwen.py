@@ -32,7 +32,7 @@ def resized(height: int, width: int, factor: int, most: int = MAX_PIXELS) -> tup
     return tall, wide
 
 
-@register_encoder("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+@register_encoder("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
 def qwen_vl(config: Any, media: Media) -> Encoded:
     """Two frames (or one picture, shown twice) are one step in time; a step is a group."""
     vision = config.vision_config

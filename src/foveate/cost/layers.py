@@ -1,0 +1,228 @@
+"""Layers of an LLM that are unlike each other, read off a config's fields.
+
+A layer attends to all before it or to a window of that, or it is recurrent: it takes the sequence as it
+comes, and what it remembers is of one size however long that was. Layers may read the keys of an earlier
+one instead of making their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from foveate.errors import InputError, UnsupportedError
+
+SLIDING = "sliding_attention"
+ATTENTION = ("full_attention", SLIDING)
+RECURRENT = ("linear_attention", "conv")
+CHUNK = 64  # tokens that a delta net computes at a time
+# fields of LLMs whose layers are made of other parts than these
+UNKNOWN = (
+    "kv_lora_rank", "n_routed_experts", "moe_num_experts", "altup_num_inputs", "mamba_num_heads",
+)  # fmt: skip
+Experts = tuple[int, int, int, int]  # how many, chosen per token, width of one, width of the shared
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A gated delta net (linear attention), computed in chunks.
+
+    Attributes:
+        heads: of the values.
+        key: width of a key.
+        value: width of a value.
+    """
+
+    heads: int
+    key: int
+    value: int
+
+    def flops(self, rows: int) -> int:
+        """Of so many rows, as torch counts them: products inside a chunk, and with the state."""
+        whole = -(-rows // CHUNK) * CHUNK
+        inside = CHUNK * (2 * self.key + self.value)
+        return 2 * self.heads * whole * (inside + 3 * self.key * self.value)
+
+    @property
+    def state(self) -> int:
+        """Numbers that it remembers, as 4-byte floats."""
+        return self.heads * self.key * self.value
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer takes.
+
+    Attributes:
+        weights: that one token meets in its matrices; of experts those that are picked.
+        attention_width: of all query heads together, 0 where it does not attend.
+        kv_width: of the keys that it puts into the cache for one token; the values are as many.
+        source: the layer whose keys it reads: itself, or an earlier one.
+        delta: its linear attention, if it has any.
+        state: other numbers that it remembers however long the sequence is.
+    """
+
+    weights: int
+    attention_width: int
+    kv_width: int
+    source: int
+    delta: Delta | None = None
+    state: int = 0
+
+
+def layer_kinds(text: Any) -> tuple[str, ...]:
+    """What each layer of an LLM's config does with the sequence, in transformers' words."""
+    layers, family = text.num_hidden_layers, str(getattr(text, "model_type", None))
+    if kinds := getattr(text, "layer_types", None):
+        return tuple(kinds[:layers])
+    if family.startswith("qwen3_5"):
+        usual, every = "linear_attention", getattr(text, "full_attention_interval", None) or 4
+    elif family.startswith(("gemma3", "gemma4")):
+        usual, every = SLIDING, getattr(text, "sliding_window_pattern", None) or 6
+    else:
+        return ("full_attention",) * layers
+    found = [usual if (layer + 1) % every else "full_attention" for layer in range(layers)]
+    return (*found[:-1], "full_attention") if family.startswith("gemma4") else tuple(found)
+
+
+def kv_sources(text: Any, kinds: Sequence[str]) -> tuple[int, ...]:
+    """For each layer the one whose keys it reads: the last layers may read those of an earlier one.
+
+    Raises:
+        UnsupportedError: a layer that reads those of one that is not there.
+    """
+    own = len(kinds) - (getattr(text, "num_kv_shared_layers", None) or 0)
+    made = {kind: layer for layer, kind in enumerate(kinds[:own])}  # the last of each kind
+    if lacking := set(kinds[own:]) - set(made):
+        raise UnsupportedError(f"layers from {own} on share the keys of no layer: {lacking}")
+    return tuple(layer if layer < own else made[kind] for layer, kind in enumerate(kinds))
+
+
+def rating_layer(kinds: Sequence[str], layer: int) -> int | None:
+    """The last layer up to this one that attends, and so can rate tokens; None where there is none."""
+    return next((n for n in range(layer, -1, -1) if kinds[n] in ATTENTION), None)
+
+
+def refuse_unknown(text: Any, kinds: Sequence[str]) -> None:
+    """Refuse an LLM whose sizes cannot be told from its config.
+
+    Raises:
+        UnsupportedError: layers of another kind, or parts that nothing here knows.
+    """
+    name = getattr(text, "model_type", None)
+    odd = sorted(set(kinds) - {*ATTENTION, "linear_attention"})
+    if odd:
+        raise UnsupportedError(
+            f"what layers of kind {', '.join(odd)} cost is not known (model type {name!r}); "
+            f"known: {', '.join((*ATTENTION, 'linear_attention'))}"
+        )
+    parts = [field for field in UNKNOWN if getattr(text, field, None)]
+    if parts or not isinstance(getattr(text, "moe_intermediate_size", None) or 0, int):
+        parts = parts or ["moe_intermediate_size"]
+        raise UnsupportedError(
+            f"what an LLM with {', '.join(parts)} costs is not known from its config (model type "
+            f"{name!r}); run the model inside foveate.reduce, whose report reads it off the model"
+        )
+
+
+def uneven_layers(
+    text: Any, kinds: Sequence[str], experts: Sequence[Experts | None]
+) -> tuple[Layer, ...]:
+    """Each layer of an LLM whose layers are unlike each other; () where all are alike.
+
+    Raises:
+        InputError: a field is missing.
+    """
+    family = str(getattr(text, "model_type", None))
+    if "linear_attention" in kinds:
+        return tuple(
+            _qwen3_5(text, layer, kind, chosen)
+            for layer, (kind, chosen) in enumerate(zip(kinds, experts, strict=True))
+        )
+    if family.startswith("gemma4"):
+        sources = kv_sources(text, kinds)
+        return tuple(
+            _gemma4(text, layer, kind, sources[layer], chosen)
+            for layer, (kind, chosen) in enumerate(zip(kinds, experts, strict=True))
+        )
+    if getattr(text, "num_kv_shared_layers", None) or getattr(text, "is_heterogeneous", False):
+        raise UnsupportedError(
+            f"what layers with sizes of their own cost is known of gemma4 alone, got {family!r}"
+        )
+    return ()
+
+
+def mlp_weights(width: int, inner: int, matrices: int, experts: Experts | None) -> int:
+    """Weights that one token meets behind the attention."""
+    if experts is None:
+        return matrices * width * inner
+    many, picked, one, shared = experts
+    return width * many + 3 * width * (picked * one + shared) + (width if shared else 0)
+
+
+def _field(text: Any, name: str) -> int:
+    value = getattr(text, name, None)
+    if not isinstance(value, int):
+        raise InputError(
+            f"a config of {getattr(text, 'model_type', None)!r} needs {name}, got {value!r}"
+        )
+    return value
+
+
+def _qwen3_5(text: Any, layer: int, kind: str, experts: Experts | None) -> Layer:
+    """Three layers in four are gated delta nets; the queries of the others come with gates."""
+    width = text.hidden_size
+    inner = 0 if experts else _field(text, "intermediate_size")
+    mlp = mlp_weights(width, inner, 3, experts)
+    if kind == "linear_attention":
+        heads, groups = _field(text, "linear_num_value_heads"), _field(text, "linear_num_key_heads")
+        delta = Delta(
+            heads, _field(text, "linear_key_head_dim"), _field(text, "linear_value_head_dim")
+        )
+        values, mixed = heads * delta.value, 2 * groups * delta.key + heads * delta.value
+        convolved = mixed * _field(text, "linear_conv_kernel_dim")
+        weights = width * (mixed + 2 * values + 2 * heads) + convolved
+        return Layer(weights + mlp, 0, 0, layer, delta, convolved)
+    heads, one = _field(text, "num_attention_heads"), _field(text, "head_dim")
+    queries, keys = heads * one, _field(text, "num_key_value_heads") * one
+    return Layer(width * (3 * queries + 2 * keys) + mlp, queries, keys, layer)
+
+
+def _gemma4(text: Any, layer: int, kind: str, source: int, experts: Experts | None) -> Layer:
+    """Full attention has heads of its own size; the last layers may share keys and have a wider MLP."""
+    width, shares = text.hidden_size, source != layer
+    one, groups = _gemma4_heads(text, layer, kind)
+    queries, keys = _field(text, "num_attention_heads") * one, groups * one
+    one_matrix = getattr(text, "attention_k_eq_v", False) and kind != SLIDING
+    made = 0 if shares else width * keys * (1 if one_matrix else 2)
+    doubled = shares and getattr(text, "use_double_wide_mlp", False)
+    weights = 2 * width * queries + made
+    weights += mlp_weights(width, _field(text, "intermediate_size") * (1 + doubled), 3, None)
+    weights += mlp_weights(width, 0, 3, experts)
+    if extra := getattr(text, "hidden_size_per_layer_input", None):
+        # one matrix before the layers makes what all of them are handed
+        weights += 2 * width * extra + (0 if layer else width * extra * text.num_hidden_layers)
+    return Layer(weights, queries, 0 if shares else keys, source)
+
+
+def layer_fields(text: Any, layer: int) -> Any:
+    """The config of one layer: the LLM's, or its own where it has one."""
+    own: Any = getattr(text, "per_layer_config", None)
+    if own is None:
+        return text
+    try:
+        return own[layer]
+    except TypeError:  # plain fields: layers that differ, by their number
+        own = {int(name): vars(fields) for name, fields in vars(own).items()}.get(layer, {})
+        return SimpleNamespace(**{**vars(text), **own})
+
+
+def _gemma4_heads(text: Any, layer: int, kind: str) -> tuple[int, int]:
+    """Width of a head, and how many keys and values have, in one layer."""
+    if getattr(text, "per_layer_config", None) is None and kind != SLIDING:
+        many = getattr(text, "num_global_key_value_heads", None)
+        if many is None or not getattr(text, "attention_k_eq_v", False):
+            many = _field(text, "num_key_value_heads")
+        return getattr(text, "global_head_dim", None) or 512, many
+    own = layer_fields(text, layer)
+    return _field(own, "head_dim"), _field(own, "num_key_value_heads")

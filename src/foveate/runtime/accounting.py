@@ -1,0 +1,138 @@
+"""The report of a prefill: what its layers computed, what the cache holds, where the tokens went."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from foveate.cost.layers import SLIDING
+from foveate.cost.llm import prefill_cost
+from foveate.cost.shapes import held_rows
+from foveate.report import Report, SampleReport
+from foveate.runtime.prefill import Prefill
+from foveate.runtime.rows import Rows
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes of a cache.
+
+    Attributes:
+        own: that each sample's own rows take.
+        padding: that padding takes.
+    """
+
+    own: list[int]
+    padding: int
+
+
+def report_of(prefill: Prefill, now: float) -> Report:
+    """The report, once the last layer has run."""
+    by_layer = prefill.rows_by_layer
+    # a layer that the LLM handed the last rows alone would have got as few without the reduction
+    prompt, cut_to = prefill.prompt, prefill.cut_to
+    unreduced = [prompt.last(cut_to[n]) if n in cut_to else prompt for n in range(len(by_layer))]
+    held, whole = (_held(prefill, rows) for rows in (by_layer, unreduced))
+    cut, full = (_flops(prefill, rows) for rows in (by_layer, unreduced))
+    counts = [rows.visual_counts for rows in by_layer]
+    text = (prompt.valid & ~prompt.visual).sum(1).tolist()
+    came = prompt.visual_counts
+    asked = prefill.visual.question_flops or [0] * len(came)
+    merged_into, pruned_after = _token_provenance(prefill)
+    samples = [
+        SampleReport(
+            visual_tokens_in=came[n],
+            visual_tokens_to_llm=prefill.to_llm[n],
+            visual_tokens_by_layer=[layer[n] for layer in counts],
+            text_tokens=text[n],
+            prefill_flops=cut[n] + prefill.overhead[n] + asked[n],
+            prefill_flops_unreduced=full[n] + asked[n],
+            question_flops=asked[n],
+            kv_bytes=held.own[n],
+            kv_bytes_unreduced=whole.own[n],
+            merged_into=merged_into[n],
+            pruned_after=pruned_after[n],
+        )
+        for n in range(len(came))
+    ]
+    return Report(
+        samples=samples,
+        seconds={**prefill.seconds, "prefill": now - prefill.began, "decode": 0.0},
+        fired=any(
+            rows.visual_counts != layer for rows, layer in zip(unreduced, counts, strict=True)
+        ),
+        kv_padding_bytes=held.padding,
+        kv_padding_bytes_unreduced=whole.padding,
+    )
+
+
+def _flops(prefill: Prefill, rows_by_layer: Sequence[Rows]) -> list[int]:
+    """For each sample what the LLM takes to compute these rows of it, and to say the next token."""
+    visual = zip(*(rows.visual_counts for rows in rows_by_layer), strict=True)
+    real = zip(*(rows.valid.sum(1).tolist() for rows in rows_by_layer), strict=True)
+    return [
+        prefill_cost(prefill.sizes, seen, [n - v for n, v in zip(all_, seen, strict=True)]).flops
+        for seen, all_ in zip(visual, real, strict=True)
+    ]
+
+
+def _held(prefill: Prefill, rows_by_layer: Sequence[Rows]) -> Held:
+    """Bytes that the caches of all layers keep: of each sample its own rows, and padding."""
+    kept: dict[tuple[int, int], list[int]] = {}  # by rows, which layers share, and how many stay
+    own, padding = [0] * len(prefill.prompt.valid), 0
+    for layer, rows in enumerate(rows_by_layer):
+        count = rows.valid.shape[1]
+        window = prefill.config.sliding_window if _is_sliding(prefill, layer) else None
+        held, each = held_rows(count, window), _row_bytes(prefill, layer)
+        if (id(rows), held) not in kept:
+            kept[id(rows), held] = rows.valid[:, count - held :].sum(1).tolist()
+        mine, state = kept[id(rows), held], _state_bytes(prefill, layer)
+        own = [before + each * more + state for before, more in zip(own, mine, strict=True)]
+        padding += each * (held * len(own) - sum(mine))
+    return Held(own, padding)
+
+
+def _is_sliding(prefill: Prefill, layer: int) -> bool:
+    """Whether a layer's cache, if there is one, keeps a window alone."""
+    if (cached := _cache_layer(prefill, layer)) is not None:
+        return bool(getattr(cached, "is_sliding", False))
+    return prefill.layout.kinds[layer] == SLIDING
+
+
+def _cache_layer(prefill: Prefill, layer: int) -> Any:
+    layers = () if prefill.cache is None else prefill.cache.layers
+    return layers[layer] if layer < len(layers) else None
+
+
+def _row_bytes(prefill: Prefill, layer: int) -> int:
+    """Bytes that a row takes in a layer's cache, in the model's dtype: as keys and values are there."""
+    cached = _cache_layer(prefill, layer)
+    parts = [getattr(cached, name, None) for name in ("keys", "values")]
+    shapes = [part.shape for part in parts if isinstance(part, Tensor) and part.dim() == 4]
+    if len(shapes) == 2 and prefill.layout.reads_own(layer):
+        return prefill.itemsize * sum(shape[1] * shape[3] for shape in shapes)
+    return prefill.itemsize * 2 * prefill.sizes.layer(layer).kv_width
+
+
+def _state_bytes(prefill: Prefill, layer: int) -> int:
+    """Bytes that a layer remembers of one sample, however long it is."""
+    cached, total = _cache_layer(prefill, layer), 0
+    for name in ("conv_states", "recurrent_states"):
+        states = (getattr(cached, name, None) or {}).values()
+        total += sum(state.nbytes // len(state) for state in states if state is not None)
+    return total
+
+
+def _token_provenance(prefill: Prefill) -> tuple[list[list[int | None]], list[list[int | None]]]:
+    """Where each visual token of the prompt went, and after which layer it was pruned, by sample."""
+    merged_into, pruned_after = [], []
+    entered = prefill.entered
+    for sample, visual in enumerate(prefill.prompt.visual):
+        rows = entered.origin[sample][entered.visual[sample]]
+        rank = {row: place for place, row in enumerate(rows.tolist())}
+        flat = prefill.target[sample][visual] - sample * visual.numel()
+        merged_into.append([rank.get(row) for row in flat.tolist()])
+        layers = prefill.pruned_after[sample][rows].tolist()
+        pruned_after.append([None if layer < 0 else layer for layer in layers])
+    return merged_into, pruned_after
