@@ -1,6 +1,7 @@
 """Every family keeps the contract of `foveate.testing`."""
 
 import pytest
+import torch
 
 from foveate import testing
 from foveate.combine.aim import AIM
@@ -26,6 +27,36 @@ def test_what_a_family_states_is_so(name):
 @pytest.mark.parametrize("name", families())
 def test_a_family_has_a_cost(name):
     testing.check_family_has_a_cost(families()[name])
+
+
+@pytest.mark.parametrize(("name", "modality"), testing.CASES)
+def test_groups_are_those_of_the_pixels(name, modality):
+    family = families()[name]
+    model, _ = testing.tiny(name)
+    samples = [[(modality, 0), (modality, 1)], [(modality, 2)]]
+    testing.check_groups(model, family.tiny_inputs(model.config, samples))
+
+
+@pytest.mark.parametrize(
+    ("modality", "change", "fault"),
+    [
+        ("video", lambda n: torch.zeros_like(n), "4 of 49 tokens of group 0, which is not"),
+        ("video", lambda n: n.roll(1), "3 of 4 tokens of group 0, 1 of 4 tokens of group 1"),
+        ("video", lambda n: n // 2, "4 of 8 tokens of group 0"),
+        ("image", lambda n: n + (n == 0) * (torch.arange(len(n)) < 3), "of 13 tokens of group 0"),
+        (
+            "image",
+            lambda n: n.where(n < 5, 5 + torch.arange(len(n)) % 2),
+            "groups .5, 6. of image 0",
+        ),
+    ],
+)
+def test_wrong_groups_break_the_contract(monkeypatch, modality, change, fault):
+    family = families()["llava_onevision"]
+    model, right = family.tiny(), family.groups
+    monkeypatch.setattr(type(family), "groups", lambda *a: [change(n) for n in right(*a[1:])])
+    with pytest.raises(AssertionError, match=fault):
+        testing.check_groups(model, family.tiny_inputs(model.config, [[(modality, 0)]]))
 
 
 def test_a_family_that_states_what_is_not_so_breaks_the_contract():
