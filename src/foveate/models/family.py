@@ -45,6 +45,7 @@ class Family:
             them when others are merged away; elsewhere merging renumbers the sequence.
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
         llm_arguments: what the LLM is handed beside what every LLM is.
+        has_cost: whether `foveate.cost.vision` tells what its pictures cost from its config alone.
     """
 
     model_type: str = ""
@@ -54,6 +55,7 @@ class Family:
     grid_positions: bool = False
     token_types: str | None = None
     llm_arguments: tuple[str, ...] = ()
+    has_cost: bool = True
 
     def __init__(self, **stated: Any) -> None:
         """A family that the rules alone carry.
@@ -305,7 +307,7 @@ def _by_rules(model: Any, kind: str | None, name: str) -> Family:
     lacking = "; ".join(rules.faults(model)) if kind else "it is no transformers model"
     if lacking:
         raise _unsupported(kind, name, lacking)
-    family = Family(model_type=kind, model_class=name, **rules.stated(model))
+    family = Family(model_type=kind, model_class=name, has_cost=False, **rules.stated(model))
     _BY_RULES[type(model)] = family
     warnings.warn(
         f"foveate does not know {name} (model type {kind!r}) by name and goes by transformers' "

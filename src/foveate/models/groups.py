@@ -21,8 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
-from foveate.models import anyres
-from foveate.models.towers import packs_sizes, tower_of
+from foveate.models import anyres, towers
 
 Arguments = Mapping[str, Any]
 Groups = Sequence[Int[Tensor, " _"]]
@@ -89,7 +88,7 @@ def packed(core: Any, modality: str, arguments: Arguments) -> list[int] | None:
     grids = patch_grids(modality, arguments)
     if grids is not None:
         return [rows * columns for steps, rows, columns in grids.tolist() for _ in range(steps)]
-    if packs_sizes(core):
+    if _packs_sizes(core):
         return [rows * columns for rows, columns in _sized(core, arguments)]
     return None
 
@@ -106,7 +105,7 @@ def grids_of(
             [_tokens_of((rows, columns), len(entry) // steps)] * steps
             for (steps, rows, columns), entry in zip(grids.tolist(), groups, strict=True)
         ]
-    if packs_sizes(core):
+    if _packs_sizes(core):
         shapes = zip(_sized(core, arguments), groups, strict=True)
         return [[_tokens_of(shape, len(entry))] for shape, entry in shapes]
     return None
@@ -128,6 +127,11 @@ def _sized(core: Any, arguments: Arguments) -> list[Shape]:
     return [(int(high) // patch, int(wide) // patch) for high, wide in arguments["image_sizes"]]
 
 
+def _packs_sizes(core: Any) -> bool:
+    known = towers.known_tower(core)
+    return known is not None and known.packs_sizes
+
+
 def _is_packed_by_model(core: Any, modality: str, arguments: Arguments) -> bool:
     own = hasattr(core, "pack_image_features") and hasattr(core.config, "image_grid_pinpoints")
     return modality == "image" and own and "image_sizes" in arguments
@@ -145,20 +149,29 @@ def pool_patches(
         return anyres.pack_image_patches(core, arguments, patches)
     tokens = sum(len(entry) for entry in groups)
     grids = patch_grids(modality, arguments)
-    if grids is not None:  # the patches of a token follow each other
+    known = towers.known_tower(core)
+    if grids is not None and not (
+        known and known.raster
+    ):  # the patches of a token follow each other
         pooled = patches[0].unflatten(0, (tokens, -1)).mean(1)
         return pooled[_out_of_windows(core, grids).to(pooled.device)]
-    if packs_sizes(core):
-        shapes = _sized(core, arguments)
-        images = patches[0].split([math.prod(shape) for shape in shapes])
-        block = _block(patches.shape[1], tokens)
-        parts = (_squares(*image, block) for image in zip(images, shapes, strict=True))
-        return torch.cat(list(parts))
+    if grids is not None:
+        shapes = [(rows, columns) for steps, rows, columns in grids.tolist() for _ in range(steps)]
+        return _pool_rows(patches[0], shapes, tokens)
+    if _packs_sizes(core):
+        return _pool_rows(patches[0], _sized(core, arguments), tokens)
     return _pool_squares(core, modality, patches, groups)
 
 
-def _squares(image: Float[Tensor, "P C"], shape: Shape, block: int) -> Float[Tensor, "n C"]:
-    return F.avg_pool2d(image.mT.unflatten(1, shape), block).flatten(1).mT
+def _pool_rows(
+    patches: Float[Tensor, "P C"], shapes: Sequence[Shape], tokens: int
+) -> Float[Tensor, "V C"]:
+    """A token is a square block of patches, which stand row by row, picture by picture."""
+    block, pooled = _block(len(patches), tokens), []
+    images = patches.split([math.prod(shape) for shape in shapes])
+    for image, shape in zip(images, shapes, strict=True):
+        pooled.append(F.avg_pool2d(image.mT.unflatten(1, shape), block).flatten(1).mT)
+    return torch.cat(pooled)
 
 
 def _pool_squares(
@@ -186,7 +199,7 @@ def _pool_squares(
 
 def _out_of_windows(core: Any, grids: Int[Tensor, "pictures 3"]) -> Int[Tensor, " V"]:
     """Places of the tokens in the encoder's order, where that goes window by window."""
-    tower, block = tower_of(core), core.config.vision_config.spatial_merge_size
+    tower, block = towers.tower_of(core), core.config.vision_config.spatial_merge_size
     window = getattr(tower, "window_size", None)
     if window is None:
         return torch.arange(int(grids.prod(1).sum()) // block**2)

@@ -20,11 +20,13 @@ class Tower:
         layers: where its stack of layers is, from the tower on.
         class_token: whether its first row is [CLS].
         packs_sizes: whether pictures of any size (`image_sizes`) are one sequence, row by row.
+        raster: whether pictures on a grid (`image_grid_thw`) are so, too; else token by token.
     """
 
     layers: str
     class_token: bool = False
     packs_sizes: bool = False
+    raster: bool = False
 
 
 TOWERS = {  # by the model type of `config.vision_config`
@@ -38,6 +40,11 @@ TOWERS = {  # by the model type of `config.vision_config`
     "qwen2_5_vl_vision": Tower("blocks"),
     "qwen3_vl_vision": Tower("blocks"),
     "qwen3_vl_moe_vision": Tower("blocks"),
+    "exaone4_5_vision": Tower("blocks"),
+    "janus_vision_model": Tower("encoder.layers"),
+    "ovis2_vision": Tower("transformer.encoder.layers"),
+    "paddleocr_vl_vision": Tower("encoder.layers", raster=True),
+    "qianfan_ocr_vision": Tower("layers", class_token=True),
 }
 
 
@@ -46,9 +53,9 @@ def tower_type(core: Any) -> str:
     return getattr(getattr(core.config, "vision_config", None), "model_type", None) or ""
 
 
-def packs_sizes(core: Any) -> bool:
-    """Whether the tower takes pictures of any size as one sequence."""
-    return tower_type(core) in TOWERS and TOWERS[tower_type(core)].packs_sizes
+def known_tower(core: Any) -> Tower | None:
+    """The table's row of a core's tower, None if it has none."""
+    return TOWERS.get(tower_type(core))
 
 
 def tower_of(core: Any) -> Any:

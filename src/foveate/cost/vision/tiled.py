@@ -1,4 +1,4 @@
-"""Families that show the LLM equal square tiles: InternVL, Idefics3 and SmolVLM, Gemma 3, PaliGemma.
+"""Families of equal square tiles: InternVL, Qianfan-OCR, Idefics3, SmolVLM, Gemma 3, PaliGemma.
 
 How many tiles a picture becomes is said by its processor's settings, which no config.json holds: those of
 the published checkpoints are taken. A picture whose size is not given is as large as a tile; a frame of a
@@ -18,7 +18,7 @@ LONGEST_EDGE = (
 )
 
 
-@register_encoder("internvl")
+@register_encoder("internvl", "qianfan_ocr")
 def internvl(config: Any, media: Media) -> Encoded:
     """Pixel shuffle, then two layers.
 

@@ -102,19 +102,25 @@ def rows_with_breaks(config: Any, placeholder: int, size: int) -> Picture:
     return Picture(ids, tensors)
 
 
-def on_grid(kind: str, layout: Callable[[int, int, int], list[int]]) -> Draw:
+def on_grid(
+    kind: str,
+    layout: Callable[[int, int, int], list[int]],
+    *,
+    flat: bool = True,
+) -> Draw:
     """Images of three shapes and clips of 4 and 6 time steps, in patches on a grid.
 
     Args:
         kind: "image" or "video".
         layout: the tokens of (placeholder, time steps, tokens of each).
+        flat: whether a patch is a row of numbers, with its frames; else a small picture.
     """
     pixels = "pixel_values" if kind == "image" else "pixel_values_videos"
 
     def drawn(config: Any, placeholder: int, size: int) -> Picture:
         rows, columns = SHAPES[size % 3]
         steps = 1 if kind == "image" else (4, 6)[size % 2]
-        shape = _patch_shape(config.vision_config)
+        shape = _patch_shape(config.vision_config, flat=flat)
         merge = getattr(config.vision_config, "spatial_merge_size", 2)
         count = merge**2 * steps * rows * columns
         grid = torch.tensor([[steps, merge * rows, merge * columns]])
@@ -124,10 +130,11 @@ def on_grid(kind: str, layout: Callable[[int, int, int], list[int]]) -> Draw:
     return drawn
 
 
-def _patch_shape(vision: Any) -> tuple[int, ...]:
-    """Of one patch, as the processor flattens it, over time too."""
+def _patch_shape(vision: Any, *, flat: bool) -> tuple[int, ...]:
+    """Of one patch."""
     channels = getattr(vision, "in_channels", getattr(vision, "num_channels", 3))
-    return (channels * getattr(vision, "temporal_patch_size", 1) * vision.patch_size**2,)
+    side, frames = vision.patch_size, getattr(vision, "temporal_patch_size", 1)
+    return (channels * frames * side**2,) if flat else (channels, side, side)
 
 
 def wrapped_steps(placeholder: int, steps: int, tokens: int) -> list[int]:
