@@ -261,6 +261,21 @@ class Family:
         return inputs
 
 
+class Unnamed(Family):
+    """A family that nobody has named: what is guessed of its patches is nothing."""
+
+    def vision_layer(self, core: Any) -> Any:
+        """None.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            f"{self.model_type} is not known by name, nor which patches its tokens are made of, so the "
+            "encoder's attention and keys are not to be had; works: methods that need neither"
+        )
+
+
 _FAMILIES: dict[str, Family] = {}
 _BY_RULES: dict[type, Family] = {}  # of model classes that nobody has named
 
@@ -307,7 +322,7 @@ def _by_rules(model: Any, kind: str | None, name: str) -> Family:
     lacking = "; ".join(rules.faults(model)) if kind else "it is no transformers model"
     if lacking:
         raise _unsupported(kind, name, lacking)
-    family = Family(model_type=kind, model_class=name, has_cost=False, **rules.stated(model))
+    family = Unnamed(model_type=kind, model_class=name, has_cost=False, **rules.stated(model))
     _BY_RULES[type(model)] = family
     warnings.warn(
         f"foveate does not know {name} (model type {kind!r}) by name and goes by transformers' "
@@ -331,6 +346,27 @@ def family_named(kind: str | None, name: str) -> Family:
     if kind not in (table := families()):
         raise _unsupported(kind, name, "nobody has named it")
     return table[kind]
+
+
+def family_of_config(config: Any, name: str) -> Family:
+    """The family of a checkpoint, told before its weights are there.
+
+    Args:
+        config: of the whole model, as transformers read it.
+        name: of the model, for the error.
+
+    Raises:
+        UnsupportedError: no vision-language model of transformers, or the rules cannot decide.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    kind = config.model_type
+    if kind in (table := families()):
+        return table[kind]
+    if type(config) not in AutoModelForImageTextToText._model_mapping:
+        raise _unsupported(kind, name, "transformers has no image-text-to-text model of it")
+    with torch.device("meta"):
+        return family_of(AutoModelForImageTextToText.from_config(config))
 
 
 def _unsupported(kind: str | None, name: str, lacking: str) -> UnsupportedError:

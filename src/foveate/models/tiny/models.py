@@ -113,9 +113,9 @@ def _grid(
     return _row(kind, vision, text, image, video, **GRID_IDS)
 
 
-IMAGE = {"image_token_id": TINY_IMAGE}
-IMAGE_INDEX = {"image_token_index": TINY_IMAGE}
-BOTH_INDEX = {**IMAGE_INDEX, "video_token_index": TINY_VIDEO}
+IMAGE: Fields = {"image_token_id": TINY_IMAGE}
+IMAGE_INDEX: Fields = {"image_token_index": TINY_IMAGE}
+BOTH_INDEX: Fields = {**IMAGE_INDEX, "video_token_index": TINY_VIDEO}
 GRID_IDS: Fields = {
     "image_token_id": TINY_IMAGE, "video_token_id": TINY_VIDEO,
     "vision_start_token_id": TINY_START, "vision_end_token_id": TINY_END,
@@ -124,22 +124,22 @@ GRID_TEXT: Fields = {
     **TINY_LLM,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]},
 }
-WINDOWED = {
+WINDOWED: Fields = {
     "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
     "fullatt_block_indexes": [1],
 }  # fmt: skip
-DEEP = {
+DEEP: Fields = {
     "depth": 3, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
     "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1],
 }  # fmt: skip
-VQ = {
+VQ: Fields = {
     "base_channels": 32, "channel_multiplier": [1, 1], "num_res_blocks": 1, "latent_channels": 32,
     "num_embeddings": 16, "num_patches": 8, "projection_dim": 64, "image_token_embed_dim": 64,
 }  # fmt: skip
 KINDS = (["sliding_attention"] * 2 + ["full_attention"]) * 2
 
-CUT = {"image_grid_pinpoints": PINPOINTS}
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+CUT: Fields = {"image_grid_pinpoints": PINPOINTS}
+EXPERTS: Fields = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 COHERE = _llm("cohere2", head_dim=16, sliding_window=24)
 QWEN3 = _llm("qwen3", head_dim=16)
 GEMMA = _llm("gemma3_text", head_dim=16, sliding_window=24, layer_types=KINDS)
