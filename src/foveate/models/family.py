@@ -7,7 +7,6 @@ module of this package with a subclass under `register_family`; nothing else is 
 """
 
 import importlib
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -167,17 +166,7 @@ class Family:
         Raises:
             UnsupportedError: a group is no square.
         """
-        told = by_name.grids_of(core, modality, arguments, groups)
-        return [self._squares(entry) for entry in groups] if told is None else told
-
-    def _squares(self, entry: Int[Tensor, " _"]) -> list[tuple[int, int]]:
-        sizes = torch.bincount(entry).tolist()
-        for size in sizes:
-            if math.isqrt(size) ** 2 != size:
-                raise UnsupportedError(
-                    f"{self.model_type}: a group of {size} tokens is no square grid"
-                )
-        return [(math.isqrt(size), math.isqrt(size)) for size in sizes]
+        return by_name.grids_of(core, modality, arguments, groups)
 
     def blocks(self, inputs: Mapping[str, Any]) -> Int[Tensor, "B N"] | None:
         """Where attention runs both ways: the number of each token's block, -1 outside; None = nowhere.
@@ -361,8 +350,8 @@ def family_of_config(config: Any, name: str) -> Family:
     from transformers import AutoModelForImageTextToText
 
     kind = config.model_type
-    if kind in (table := families()):
-        return table[kind]
+    if kind in families():
+        return family_named(kind, name)
     if type(config) not in AutoModelForImageTextToText._model_mapping:
         raise _unsupported(kind, name, "transformers has no image-text-to-text model of it")
     with torch.device("meta"):

@@ -93,10 +93,12 @@ def packed(core: Any, modality: str, arguments: Arguments) -> list[int] | None:
     return None
 
 
-def grids_of(
-    core: Any, modality: str, arguments: Arguments, groups: Groups
-) -> list[list[Shape]] | None:
-    """Rows and columns of each group of each entry; None where they may be taken for squares."""
+def grids_of(core: Any, modality: str, arguments: Arguments, groups: Groups) -> list[list[Shape]]:
+    """Rows and columns of each group of each entry: squares, unless sizes are given.
+
+    Raises:
+        UnsupportedError: a group is no square.
+    """
     if _is_packed_by_model(core, modality, arguments):
         return [anyres.image_grids(entry) for entry in groups]
     grids = patch_grids(modality, arguments)
@@ -108,7 +110,16 @@ def grids_of(
     if _packs_sizes(core):
         shapes = zip(_sized(core, arguments), groups, strict=True)
         return [[_tokens_of(shape, len(entry))] for shape, entry in shapes]
-    return None
+    return [_square_grids(entry, core.config.model_type) for entry in groups]
+
+
+def _square_grids(entry: Int[Tensor, " _"], kind: str) -> list[Shape]:
+    sides = []
+    for size in torch.bincount(entry).tolist():
+        if math.isqrt(size) ** 2 != size:
+            raise UnsupportedError(f"{kind}: a group of {size} tokens is no square grid")
+        sides.append((math.isqrt(size), math.isqrt(size)))
+    return sides
 
 
 def _tokens_of(patches: Shape, tokens: int) -> Shape:
