@@ -1,6 +1,8 @@
 """Golden data of the published code, a tiny random model of every family, and what runs by default."""
 
+import json
 from collections import defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from jaxtyping import config
 from safetensors.torch import load_file
 
+from foveate.models.family import families
 from foveate.testing import CASES
 from foveate.testing import tiny as make_tiny
 from sampled import sample
@@ -15,12 +18,26 @@ from sampled import sample
 torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
 
 
+# families that every test sees by default; the rules alone carry the others, which `every_family` sees
+THOROUGH = json.loads((Path(__file__).parent / "models" / "hand_written.json").read_text())
+OTHERS = set(families()) - set(THOROUGH)
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m takes its choice
 def pytest_collection_modifyitems(items):
-    """Of a test marked `sampled`, mark what is not in the sample `slow`."""
+    """Mark `slow` what is left out by default.
+
+    Of a test marked `sampled` what is not in the sample, and of a test that is not for `every_family`
+    those that the rules alone carry.
+    """
     tests = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("sampled"):
+        name = other_family(item)
+        if name and not find_spec(f"transformers.models.{name}"):
+            item.add_marker(pytest.mark.skip(reason=f"this transformers has no {name}"))
+        if name and not item.get_closest_marker("every_family"):
+            item.add_marker("slow")
+        elif item.get_closest_marker("sampled"):
             tests[item.nodeid.split("[")[0]].append(item)
     for cases in tests.values():
         for item, stays in zip(
@@ -28,6 +45,13 @@ def pytest_collection_modifyitems(items):
         ):
             if not stays:
                 item.add_marker("slow")
+
+
+def other_family(item) -> str | None:
+    """Which of the others a test's case is about."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    names = [value[0] if isinstance(value, tuple) and value else value for value in values]
+    return next((name for name in names if isinstance(name, str) and name in OTHERS), None)
 
 
 @pytest.fixture

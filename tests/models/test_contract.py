@@ -1,6 +1,10 @@
 """Every family keeps the contract of `foveate.testing`."""
 
+import json
+from pathlib import Path
+
 import pytest
+import torch
 
 from foveate import testing
 from foveate.combine.aim import AIM
@@ -11,6 +15,7 @@ from foveate.cost.vision.encoder import Encoded
 from foveate.models.family import families
 from foveate.prune.fastv import FastV
 
+RECORD = json.loads((Path(__file__).parent / "hand_written.json").read_text())
 REDUCTIONS = [AIM(0.5, (1, 4)), AIM(1.0, (0, 3)), AIM(0.25, None), AIM(0.3, (2, 6))]
 SHORT = [
     f"{reduction.before.keep} {getattr(reduction.inside, 'prune', None)}"
@@ -18,14 +23,47 @@ SHORT = [
 ]
 
 
+@pytest.mark.every_family
 @pytest.mark.parametrize("name", families())
 def test_what_a_family_states_is_so(name):
     testing.check_family_is_as_stated(families()[name])
 
 
+@pytest.mark.every_family
 @pytest.mark.parametrize("name", families())
 def test_a_family_has_a_cost(name):
     testing.check_family_has_a_cost(families()[name])
+
+
+@pytest.mark.every_family
+@pytest.mark.parametrize(("name", "modality"), testing.CASES)
+def test_groups_are_those_of_the_pixels(name, modality):
+    family = families()[name]
+    model, _ = testing.tiny(name)
+    samples = [[(modality, 0), (modality, 1)], [(modality, 2)]]
+    testing.check_groups(model, family.tiny_inputs(model.config, samples))
+
+
+@pytest.mark.parametrize(
+    ("modality", "change", "fault"),
+    [
+        ("video", lambda n: torch.zeros_like(n), "4 of 49 tokens of group 0, which is not"),
+        ("video", lambda n: n.roll(1), "3 of 4 tokens of group 0, 1 of 1 tokens of group 12"),
+        ("video", lambda n: n // 2, "4 of 8 tokens of group 0"),
+        ("image", lambda n: n + (n == 0) * (torch.arange(len(n)) < 3), "of 13 tokens of group 0"),
+        (
+            "image",
+            lambda n: n.where(n < 5, 5 + torch.arange(len(n)) % 2),
+            "groups .5, 6. of image 0",
+        ),
+    ],
+)
+def test_wrong_groups_break_the_contract(monkeypatch, modality, change, fault):
+    family = families()["llava_onevision"]
+    model, right = family.tiny(), family.groups
+    monkeypatch.setattr(type(family), "groups", lambda *a: [change(n) for n in right(*a[1:])])
+    with pytest.raises(AssertionError, match=fault):
+        testing.check_groups(model, family.tiny_inputs(model.config, [[(modality, 0)]]))
 
 
 def test_a_family_that_states_what_is_not_so_breaks_the_contract():
@@ -58,6 +96,15 @@ def test_a_family_without_a_cost_breaks_the_contract(monkeypatch):
             del table["llava"]
         with pytest.raises(AssertionError, match=f"image tokens of llava .*{lacking}.* {file}"):
             testing.check_family_has_a_cost(llava)
+
+
+@pytest.mark.every_family
+@pytest.mark.parametrize(("name", "modality"), [c for c in testing.CASES if c[0] not in RECORD])
+def test_a_picture_and_a_clip_of_what_the_rules_carry(name, modality):
+    """The one check that runs by default; `-m slow` has all."""
+    model, inputs = testing.tiny(name, modality)
+    testing.check_off_is_bit_identical(model, inputs)
+    testing.check_dropping_is_masking(model, inputs, AIM(0.5, (1, 4)))
 
 
 def test_a_method_alone_keeps_the_contract():
@@ -100,7 +147,7 @@ def test_no_trace_is_left(tiny):
 def test_a_batch_is_its_samples_alone(name, reduction, padding):
     family = families()[name]
     model, _ = testing.tiny(name)
-    if padding == "right" and name in ("gemma3", "gemma4"):
+    if padding == "right" and name in ("gemma3", "gemma4", "exaone4_5"):
         # padding behind a short sample would count as rows of a sliding window, reduced or not
         model.config.text_config.sliding_window = 512
     first, *others = family.placeholders(model.config)

@@ -12,12 +12,12 @@ def naive_groups(tiles: int, side: int) -> list[str]:
     return names
 
 
-def groups(config_changes=None, modality="image", **arguments):
+def groups(config_changes=None, modality="image", pooled=(), **arguments):
     family = families()["llava_onevision"]
     model = family.tiny()
     for name, value in (config_changes or {}).items():
         setattr(model.config, name, value)
-    return family.groups(model.model, modality, arguments, []), model
+    return family.groups(model.model, modality, arguments, pooled), model
 
 
 def same_partition(labels, names):
@@ -61,5 +61,7 @@ def test_resampled_grids_keep_their_tiles():
 
 
 def test_clips_are_frames_and_a_separator():
-    labels, _ = groups(modality="video", pixel_values_videos=torch.randn(2, 3, 3, 56, 56))
+    pixels = torch.randn(2, 3, 3, 56, 56)
+    features = families()["llava_onevision"].tiny().model.get_video_features(pixels).pooler_output
+    labels, _ = groups(modality="video", pooled=features, pixel_values_videos=pixels)
     assert [clip.tolist() for clip in labels] == [[0] * 4 + [1] * 4 + [2] * 4 + [3]] * 2

@@ -24,7 +24,7 @@ from foveate.ask.stream import Stream
 from foveate.cost.hardware import Machine
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
-from foveate.models.family import Family, family_named, family_of
+from foveate.models.family import Family, family_of, family_of_config
 from foveate.pictures import to_rgb
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import Task
@@ -299,8 +299,8 @@ def load(
     where = _device(device)
     chosen = dtype or (torch.float32 if where.type == "cpu" else "auto")
     try:
-        kind = AutoConfig.from_pretrained(place).model_type
-        family_named(kind, repr(str(name)))  # before fetching weights that cannot be used
+        config = AutoConfig.from_pretrained(place)
+        family_of_config(config, repr(str(name)))  # before fetching weights that cannot be used
         model: Any = AutoModelForImageTextToText.from_pretrained(place, dtype=chosen)
         processor = AutoProcessor.from_pretrained(place)
     except FoveateError:

@@ -1,46 +1,42 @@
-"""Images of any resolution as a base view and a grid of tiles, with row separators between them."""
+"""Images of any resolution as a base view and a grid of tiles, with row separators between them.
 
+The model's own packing (`pack_image_features`) is run on labels in place of features, so that padding,
+resampling and separators fall where they fall for the real ones.
+"""
+
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foveate.models.tiny import Picture, noise, stacked
-
 BASE, TILE, SEPARATOR = 0.0, 1.0, 2.0
 
-# (labels of each image, their sizes, label of a separator) -> packed labels
-Pack = Callable[[list[Tensor], Any, Tensor], list[Tensor]]
 
-
-def image_groups(config: Any, sizes: Any, tiled: list[bool], pack: Pack) -> list[Int[Tensor, " _"]]:
+def image_groups(core: Any, arguments: Mapping[str, Any]) -> list[Int[Tensor, " _"]]:
     """Base view, each tile, and the row separators of an image are groups of their own.
 
-    The model's own packing is run on labels in place of features, so that padding, resampling and
-    separators fall where they fall for the real ones.
-
     Args:
-        config: of the whole model.
-        sizes: (images, 2), height and width of each image.
-        tiled: for each image whether it has tiles beside its base view.
-        pack: the model's packing.
+        core: the model without its head.
+        arguments: of its `get_image_features`.
     """
-    side = config.vision_config.image_size // config.vision_config.patch_size
-    labels = [_views(grid, side) for grid in _grids_of_tiles(config, sizes, tiled)]
-    packed = pack(labels, sizes, torch.tensor([SEPARATOR, 0.0, 0.0]))
+    vision = core.config.vision_config
+    side = vision.image_size // vision.patch_size
+    labels = [_views(grid, side) for grid in _grids_of_tiles(core, arguments)]
+    packed = _pack(core, arguments, labels, torch.tensor([SEPARATOR, 0.0, 0.0]))
     return [image.round().long().unique(dim=0, return_inverse=True)[1] for image in packed]
 
 
 def pack_image_patches(
-    config: Any, sizes: Any, tiled: list[bool], pack: Pack, patches: Float[Tensor, "I P C"]
+    core: Any, arguments: Mapping[str, Any], patches: Float[Tensor, "I P C"]
 ) -> Float[Tensor, "V C"]:
     """The values of the patches of all views, packed as features are; 0 at separators."""
-    views = [1 + rows * columns for rows, columns in _grids_of_tiles(config, sizes, tiled)]
+    views = [1 + rows * columns for rows, columns in _grids_of_tiles(core, arguments)]
     separator = patches.new_zeros(patches.shape[-1])
-    return torch.cat(list(pack(list(patches.split(views)), sizes, separator)))
+    return torch.cat(_pack(core, arguments, list(patches.split(views)), separator))
 
 
 def image_grids(groups: Int[Tensor, " n"]) -> list[tuple[int, int]]:
@@ -53,9 +49,31 @@ def image_grids(groups: Int[Tensor, " n"]) -> list[tuple[int, int]]:
     return [(base, base), *shapes[1:]]
 
 
-def _grids_of_tiles(config: Any, sizes: Any, tiled: list[bool]) -> list[tuple[int, int]]:
+def _pack(
+    core: Any, arguments: Mapping[str, Any], parts: list[Tensor], newline: Tensor
+) -> list[Tensor]:
+    """The model's packing of parts of images; what else it takes is the model's own."""
+    chosen = {
+        "vision_feature_select_strategy": "full",  # [CLS] is out already
+        "vision_aspect_ratio": arguments.get("vision_aspect_ratio")
+        or getattr(core.config, "vision_aspect_ratio", None),
+    }
+    taken = inspect.signature(core.pack_image_features).parameters
+    more = {name: value for name, value in chosen.items() if name in taken}
+    packed = core.pack_image_features(
+        parts, arguments["image_sizes"], image_newline=newline, **more
+    )[0]
+    return list(packed)
+
+
+def _grids_of_tiles(core: Any, arguments: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Of each image; of several in a sample, where they are counted, each has its base view only."""
+    counts, sizes = arguments.get("batch_num_images"), arguments["image_sizes"]
+    tiled = [True] * len(sizes)
+    if counts is not None:
+        tiled = [int(count) == 1 for count in counts for _ in range(int(count))]
     return [
-        grid_of(config, size) if has_tiles else (0, 0)
+        grid_of(core.config, size) if has_tiles else (0, 0)
         for size, has_tiles in zip(sizes, tiled, strict=True)
     ]
 
@@ -78,24 +96,3 @@ def _views(grid: tuple[int, int], side: int) -> Float[Tensor, "views patches 3"]
     tiles = [(TILE, float(row), float(column)) for row in range(rows) for column in range(columns)]
     labels = torch.tensor([(BASE, 0.0, 0.0), *tiles])
     return labels[:, None].expand(-1, side * side, -1)
-
-
-PINPOINTS = [[56, 56], [56, 112], [112, 56], [112, 112]]
-# height and width of an image, and its tokens after the base view: rows x (columns + 1) of the grid
-TINY_SHAPES = (((112, 112), 8 * 9), ((40, 112), 2 * 9), ((112, 56), 8 * 5), ((56, 112), 4 * 9))
-
-
-def anyres_picture(config: Any, size: int) -> Picture:
-    """An image of one of four shapes, the second with padding cut off; 16 tokens a view."""
-    shape, tokens = TINY_SHAPES[size % len(TINY_SHAPES)]
-    rows, columns = grid_of(config, shape)
-    tensors = {
-        "pixel_values": noise(1, 1 + rows * columns, 3, 56, 56, seed=size),
-        "image_sizes": torch.tensor([shape]),
-    }
-    return Picture([config.image_token_id] * (16 + tokens), tensors)
-
-
-def anyres_batch(samples: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
-    """Images padded to the most tiles, as the processors do; the rest one after another."""
-    return stacked(samples, {"pixel_values": [1]})

@@ -1,23 +1,26 @@
 """What foveate must know of a model family, and the table of families.
 
-A family is one module of this package that registers one `Family`; nothing else is edited. Stock models
-are `Any` here: their attributes are transformers' and known to no type checker.
+All of it is told by transformers' own conventions (`rules`, `groups`, `towers`): a family that keeps
+them is a row of `named`, and one that nobody has named works all the same. What another must say is a
+module of this package with a subclass under `register_family`; nothing else is edited. Stock models are
+`Any` here: their attributes are transformers' and known to no type checker.
 """
 
 import importlib
-import math
-from abc import ABC, abstractmethod
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
+from foveate.models import groups as by_name
+from foveate.models import rules, towers
 from foveate.models.tiny import Picture, prompt, stacked
+from foveate.models.tiny.models import TINY, TinyModel
 from foveate.registry import decorated
 
 EXTRA_FLOPS = (
@@ -25,8 +28,8 @@ EXTRA_FLOPS = (
 )
 
 
-class Family(ABC):
-    """One model family, as `model.config.model_type` names it.
+class Family:
+    """One model family, as `model.config.model_type` names it; by default as the rules have it.
 
     What it says of itself is known without a model; `foveate.testing.check_family_is_as_stated` sees that
     it is so. Transformers' modelling code is imported where it is used, for listing families needs none.
@@ -41,33 +44,30 @@ class Family(ABC):
             them when others are merged away; elsewhere merging renumbers the sequence.
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
         llm_arguments: what the LLM is handed beside what every LLM is.
+        has_cost: whether `foveate.cost.vision` tells what its pictures cost from its config alone.
     """
 
-    model_type: ClassVar[str]
-    model_class: ClassVar[str] = ""
-    modalities: ClassVar[tuple[str, ...]] = ("image",)
-    merge_at: ClassVar[tuple[str, ...]] = ("llm",)
-    grid_positions: ClassVar[bool] = False
-    token_types: ClassVar[str | None] = None
-    llm_arguments: ClassVar[tuple[str, ...]] = ()
+    model_type: str = ""
+    model_class: str = ""
+    modalities: tuple[str, ...] = ("image",)
+    merge_at: tuple[str, ...] = ("llm",)
+    grid_positions: bool = False
+    token_types: str | None = None
+    llm_arguments: tuple[str, ...] = ()
+    has_cost: bool = True
 
-    @abstractmethod
-    def placeholders(self, config: Any) -> dict[str, int]:
-        """Placeholder token of each modality ("image", "video") that the family takes."""
-
-    @abstractmethod
-    def tiny(self) -> Any:
-        """A model of this family with random weights, small enough to test on."""
-
-    @abstractmethod
-    def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
-        """A picture of noise for `tiny`.
+    def __init__(self, **stated: Any) -> None:
+        """A family that the rules alone carry.
 
         Args:
-            config: of the tiny model.
-            modality: one of `placeholders`.
-            size: from 0; families that take pictures of several shapes give each another one.
+            **stated: attributes, where they are not as in the class.
         """
+        vars(self).update(stated)
+
+    def placeholders(self, config: Any) -> dict[str, int]:
+        """Placeholder token of each modality ("image", "video") that the family takes."""
+        tokens = {kind: rules.placeholder(config, kind) for kind in self.modalities}
+        return {kind: token for kind, token in tokens.items() if token is not None}
 
     def groups(
         self,
@@ -78,7 +78,7 @@ class Family(ABC):
     ) -> list[Int[Tensor, " _"]]:
         """For each entry of `pooled`, the tile or frame that each of its tokens belongs to, from 0.
 
-        By default an entry is one group.
+        By default as `foveate.models.groups` tells it by the names of the arguments.
 
         Args:
             core: the model without its head (`model.model`).
@@ -86,11 +86,11 @@ class Family(ABC):
             arguments: of the core's `get_image_features` or `get_video_features`.
             pooled: features that these returned, one entry (n, D) an image, clip or sample.
         """
-        return [torch.zeros(len(entry), dtype=torch.long) for entry in pooled]
+        return by_name.groups_of(core, modality, arguments, pooled)
 
     def language_model(self, core: Any) -> Any:
         """The LLM, whose `layers` are its decoder layers."""
-        return core.language_model
+        return core.get_decoder()
 
     def projector(self, core: Any) -> Any:
         """The module that takes encoder features (images, patches, D) to the LLM's width, one by one.
@@ -112,9 +112,9 @@ class Family(ABC):
         """The encoder layer whose output is the chosen features; its queries and keys can be watched.
 
         Raises:
-            UnsupportedError: this family has no such layer.
+            UnsupportedError: a tower that `towers.TOWERS` does not know, or no such layer.
         """
-        raise UnsupportedError(f"{self.model_type} does not say which vision layer to watch")
+        return towers.layer_of_state(towers.tower_layers(core), towers.chosen_state(core))
 
     def question_flops(self, config: Any, inputs: Mapping[str, Any]) -> list[int]:
         """For each sample what reading its question beforehand takes, if it is not known yet.
@@ -133,7 +133,7 @@ class Family(ABC):
             modality: "image" or "video".
             arguments: of the core's `get_image_features` or `get_video_features`.
         """
-        return None
+        return by_name.packed(core, modality, arguments)
 
     def pool_patches_to_tokens(
         self,
@@ -145,8 +145,6 @@ class Family(ABC):
     ) -> Float[Tensor, "V C"]:
         """What each visual token has of its patches' values: their mean, packed as features are.
 
-        By default a token is one patch, or a square block of the image's square grid.
-
         Args:
             core: the model without its head.
             modality: "image" or "video".
@@ -154,13 +152,7 @@ class Family(ABC):
             patches: as the encoder computes them, without [CLS].
             groups: of each image or clip, one number for each of its visual tokens.
         """
-        images, count, width = patches.shape
-        tokens = sum(len(entry) for entry in groups)
-        side, block = math.isqrt(count), math.isqrt(images * count // tokens)
-        if images * count == tokens:
-            return patches.flatten(0, 1)
-        picture = patches.mT.reshape(images, width, side, side)
-        return F.avg_pool2d(picture, block).flatten(2).mT.flatten(0, 1)
+        return by_name.pool_patches(core, modality, arguments, patches, groups)
 
     def grids(
         self,
@@ -169,18 +161,12 @@ class Family(ABC):
         arguments: Mapping[str, Any],
         groups: Sequence[Int[Tensor, " _"]],
     ) -> list[list[tuple[int, int]]]:
-        """Rows and columns of each group of each entry of `groups`; by default groups are squares.
+        """Rows and columns of each group of each entry of `groups`; squares, unless sizes are given.
 
         Raises:
             UnsupportedError: a group is no square.
         """
-        sizes = [torch.bincount(entry).tolist() for entry in groups]
-        for size in {size for entry in sizes for size in entry}:
-            if math.isqrt(size) ** 2 != size:
-                raise UnsupportedError(
-                    f"{self.model_type}: a group of {size} tokens is no square grid"
-                )
-        return [[(math.isqrt(size), math.isqrt(size)) for size in entry] for entry in sizes]
+        return by_name.grids_of(core, modality, arguments, groups)
 
     def blocks(self, inputs: Mapping[str, Any]) -> Int[Tensor, "B N"] | None:
         """Where attention runs both ways: the number of each token's block, -1 outside; None = nowhere.
@@ -201,11 +187,51 @@ class Family(ABC):
 
     def deepstack(self, arguments: dict[str, Any]) -> list[Float[Tensor, "V D"]]:
         """Take out of the LLM's arguments what it adds to the visual rows behind its first layers."""
-        return []
+        mask, features = rules.DEEPSTACK
+        if mask in arguments:
+            arguments[mask] = None
+        return arguments.pop(features, None) or []
+
+    def tiny(self) -> Any:
+        """A model of this family with random weights, small enough to test on.
+
+        Raises:
+            UnsupportedError: the table has none: the family must bring its own, and its pictures.
+        """
+        from transformers import AutoConfig, AutoModelForImageTextToText
+
+        config = AutoConfig.for_model(**self._tiny_model.config)
+        return AutoModelForImageTextToText.from_config(config).eval()
+
+    @property
+    def _tiny_row(self) -> TinyModel | None:
+        """The table's row of this family, or else of the one that it is made from."""
+        kinds = [self.model_type, *(vars(cls).get("model_type") for cls in type(self).__mro__)]
+        return next((TINY[kind] for kind in kinds if kind in TINY), None)
+
+    @property
+    def _tiny_model(self) -> TinyModel:
+        if self._tiny_row is None:
+            raise UnsupportedError(
+                f"no tiny model of {self.model_type!r} is known: write tiny and tiny_picture"
+            )
+        return self._tiny_row
+
+    def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
+        """A picture of noise for `tiny`.
+
+        Args:
+            config: of the tiny model.
+            modality: one of `placeholders`.
+            size: from 0; families that take pictures of several shapes give each another one.
+        """
+        placeholder = self.placeholders(config)[modality]
+        return self._tiny_model.picture(modality)(config, placeholder, size)
 
     def tiny_collate(self, samples: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
         """The tensors of all pictures of a batch, as the family's processor lays them out."""
-        return stacked(samples)
+        row = self._tiny_row
+        return stacked(samples) if row is None else row.collate(samples)
 
     def tiny_inputs(
         self,
@@ -233,7 +259,23 @@ class Family(ABC):
         return inputs
 
 
+class Unnamed(Family):
+    """A family that nobody has named: what is guessed of its patches is nothing."""
+
+    def vision_layer(self, core: Any) -> Any:
+        """None.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            f"{self.model_type} is not known by name, nor which patches its tokens are made of, so the "
+            "encoder's attention and keys are not to be had; works: methods that need neither"
+        )
+
+
 _FAMILIES: dict[str, Family] = {}
+_BY_RULES: dict[type, Family] = {}  # of model classes that nobody has named
 
 
 def register_family(family: type[Family]) -> type[Family]:
@@ -243,21 +285,24 @@ def register_family(family: type[Family]) -> type[Family]:
 
 
 def families() -> dict[str, Family]:
-    """All families by model type, sorted."""
+    """All families that have a name here by model type, sorted."""
     for module in decorated(register_family.__name__, "foveate.models").values():
         importlib.import_module(module)
-    return dict(sorted(_FAMILIES.items()))
+    named = importlib.import_module("foveate.models.named").NAMED
+    return dict(sorted({**{family.model_type: family for family in named}, **_FAMILIES}.items()))
 
 
 def family_of(model: Any) -> Family:
-    """The family of a model.
+    """The family of a model; of one that nobody has named what the rules say, with a warning.
 
     Raises:
-        UnsupportedError: not a supported vision-language model, where the message lists them, or one
-            without its head.
+        UnsupportedError: the rules cannot decide, where the message says what is missing, or the model
+            is without its head.
     """
-    name = type(model).__name__
-    family = family_named(getattr(getattr(model, "config", None), "model_type", None), name)
+    name, kind = type(model).__name__, _model_type(model)
+    family = families().get(kind or "") or _BY_RULES.get(type(model))
+    if family is None:
+        family = _by_rules(model, kind, name)
     if not hasattr(model, "model"):
         raise UnsupportedError(
             f"cannot reduce {name}, which is the model inside: pass the whole model with its language "
@@ -266,24 +311,68 @@ def family_of(model: Any) -> Family:
     return family
 
 
+def _model_type(model: Any) -> str | None:
+    return getattr(getattr(model, "config", None), "model_type", None)
+
+
+def _by_rules(model: Any, kind: str | None, name: str) -> Family:
+    """A family that nobody has named, remembered for its class; said once."""
+    lacking = "; ".join(rules.faults(model)) if kind else "it is no transformers model"
+    if lacking:
+        raise _unsupported(kind, name, lacking)
+    family = Unnamed(model_type=kind, model_class=name, has_cost=False, **rules.stated(model))
+    _BY_RULES[type(model)] = family
+    warnings.warn(
+        f"foveate does not know {name} (model type {kind!r}) by name and goes by transformers' "
+        "conventions: which tile or frame a visual token belongs to is guessed. Check it with: "
+        "foveate check MODEL",
+        stacklevel=3,
+    )
+    return family
+
+
 def family_named(kind: str | None, name: str) -> Family:
-    """The family of a model type.
+    """The family of a model type that has a name here.
 
     Args:
         kind: as `model.config.model_type` names it, None if there is none.
         name: of the model, for the error.
 
     Raises:
-        UnsupportedError: not a supported one; the message lists them.
+        UnsupportedError: none; the message lists them.
     """
-    table = families()
-    if kind not in table:
-        raise UnsupportedError(
-            f"cannot reduce {name} (model type {kind!r}); supported: {', '.join(table)}. "
-            "A family is one module that registers a foveate.models.family.Family: see "
-            "docs/guides/new-family.md"
-        )
+    if kind not in (table := families()):
+        raise _unsupported(kind, name, "nobody has named it")
     return table[kind]
+
+
+def family_of_config(config: Any, name: str) -> Family:
+    """The family of a checkpoint, told before its weights are there.
+
+    Args:
+        config: of the whole model, as transformers read it.
+        name: of the model, for the error.
+
+    Raises:
+        UnsupportedError: no vision-language model of transformers, or the rules cannot decide.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    kind = config.model_type
+    if kind in families():
+        return family_named(kind, name)
+    if type(config) not in AutoModelForImageTextToText._model_mapping:
+        raise _unsupported(kind, name, "transformers has no image-text-to-text model of it")
+    with torch.device("meta"):
+        return family_of(AutoModelForImageTextToText.from_config(config))
+
+
+def _unsupported(kind: str | None, name: str, lacking: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"cannot reduce {name} (model type {kind!r}): {lacking}; supported: {', '.join(families())}, "
+        "and what keeps transformers' conventions. A family is one module that registers a "
+        "foveate.models.family.Family: see docs/guides/new-family.md"
+    )
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,94 @@
-"""Vision towers: where their layers are."""
+"""Vision towers: one table of what is known of each, whatever family it stands in."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from torch import nn
 
 from foveate.errors import UnsupportedError
+
+PLACES = ("vision_tower", "visual", "vision_model", "vision_encoder")  # of the core, in this order
+
+
+@dataclass(frozen=True)
+class Tower:
+    """What is known of one tower.
+
+    Attributes:
+        layers: where its stack of layers is, from the tower on.
+        class_token: whether its first row is [CLS].
+        packs_sizes: whether pictures of any size (`image_sizes`) are one sequence, row by row.
+        raster: whether pictures on a grid (`image_grid_thw`) are so, too; else token by token.
+    """
+
+    layers: str
+    class_token: bool = False
+    packs_sizes: bool = False
+    raster: bool = False
+
+
+TOWERS = {  # by the model type of `config.vision_config`
+    "clip_vision_model": Tower("encoder.layers", class_token=True),
+    "siglip_vision_model": Tower("encoder.layers"),
+    "internvl_vision": Tower("encoder.layer", class_token=True),
+    "idefics3_vision": Tower("encoder.layers"),
+    "smolvlm_vision": Tower("encoder.layers"),
+    "pixtral": Tower("transformer.layers", packs_sizes=True),
+    "qwen2_vl_vision": Tower("blocks"),
+    "qwen2_5_vl_vision": Tower("blocks"),
+    "qwen3_vl_vision": Tower("blocks"),
+    "qwen3_vl_moe_vision": Tower("blocks"),
+    "exaone4_5_vision": Tower("blocks"),
+    "janus_vision_model": Tower("encoder.layers"),
+    "ovis2_vision": Tower("transformer.encoder.layers"),
+    "paddleocr_vl_vision": Tower("encoder.layers", raster=True),
+    "qianfan_ocr_vision": Tower("layers", class_token=True),
+}
+
+
+def tower_type(core: Any) -> str:
+    """The model type of a core's vision config, "" where it says none."""
+    return getattr(getattr(core.config, "vision_config", None), "model_type", None) or ""
+
+
+def known_tower(core: Any) -> Tower | None:
+    """The table's row of a core's tower, None if it has none."""
+    return TOWERS.get(tower_type(core))
+
+
+def tower_of(core: Any) -> Any:
+    """The vision tower.
+
+    Raises:
+        UnsupportedError: none where towers are.
+    """
+    for place in PLACES:
+        if hasattr(core, place):
+            tower = getattr(core, place)
+            return getattr(tower, "vision_model", tower)  # CLIP and SigLIP before transformers 5.20
+    raise UnsupportedError(f"{type(core).__name__} has no vision tower at {', '.join(PLACES)}")
+
+
+def tower_layers(core: Any) -> nn.ModuleList:
+    """The tower's layers, in their order.
+
+    Raises:
+        UnsupportedError: a tower that the table does not know.
+    """
+    kind = tower_type(core)
+    if kind not in TOWERS:
+        raise UnsupportedError(
+            f"which vision layer to watch is not known of a {kind or 'nameless'} tower; known: "
+            f"{', '.join(TOWERS)}"
+        )
+    return attrgetter(TOWERS[kind].layers)(tower_of(core))
+
+
+def chosen_state(core: Any) -> int | Sequence[int]:
+    """Which hidden state of the tower the features are made of; of several, all."""
+    return getattr(core.config, "vision_feature_layer", -1)
 
 
 def layer_of_state(layers: nn.ModuleList, chosen: int | Sequence[int]) -> Any:
@@ -23,13 +106,14 @@ def layer_of_state(layers: nn.ModuleList, chosen: int | Sequence[int]) -> Any:
     return layers[index]
 
 
-def vision_encoder(core: Any) -> Any:
-    """The stack of layers of a CLIP or SigLIP tower.
+def layer_behind_state(layers: nn.ModuleList, chosen: int | Sequence[int]) -> Any:
+    """The layer whose input is the chosen hidden state.
 
     Raises:
-        UnsupportedError: another tower.
+        UnsupportedError: none reads it, or there are several.
     """
-    tower = getattr(core.vision_tower, "vision_model", core.vision_tower)
-    if not hasattr(tower, "encoder"):
-        raise UnsupportedError(f"cannot watch a {type(tower).__name__}; works: CLIP, SigLIP")
-    return tower.encoder
+    index = chosen if isinstance(chosen, int) else len(layers)
+    index = index if index >= 0 else index + len(layers) + 1
+    if index >= len(layers):
+        raise UnsupportedError(f"no vision layer reads hidden state {chosen!r}, so it has no keys")
+    return layers[index]

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family
+from foveate.models.towers import TOWERS
 from foveate.reduction import Compressor
 from foveate.report import divide
 
 BLOCK = 2**22  # numbers in a block of attention rows
 ATTENTION = ("self_attn", "attention", "attn")  # names that a layer may give its attention module
-CLASS_TOKEN = ("clip_vision_model", "internvl_vision")  # towers whose first row is [CLS]
+CLASS_TOKEN = tuple(kind for kind, tower in TOWERS.items() if tower.class_token)  # first row [CLS]
 
 
 class EncoderWatch(threading.local):

@@ -5,27 +5,38 @@ from typing import Any
 
 from foveate.combine.aim import AIM
 from foveate.cost.request import Request
-from foveate.cost.vision.encoder import Media
+from foveate.cost.vision.encoder import Media, encoders
 from foveate.errors import UnsupportedError
+from foveate.models import rules
 from foveate.models.family import Family
+
+SEEN = ("grid_positions", "token_types", "llm_arguments")  # what the rules say of every model
 
 
 def check_family_is_as_stated(family: Family) -> None:
-    """Check that model type, class, modalities and merging places are those of the tiny model."""
+    """Check that model type, class, modalities, merging places and rules are the tiny model's."""
     model, places = family.tiny(), ["llm"]
     for place, find in (("encoder", family.projector), ("encoder keys", family.encoder_keys)):
         with suppress(UnsupportedError):
             find(model.model)
             places.append(place)
     kind, modalities = model.config.model_type, tuple(family.placeholders(model.config))
-    found = kind, type(model).__name__, modalities, tuple(places)
-    stated = family.model_type, family.model_class, family.modalities, family.merge_at
+    seen = rules.stated(model)
+    found = kind, type(model).__name__, modalities, tuple(places), *(seen[name] for name in SEEN)
+    told = family.model_type, family.model_class, family.modalities, family.merge_at
+    stated = *told, *(getattr(family, name) for name in SEEN)
     assert found == stated, f"{family.model_type} states {stated}, its model says {found}"
 
 
 def check_family_has_a_cost(family: Family) -> None:
-    """Check that its config gives the cost of pictures and clips: their tokens, and both parts' FLOPs."""
+    """Check that its config gives the cost of pictures and clips: their tokens, and both parts' FLOPs.
+
+    A family that states `has_cost = False` has none, so that no wrong cost is given.
+    """
     config, kind = family.tiny().config, family.model_type
+    if not family.has_cost:
+        assert kind not in encoders(), f"{kind} states has_cost = False, but it has a cost"
+        return
     for modality in family.modalities:
         media = Media(frames=4) if modality == "video" else Media()
         lacking = _lacking(config, media)

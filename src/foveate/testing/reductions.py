@@ -1,6 +1,6 @@
 """Checks of a reduction: dropped tokens are gone, and the model is unchanged afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from foveate.models.family import family_of
 from foveate.reduction import Reduction
 from foveate.testing.models import GREEDY, Given, reduce
+
+InputsOf = Callable[[Any, Sequence[Sequence[tuple[str, int]]], Any], dict[str, Tensor]]
 
 # --- off ------------------------------------------------------------------------------------------
 
@@ -112,6 +114,7 @@ def check_batch_is_samples_alone(
     samples: Sequence[Sequence[tuple[str, int]]],
     reduction: Given,
     padding: Literal["left", "right"] = "left",
+    inputs_of: InputsOf | None = None,
 ) -> None:
     """Check that each sample of a ragged batch has the logits and the greedy text that it has alone.
 
@@ -120,12 +123,14 @@ def check_batch_is_samples_alone(
         samples: for each sample its pictures, each (modality, size).
         reduction: what to do with their tokens.
         padding: left uses `generate`; right, which that does not support, uses single steps.
+        inputs_of: makes a batch of (config, samples, padding); by default as the family does for its
+            tiny model.
     """
-    family = family_of(model)
-    batch = family.tiny_inputs(model.config, samples, padding)
+    inputs_of = inputs_of or family_of(model).tiny_inputs
+    batch = inputs_of(model.config, samples, padding)
     together, texts = _answers(model, batch, reduction, padding)
     for number, sample in enumerate(samples):
-        inputs = family.tiny_inputs(model.config, [sample])
+        inputs = inputs_of(model.config, [sample], "left")
         alone, (text,) = _answers(model, inputs, reduction, "left")
         torch.testing.assert_close(together[number], alone[0], rtol=0, atol=1e-4)
         assert texts[number] == text, f"sample {number} says {texts[number]}, alone {text}"

@@ -45,7 +45,8 @@ def llava(config: Any, media: Media) -> Encoded:
     pictures = media.frames or media.images
     patches = _grid(config) ** 2
     clip = class_tokens(config)
-    shown = patches + clip if config.vision_feature_select_strategy == "full" else patches
+    chosen = getattr(config, "vision_feature_select_strategy", "default")  # vipllava has no other
+    shown = patches + clip if chosen == "full" else patches
     groups, projector = (shown,) * pictures, project(config, pictures * shown)
     return by_tower(
         config.vision_config,

@@ -1,4 +1,4 @@
-"""Mistral 3: a Pixtral tower for pictures of any shape, patches merged 2 x 2, then two layers."""
+"""Mistral 3, LightOn OCR: a Pixtral tower, pictures of any shape, patches merged 2 x 2, two layers."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ from foveate.cost.vision.encoder import (
 )
 
 
-@register_encoder("mistral3")
+@register_encoder("mistral3", "lighton_ocr")
 def mistral3(config: Any, media: Media) -> Encoded:
     """A picture (or frame) is a group; its row breaks are text tokens.
 
@@ -32,7 +32,7 @@ def mistral3(config: Any, media: Media) -> Encoded:
     done = [(linear(patches, channels, width), 1)]
     for operation, times in block([patches], width, vision.intermediate_size, matrices=3):
         done.append((operation, times * vision.num_hidden_layers))
-    layers = config.vision_feature_layer
+    layers = getattr(config, "vision_feature_layer", -1)
     read = width * (1 if isinstance(layers, int) else len(layers))
     out, shown = config.text_config.hidden_size, pictures * tokens
     projector = [

@@ -18,7 +18,9 @@ from foveate.cost.vision.encoder import (
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 28 * 28 * 1280  # the image processor's own limits
 
 
-def resized(height: int, width: int, factor: int, most: int = MAX_PIXELS) -> tuple[int, int]:
+def resized(
+    height: int, width: int, factor: int, most: int = MAX_PIXELS, least: int = MIN_PIXELS
+) -> tuple[int, int]:
     """The size that the processor resizes to: multiples of `factor`, within its pixel limits."""
     tall, wide = (round(length / factor) * factor for length in (height, width))
     if tall * wide > most:
@@ -26,8 +28,8 @@ def resized(height: int, width: int, factor: int, most: int = MAX_PIXELS) -> tup
         tall, wide = (
             max(factor, math.floor(length / shrink / factor) * factor) for length in (height, width)
         )
-    elif tall * wide < MIN_PIXELS:
-        grow = math.sqrt(MIN_PIXELS / (height * width))
+    elif tall * wide < least:
+        grow = math.sqrt(least / (height * width))
         tall, wide = (math.ceil(length * grow / factor) * factor for length in (height, width))
     return tall, wide
 

@@ -1,4 +1,4 @@
-"""Families that show the LLM equal square tiles: InternVL, Idefics3 and SmolVLM, Gemma 3, PaliGemma.
+"""Families of equal square tiles: InternVL, Qianfan-OCR, Idefics3, SmolVLM, Gemma 3, PaliGemma.
 
 The number of a picture's tiles depends on the processor's settings, which no config.json holds: those of
 the published checkpoints are used. A picture without a size is one tile; so is every frame of a clip.
@@ -17,7 +17,7 @@ LONGEST_EDGE = (
 )
 
 
-@register_encoder("internvl")
+@register_encoder("internvl", "qianfan_ocr")
 def internvl(config: Any, media: Media) -> Encoded:
     """Pixel shuffle, then two layers.
 

@@ -1,0 +1,113 @@
+"""A small random copy of any checkpoint: its config with fewer and narrower layers."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from foveate.errors import InputError
+
+LAYERS = 6
+DEPTHS = ("num_hidden_layers", "depth", "num_layers")  # of a vision tower, whatever it says
+NARROW = {  # what depends on nothing else
+    "intermediate_size": 96, "moe_intermediate_size": 32, "dense_intermediate_size": 96,
+    "shared_intermediate_size": 32, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4,
+    "moe_num_experts": 4, "num_experts_per_tok": 2, "moe_topk": 2,
+}  # fmt: skip
+WIDTHS = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+
+
+def read_config(place: Any) -> Any:
+    """The config of a folder or a hub id, as transformers reads it.
+
+    Raises:
+        InputError: none is there.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no config of a model at {str(place)!r}: {error}") from None
+
+
+def small_copies(config: Any) -> Iterator[Any]:
+    """Seeded random models of a config, small where that can be without knowing the family.
+
+    Depth, MLPs and experts are small in all; in the first the LLM's width is, too, which not every family
+    can do. What starts at zero in transformers is drawn as well, so that pictures matter.
+
+    Raises:
+        InputError: transformers can build none.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    faults = []
+    for widths in (WIDTHS, {}):
+        try:
+            torch.manual_seed(0)
+            model = AutoModelForImageTextToText.from_config(_smaller(config, widths))
+        except Exception as error:  # of any kind: config classes check what they like
+            faults.append(str(error))
+        else:
+            yield _drawn(model.float().eval())
+    if len(faults) == 2:
+        raise InputError(
+            f"no small copy of a {config.model_type} can be built: {' '.join(faults[1].split())}"
+        )
+
+
+def _smaller(config: Any, widths: dict[str, int]) -> Any:
+    small = copy.deepcopy(config)
+    text = small.get_text_config()
+    _narrow(text, {**NARROW, **widths})
+    _cut(text, "num_hidden_layers", LAYERS)
+    rope = getattr(text, "rope_parameters", None)
+    if widths and isinstance(rope, dict) and "mrope_section" in rope:
+        rope["mrope_section"] = [2, 3, 3]  # of half a head
+    vision = getattr(small, "vision_config", None)
+    if vision is not None:
+        _narrow(vision, {"intermediate_size": 48})
+        if widths and hasattr(vision, "out_hidden_size"):
+            vision.out_hidden_size = WIDTHS["hidden_size"]
+        depth = next((name for name in DEPTHS if isinstance(getattr(vision, name, None), int)), "")
+        for name in _indexes(vision) if depth else ():
+            setattr(vision, name, list(range(len(getattr(vision, name)))))
+        chosen = getattr(small, "vision_feature_layer", -1)
+        deepest = max(map(abs, [chosen] if isinstance(chosen, int) else chosen))
+        _cut(vision, depth, max(LAYERS, deepest + 1))
+    return small
+
+
+def _narrow(config: Any, sizes: dict[str, int]) -> None:
+    """Fields that are there, made no larger."""
+    for name, size in sizes.items():
+        if isinstance(now := getattr(config, name, None), int):
+            setattr(config, name, min(now, size))
+
+
+def _cut(config: Any, depth: str, layers: int) -> None:
+    """Fewer layers, and what is said of each."""
+    many = getattr(config, depth, None)
+    if not isinstance(many, int) or many <= layers:
+        return
+    setattr(config, depth, layers)
+    for name, value in list(vars(config).items()):
+        if isinstance(value, list) and len(value) == many:
+            setattr(config, name, value[:layers])
+
+
+def _indexes(config: Any) -> Iterator[str]:
+    """Fields that list layers of the tower."""
+    for name, value in list(vars(config).items()):
+        if "index" in name and isinstance(value, (list, tuple)):
+            yield name
+
+
+def _drawn(model: nn.Module) -> nn.Module:
+    for weight in model.parameters():
+        if weight.dim() > 1 and not weight.any():
+            nn.init.normal_(weight, std=0.1)
+    return model

@@ -1,0 +1,105 @@
+"""Groups are those of the encoder: what changes with the pixels of one tile or frame is one of them."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveate.models.family import family_of
+from foveate.models.groups import patch_grids, pixels_of
+from foveate.runtime.watch_encoding import watch_encoding
+
+Unit = tuple[int | slice, ...]  # where the pixels of a tile, a frame or a time step are
+
+
+@torch.no_grad()
+def check_groups(model: Any, inputs: dict[str, Tensor]) -> None:
+    """Disturb the pixels of each tile, frame or time step: the features of one whole group change.
+
+    No other feature does; and each group has pixels, but for one of separators an image or clip.
+
+    Args:
+        model: of any family.
+        inputs: of several pictures of one kind, best of unlike sizes.
+    """
+    modality, arguments, groups, stock = _encode(model, inputs)
+    members = _members(groups)
+    pixels = inputs[pixels_of(modality)]
+    seen: set[int] = set()
+    for unit in _units(modality, arguments, pixels):
+        disturbed = pixels.clone()
+        disturbed[unit] *= -2  # what is black, as padding is, stays so
+        features = _encode(model, {**inputs, pixels_of(modality): disturbed})[3]
+        changed = (features != stock).any(-1)
+        if not changed.any() and not pixels[unit].any():
+            continue
+        hit = [label for label, tokens in enumerate(members) if torch.equal(tokens, changed)]
+        assert hit, (
+            f"{type(model).__name__}: pixels {unit} of the {modality}s change {_told(changed, members)}, "
+            "which is not one whole group"
+        )
+        seen.update(hit)
+    _check_all_seen(modality, groups, seen)
+
+
+def _check_all_seen(modality: str, groups: list[Tensor], seen: set[int]) -> None:
+    """Of an entry's groups one at most, its separators, hangs on no pixels."""
+    first = 0
+    for number, entry in enumerate(groups):
+        labels = range(first, first := first + int(entry.max()) + 1)
+        unseen = [label - labels[0] for label in labels if label not in seen]
+        assert len(unseen) <= (len(labels) > 1), (
+            f"groups {unseen} of {modality} {number} change with no pixels of its own"
+        )
+
+
+def _members(groups: list[Tensor]) -> list[Tensor]:
+    """For each group of all entries, one after another, which tokens are in it."""
+    starts = [0]
+    for entry in groups:
+        starts.append(starts[-1] + int(entry.max()) + 1)
+    labels = torch.cat([g + start for g, start in zip(groups, starts, strict=False)])
+    return [labels == label for label in range(starts[-1])]
+
+
+def _told(changed: Tensor, members: list[Tensor]) -> str:
+    """How many tokens of which groups."""
+    counts = {label: int((tokens & changed).sum()) for label, tokens in enumerate(members)}
+    parts = [f"{n} of {int(members[g].sum())} tokens of group {g}" for g, n in counts.items() if n]
+    return ", ".join(parts) or "nothing"
+
+
+def _units(modality: str, arguments: Mapping[str, Any], pixels: Tensor) -> Iterator[Unit]:
+    """Where the pixels of each tile, frame or time step stand."""
+    grids = patch_grids(modality, arguments)
+    if grids is not None:
+        start = 0
+        for steps, rows, columns in grids.tolist():
+            for _ in range(steps):
+                yield (slice(start, start := start + rows * columns),)
+    else:
+        lead = pixels.shape[: max(pixels.dim() - 3, 1)]
+        yield from itertools.product(*map(range, lead))
+
+
+def _encode(
+    model: Any, inputs: Mapping[str, Tensor]
+) -> tuple[str, Mapping[str, Any], list[Tensor], Tensor]:
+    """Modality, arguments, groups and features (V, D) of a prompt's pictures."""
+    family, core = family_of(model), model.model
+    found: list[Any] = []
+
+    def noted(modality: str, encode: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+        output = encode()
+        pooled = output.pooler_output
+        groups = family.groups(core, modality, arguments, pooled)
+        features = torch.cat([entry.flatten(0, -2) for entry in pooled])
+        found[:] = [modality, arguments, groups, features]
+        return output
+
+    with watch_encoding(core, noted):
+        model(**inputs)
+    modality, arguments, groups, features = found
+    return modality, arguments, groups, features

@@ -1,0 +1,127 @@
+"""A family that nobody has named works by the rules and says that it guesses, or is refused by name."""
+
+import warnings
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+import foveate
+from foveate import testing
+from foveate.errors import UnsupportedError
+from foveate.models import family as table
+from foveate.models.family import families, family_of, family_of_config
+from foveate.models.tiny.copies import small_copies
+from foveate.testing.contract import check_contract
+from foveate.testing.drawn import draw_for
+
+
+@pytest.fixture
+def unnamed(monkeypatch):
+    """Takes a family out of the table; its tiny model and inputs, which nobody has named then."""
+    monkeypatch.setattr(table, "_BY_RULES", {})
+
+    def take_out(name, modality="image"):
+        model, inputs = testing.tiny(name, modality)
+        known = families()
+        rest = {kind: family for kind, family in known.items() if kind != name}
+        monkeypatch.setattr(table, "families", lambda: rest)
+        return known[name], model, inputs
+
+    return take_out
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        ("llava", "image"),
+        ("llava_onevision", "video"),
+        ("qwen3_vl", "video"),
+        ("internvl", "image"),
+    ],
+)
+def test_it_works_by_the_rules_with_one_warning(unnamed, name, modality):
+    known, model, inputs = unnamed(name, modality)
+    reduction = foveate.AIM(0.5, (1, 4))
+    with pytest.warns(UserWarning, match=rf"'{name}'.*is guessed.*foveate check MODEL"):
+        testing.check_dropping_is_masking(model, inputs, reduction)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        testing.check_tokens_are_gone(model, inputs, reduction)
+    family = family_of(model)
+    for said in ("modalities", "grid_positions", "token_types", "llm_arguments"):
+        assert getattr(family, said) == getattr(known, said)
+
+
+def test_it_may_be_loaded(unnamed):
+    _, model, _ = unnamed("llava")
+    with pytest.warns(UserWarning, match="is guessed"):
+        assert family_of_config(model.config, "mine").model_type == "llava"
+
+
+def test_what_its_patches_are_is_not_guessed(unnamed):
+    _, model, inputs = unnamed("llava")
+    with (
+        pytest.warns(UserWarning, match="is guessed"),
+        pytest.raises(UnsupportedError, match=r"llava is not known by name, nor which patches"),
+        foveate.reduce(model, foveate.VisionZip(0.5)),
+    ):
+        model(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lacking"),
+    [
+        (
+            "mllama",
+            "MllamaModel has no get_image_features; pictures reach its LLM by cross-attention",
+        ),
+        ("florence2", "it is an encoder-decoder"),
+        ("paligemma", "it takes token_type_ids, by which attention may run both ways"),
+        ("git", "it has no .model inside its language head"),
+        ("qwen2", "transformers has no image-text-to-text model of it"),
+    ],
+)
+def test_what_the_rules_cannot_decide_is_refused_by_name(kind, lacking):
+    with pytest.raises(UnsupportedError) as told:
+        family_of_config(AutoConfig.for_model(kind), "mine")
+    assert f"model type {kind!r}" in str(told.value)
+    assert lacking in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "mistral3", "idefics3"])
+def test_a_small_copy_is_drawn_for(unnamed, name):
+    config = families()[name].tiny().config
+    known, *_ = unnamed(name)
+    if name == "idefics3":  # not by the rules: its groups are an exception
+        table._BY_RULES[type(known.tiny())] = known
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        drawn = draw_for(small_copies(config))
+    assert type(drawn.model) is type(known.tiny())
+    assert drawn.modalities == known.modalities
+    inputs = drawn.tiny_inputs(drawn.model.config, [[("image", 0)], [("image", 1)]])
+    with torch.no_grad():
+        drawn.model(**inputs)
+    testing.check_groups(drawn.model, inputs)
+
+
+def test_the_contract_says_what_does_not_hold(monkeypatch):
+    model, _ = testing.tiny("llava")
+    family = families()["llava"]
+    assert all(finding.holds for finding in check_contract(model, family))
+    monkeypatch.setattr(
+        type(family), "groups", lambda *a: [torch.arange(len(entry)) for entry in a[-1]]
+    )
+    first, groups, *_ = check_contract(model, family)
+    assert first.holds
+    assert "64 of 64" not in groups.fault
+    assert "which is not one whole group" in groups.fault
+
+
+def test_a_model_that_does_not_run_is_tried_no_further(monkeypatch):
+    model, _ = testing.tiny("llava")
+    monkeypatch.setattr(type(families()["llava"]), "tiny_inputs", lambda *_: {"input_ids": None})
+    (only,) = check_contract(model, families()["llava"])
+    assert only.what == "the model itself runs a prompt"
+    assert only.fault
