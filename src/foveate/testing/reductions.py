@@ -86,11 +86,9 @@ def check_tokens_are_gone(model: Any, inputs: dict[str, Tensor], reduction: Give
     report = run.report
     expected = [n + report.text_tokens[0] for n in report.visual_tokens_by_layer[0]]
     assert widths == expected, f"layers computed {widths} rows, the report says {expected}"
-    held = [n for n, layer in enumerate(cache.layers) if hasattr(layer, "get_seq_length")]
-    lengths, expected = (
-        [cache.layers[n].get_seq_length() for n in held],
-        [expected[n] for n in held],
-    )
+    with_length = [n for n, layer in enumerate(cache.layers) if hasattr(layer, "get_seq_length")]
+    lengths = [cache.layers[n].get_seq_length() for n in with_length]
+    expected = [expected[n] for n in with_length]
     assert lengths == expected, f"the cache holds {lengths} rows, the report says {expected}"
     assert (held := _bytes(cache)) == report.kv_bytes, f"{held} bytes, not {report.kv_bytes}"
 
