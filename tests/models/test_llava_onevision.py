@@ -65,3 +65,8 @@ def test_clips_are_frames_and_a_separator():
     features = families()["llava_onevision"].tiny().model.get_video_features(pixels).pooler_output
     labels, _ = groups(modality="video", pooled=features, pixel_values_videos=pixels)
     assert [clip.tolist() for clip in labels] == [[0] * 4 + [1] * 4 + [2] * 4 + [3]] * 2
+
+
+def test_a_clip_of_one_frame_has_a_separator_too():
+    labels, _ = groups(modality="video", pixel_values_videos=torch.randn(1, 1, 3, 56, 56))
+    assert [clip.tolist() for clip in labels] == [[0] * 4 + [1]]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from foveate.models.family import family_of
@@ -95,7 +96,10 @@ def _encode(
         output = encode()
         pooled = output.pooler_output
         groups = family.groups(core, modality, arguments, pooled)
-        features = torch.cat([entry.flatten(0, -2) for entry in pooled])
+        rows = [entry.flatten(0, -2) for entry in pooled]
+        # transformers 5.17 adds a clip's separator afterwards
+        wanted = [len(group) - len(entry) for group, entry in zip(groups, rows, strict=True)]
+        features = torch.cat([F.pad(r, (0, 0, 0, n)) for r, n in zip(rows, wanted, strict=True)])
         found[:] = [modality, arguments, groups, features]
         return output
 

@@ -150,7 +150,7 @@ TILE: Fields = {**TINY_VISION, "patch_size": [14, 14], "image_size": [112, 112]}
 SQUARE = (
     _row("llava", _clip(112), _llm("llama"), square(112, 64), **IMAGE_INDEX),
     _row("vipllava", _clip(112), _llm("llama"), square(112, 64), **IMAGE_INDEX,
-         vision_feature_layer=[-2, -1]),
+         vision_feature_layer=[-2, -1], vision_feature_layers=[-2, -1]),
     _row("aya_vision", _siglip(112), COHERE, square(112, 16), **IMAGE_INDEX),
     _row("cohere2_vision", _siglip(112), COHERE, square(112, 16), **IMAGE,
          alignment_intermediate_size=64),
@@ -163,7 +163,7 @@ SQUARE = (
          square(112, 16), **IMAGE_INDEX, projector_patch_to_query_dict={64: 16}),
     _row("got_ocr2",
          {**TINY_VISION, "image_size": 256, "patch_size": 16, "output_channels": 16,
-          "window_size": 4, "global_attn_indexes": [1], "mlp_dim": 48},
+          "window_size": 4, "global_attn_indexes": [1], "mlp_dim": 48, "initializer_range": 0.02},
          _llm("qwen2"), square(256, 16), **IMAGE, image_seq_length=16),
     _row("janus",
          {**PLAIN, "mlp_ratio": 2.0, "projection_dim": 64, "depth": 2, "num_image_tokens": 64},
