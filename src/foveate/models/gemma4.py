@@ -5,7 +5,7 @@ from inspect import signature
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.cost.layers import SLIDING
@@ -81,6 +81,32 @@ class Gemma4(Family):
     def both_ways_in(self, config: Any, kind: str) -> bool:
         """In sliding layers, and not in the small models."""
         return kind == SLIDING and config.text_config.use_bidirectional_attention == "vision"
+
+    def vision_layer(self, core: Any) -> Any:
+        """The last layer."""
+        return core.vision_tower.encoder.layers[-1]
+
+    def pool_patches_to_tokens(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        groups: Sequence[Int[Tensor, " _"]],
+    ) -> Float[Tensor, "V C"]:
+        """A token is a square of patches, by their places; padding has none."""
+        side = core.config.vision_config.pooling_kernel_size
+        means = []
+        for values, places in zip(
+            patches, arguments[f"{modality}_position_ids"].flatten(0, -3), strict=True
+        ):
+            real = (places >= 0).all(-1)
+            if real.any():
+                column, row = (places[real] // side).unbind(-1)
+                square = row * (column.max() + 1) + column
+                sums = values.new_zeros(int(square.max()) + 1, values.shape[1])
+                means.append(sums.index_add_(0, square, values[real]) / side**2)
+        return torch.cat(means)
 
     def tiny(self) -> Any:
         """6 layers of width 64, every third sees everything with wider heads, the others 24 tokens."""
