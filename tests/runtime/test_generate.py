@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 import foveate
 from foveate.combine.aim import AIM
+from foveate.cost.llm import prefill_cost
 from foveate.errors import UnsupportedError
 from foveate.models.family import families, family_of
 from foveate.runtime.reduced_cache import ReducedCache
@@ -179,7 +180,9 @@ def test_half_precision_stays_and_agrees_with_its_own_twin(one, dtype):
                 **inputs, **GREEDY, output_logits=True, return_dict_in_generate=True
             )
         twin, expected = masked_generation(model, inputs, HALF, run.report)
-    assert run.report.kv_bytes * 2 == in_full_precision(model, inputs)
+    # linear attention remembers numbers of four bytes in every precision
+    state = 4 * prefill_cost(model.config, run.report.visual_tokens_by_layer[0], 0).state_elements
+    assert (run.report.kv_bytes - state) * 2 == in_full_precision(model, inputs) - state
     said = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
     # a near tie may fall otherwise: up to there, and there, both have seen the same tokens
     same = next((n + 1 for n in range(len(said)) if said[n] != twin[n]), len(said))
@@ -198,12 +201,11 @@ def in_full_precision(model, inputs):
     return run.report.kv_bytes
 
 
+NO_QUANTIZED_CACHE = ("gemma3", "gemma4", "qwen3_5", "qwen3_5_moe")  # stock: full attention alone
 QUANTIZED = {"backend": "quanto", "nbits": 4, "q_group_size": 16, "residual_length": 64}
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in FAMILIES if name != "gemma3"]
-)  # stock: no windows
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in NO_QUANTIZED_CACHE])
 def test_a_quantized_cache_holds_what_each_layer_computed(name):
     model, inputs = tiny(name)
     quantized = {"cache_implementation": "quantized", "cache_config": QUANTIZED}
@@ -239,7 +241,9 @@ def test_what_cannot_be_generated_says_what_works(one):
     model, inputs = one
     with foveate.reduce(model, HALF), pytest.raises(UnsupportedError, match=r"StaticCache|Static"):
         model.generate(**inputs, **GREEDY, cache_implementation="static")
-    with foveate.reduce(model, HALF), pytest.raises(UnsupportedError, match="beam search"):
+    # transformers itself refuses it where a layer does not attend
+    refused = pytest.raises((UnsupportedError, ValueError), match=r"beam search|stateful models")
+    with foveate.reduce(model, HALF), refused:
         model.generate(**inputs, **GREEDY, prompt_lookup_num_tokens=3)
 
 

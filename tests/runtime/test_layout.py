@@ -90,6 +90,18 @@ def test_padding_behind_the_cache_is_refused_where_a_layer_does_not_attend(late)
             model(input_ids=torch.tensor([[5, 0]]), attention_mask=mask, **on_cache(model, cache))
 
 
+def test_a_layer_that_does_not_attend_remembers_nothing_that_is_refused(late):
+    model, inputs = late
+    with torch.no_grad(), foveate.reduce(model, AIM(0.5, None)):
+        cache = cache_in(model(**inputs, use_cache=True))
+    first = cache.layers[0]
+    before = first.conv_states[0].clone(), first.recurrent_states[0].clone()
+    with torch.no_grad(), pytest.raises(UnsupportedError, match=r"inside `with foveate.reduce"):
+        model(input_ids=torch.tensor([[5]]), **on_cache(model, cache))
+    assert torch.equal(first.conv_states[0], before[0])
+    assert torch.equal(first.recurrent_states[0], before[1])
+
+
 def test_layers_of_another_kind_are_refused():
     model, _ = make_tiny("llava")
     model.config.text_config.layer_types = ["full_attention"] * 5 + ["chunked_attention"]

@@ -34,6 +34,8 @@ def test_positions_follow_reading_order_and_counts_match(name, part):
     llm = family.language_model(model.model)
     llm.layers = llm.layers[:1]
     llm.config.num_hidden_layers = 1
+    if getattr(llm.config, "layer_types", None):
+        llm.config.layer_types = llm.config.layer_types[:1]
     rng = np.random.default_rng([7, part])
     kinds = list(family.placeholders(model.config))
     for _ in range(MIXES):

@@ -54,10 +54,11 @@ def turn(model, cache, prompts, tokens):
 def test_a_reduced_cache_is_refused_outside_of_a_reduce(one, reduction):
     model, inputs = one
     cache, prompts = prefilled(model, inputs, reduction), inputs["attention_mask"]
-    lengths = [layer.get_seq_length() for layer in cache.layers]
+    held = [layer for layer in cache.layers if hasattr(layer, "get_seq_length")]
+    lengths = [layer.get_seq_length() for layer in held]
     with pytest.raises(UnsupportedError, match=r"inside `with foveate.reduce"):
         turn(model, cache, prompts, TURN)
-    assert [layer.get_seq_length() for layer in cache.layers] == lengths
+    assert [layer.get_seq_length() for layer in held] == lengths
     # it is as good as before, in any reduce()
     branch = copy.deepcopy(cache)
     with foveate.reduce(model, reduction):
@@ -84,7 +85,10 @@ def test_a_turn_at_once_is_its_tokens_one_by_one(name, reduction):
             torch.testing.assert_close(one, whole[:, step], rtol=0, atol=1e-4)
             mask = torch.cat([mask, mask.new_ones(3, 1)], dim=1)
     for at_once, stepwise in zip(cache.layers, branch.layers, strict=True):
-        torch.testing.assert_close(at_once.keys, stepwise.keys, rtol=0, atol=1e-4)
+        held = getattr(at_once, "keys", None), getattr(stepwise, "keys", None)
+        if held[0] is None:  # a layer without attention remembers one state
+            held = at_once.recurrent_states[0], stepwise.recurrent_states[0]
+        torch.testing.assert_close(*held, rtol=0, atol=1e-4)
 
 
 def test_a_cache_that_nothing_was_taken_from_is_a_stock_one(one):
@@ -133,7 +137,7 @@ def test_a_cache_that_was_reset_takes_the_next_picture(one, reduction):
     with torch.no_grad():
         stock = cache_in(model(**inputs, use_cache=True))
     stock.reset()
-    if any(layer.is_initialized for layer in stock.layers):
+    if any(getattr(layer, "is_initialized", False) for layer in stock.layers):
         pytest.skip("stock: this transformers keeps the rows of a cache that is reset")
     cache = prefilled(model, inputs, reduction)
     cache.reset()

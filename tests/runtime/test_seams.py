@@ -197,9 +197,13 @@ def test_attention_that_cannot_be_seen_is_refused(monkeypatch):
 
 def test_a_layer_that_did_not_run_is_noticed(monkeypatch):
     model, inputs = make_tiny("llava")
-    monkeypatch.setattr(model.model.language_model.config, "num_hidden_layers", 4)
-    with pytest.raises(UnsupportedError, match="4 layers ran of 6"), foveate.reduce(model, BOTH):
-        model(**inputs)
+    with foveate.reduce(model, BOTH):
+        monkeypatch.setattr(model.model.language_model.config, "num_hidden_layers", 4)
+        with pytest.raises(UnsupportedError, match="4 layers ran of 6"):
+            model(**inputs)
+    fewer = "has 6 layers and names the kinds of 4"
+    with pytest.raises(UnsupportedError, match=fewer), foveate.reduce(model, BOTH):
+        pass
 
 
 def test_by_row():

@@ -24,7 +24,9 @@ BOTH = AIM(0.25, (2, 4))
 OFF = foveate.Reduction()
 SHORT = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
 FAMILIES = tuple(families())
-LORA = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+# of the LLM: PEFT does not take what Gemma 4's encoder has
+TARGETS = r".*(language|text)_model.*\.[qv]_proj"
+LORA = peft.LoraConfig(r=4, target_modules=TARGETS, init_lora_weights=False)
 
 
 @pytest.fixture(params=FAMILIES)

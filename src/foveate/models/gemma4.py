@@ -1,10 +1,11 @@
 """Gemma 4: pictures of any shape; in the larger models their tokens see each other in sliding layers."""
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.cost.layers import SLIDING
@@ -46,10 +47,13 @@ class Gemma4(Family):
         """An image is a group, and so is each frame of a clip: of as many tokens as it has places."""
         if modality == "image":
             return super().groups(core, modality, arguments, pooled)
-        side = core.config.vision_config.pooling_kernel_size
-        real = (arguments["video_position_ids"] != -1).all(-1).sum(-1) // side**2
-        frames = real.cpu().split(arguments["num_frames_per_video"].tolist())
-        return [torch.arange(len(sizes)).repeat_interleave(sizes) for sizes in frames]
+        places = arguments["video_position_ids"]
+        sizes = _frame_sizes(core, places)
+        if places.dim() == 4:  # in older transformers a clip is a row, padded with empty frames
+            frames = sizes.view(places.shape[:2]).unbind()
+        else:
+            frames = sizes.split(arguments["num_frames_per_video"].tolist())
+        return [torch.arange(len(entry)).repeat_interleave(entry) for entry in frames]
 
     def grids(
         self,
@@ -60,7 +64,8 @@ class Gemma4(Family):
     ) -> list[list[tuple[int, int]]]:
         """By the places of the patches, which are given as columns and rows."""
         side = core.config.vision_config.pooling_kernel_size
-        sizes = ((arguments[f"{modality}_position_ids"].amax(1) + 1) // side).tolist()
+        places = arguments[f"{modality}_position_ids"].flatten(0, -3)
+        sizes = ((places[_frame_sizes(core, places) > 0].amax(1) + 1) // side).tolist()
         each = iter((rows, columns) for columns, rows in sizes)
         return [[next(each) for _ in entry.unique()] for entry in groups]
 
@@ -76,6 +81,32 @@ class Gemma4(Family):
     def both_ways_in(self, config: Any, kind: str) -> bool:
         """In sliding layers, and not in the small models."""
         return kind == SLIDING and config.text_config.use_bidirectional_attention == "vision"
+
+    def vision_layer(self, core: Any) -> Any:
+        """The last layer."""
+        return core.vision_tower.encoder.layers[-1]
+
+    def pool_patches_to_tokens(
+        self,
+        core: Any,
+        modality: str,
+        arguments: Mapping[str, Any],
+        patches: Float[Tensor, "I P C"],
+        groups: Sequence[Int[Tensor, " _"]],
+    ) -> Float[Tensor, "V C"]:
+        """A token is a square of patches, by their places; padding has none."""
+        side = core.config.vision_config.pooling_kernel_size
+        means = []
+        for values, places in zip(
+            patches, arguments[f"{modality}_position_ids"].flatten(0, -3), strict=True
+        ):
+            real = (places >= 0).all(-1)
+            if real.any():
+                column, row = (places[real] // side).unbind(-1)
+                square = row * (column.max() + 1) + column
+                sums = values.new_zeros(int(square.max()) + 1, values.shape[1])
+                means.append(sums.index_add_(0, square, values[real]) / side**2)
+        return torch.cat(means)
 
     def tiny(self) -> Any:
         """6 layers of width 64, every third sees everything with wider heads, the others 24 tokens."""
@@ -116,10 +147,10 @@ class Gemma4(Family):
         step = [TINY_START, *[self.placeholders(config)[modality]] * (rows * columns), TINY_END]
         if modality == "image":
             return Picture(step, {"pixel_values": pixels, "image_position_ids": where})
-        tensors = {
-            "pixel_values_videos": pixels, "video_position_ids": where,
-            "num_frames_per_video": torch.tensor([frames]),
-        }  # fmt: skip
+        tensors = {"pixel_values_videos": pixels[None], "video_position_ids": where[None]}
+        if _frames_are_flat():
+            tensors = {name: value[0] for name, value in tensors.items()}
+            tensors["num_frames_per_video"] = torch.tensor([frames])
         return Picture([STAMP, *step] * frames, tensors)
 
     def tiny_collate(self, samples: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
@@ -127,8 +158,23 @@ class Gemma4(Family):
         shifted = [
             [Picture(p.ids, _shifted(p.tensors, 1)) for p in pictures] for pictures in samples
         ]
-        pads = ("pixel_values", "image_position_ids", "pixel_values_videos", "video_position_ids")
-        return _shifted(stacked(shifted, dict.fromkeys(pads, (1,))), -1)
+        of_clips = (1,) if _frames_are_flat() else (1, 2)
+        pads = {"pixel_values": (1,), "image_position_ids": (1,)}
+        pads |= {"pixel_values_videos": of_clips, "video_position_ids": of_clips}
+        return _shifted(stacked(shifted, pads), -1)
+
+
+def _frame_sizes(core: Any, places: Tensor) -> Int[Tensor, " frames"]:
+    """Visual tokens of each image or frame: squares of patches that have a place."""
+    real = (places != -1).all(-1).sum(-1).flatten()
+    return (real // core.config.vision_config.pooling_kernel_size**2).cpu()
+
+
+def _frames_are_flat() -> bool:
+    """Whether this transformers takes the frames of all clips one behind the other."""
+    from transformers import Gemma4ForConditionalGeneration
+
+    return "num_frames_per_video" in signature(Gemma4ForConditionalGeneration.forward).parameters
 
 
 def _shifted(tensors: Mapping[str, Tensor], by: int) -> dict[str, Tensor]:

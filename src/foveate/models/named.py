@@ -35,6 +35,8 @@ NAMED = (
     _named("qianfan_ocr", "QianfanOCR"),
     _named("qwen2_5_vl", "Qwen2_5_VL", **BOTH, **ON_GRID),
     _named("qwen2_vl", "Qwen2VL", **BOTH, **ON_GRID),
+    _named("qwen3_5", "Qwen3_5", **BOTH, **ON_GRID),
+    _named("qwen3_5_moe", "Qwen3_5Moe", **BOTH, **ON_GRID),
     _named("qwen3_vl", "Qwen3VL", **BOTH, **ON_GRID, **DEEP),
     _named("qwen3_vl_moe", "Qwen3VLMoe", **BOTH, **ON_GRID, **DEEP),
     _named("video_llava", "VideoLlava", **NO_COST, **BOTH),

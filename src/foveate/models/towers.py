@@ -40,6 +40,8 @@ TOWERS = {  # by the model type of `config.vision_config`
     "qwen2_5_vl_vision": Tower("blocks"),
     "qwen3_vl_vision": Tower("blocks"),
     "qwen3_vl_moe_vision": Tower("blocks"),
+    "qwen3_5_vision": Tower("blocks"),
+    "qwen3_5_moe_vision": Tower("blocks"),
     "exaone4_5_vision": Tower("blocks"),
     "janus_vision_model": Tower("encoder.layers"),
     "ovis2_vision": Tower("transformer.encoder.layers"),

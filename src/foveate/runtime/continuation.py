@@ -60,7 +60,16 @@ def enter_continuation(
     positions = positions - state.offset[:, None]
     in_order = positions if positions.dim() == 2 else positions[-1]
     state.extend(is_real, in_order.expand(embeds.shape[:2]))
-    masks = []
+    full = layout.kinds.index("full_attention") if "full_attention" in layout.kinds else 0
+    masks = _masks(state, config, layout, embeds, cache)
+    return {"position_ids": positions, "attention_mask": state.valid[full]}, masks
+
+
+def _masks(
+    state: CacheState, config: Any, layout: Layout, embeds: torch.Tensor, cache: Any
+) -> list[Any]:
+    """The attention mask of each layer; none where it does not attend, for new tokens are no padding."""
+    masks: list[Any] = []
     made: dict[tuple[Any, ...], Any] = {}  # layers of one kind, length and padding share a mask
     for index, kind in enumerate(layout.kinds):
         if layout.is_recurrent(index):
@@ -73,7 +82,4 @@ def enter_continuation(
             inputs = MaskInputs(state.positions[source])
             made[alike] = layer_mask(config, embeds, valid, kind, inputs, layer)
         masks.append(made[alike])
-    of_llm = state.valid[
-        layout.kinds.index("full_attention") if "full_attention" in layout.kinds else 0
-    ]
-    return {"position_ids": positions, "attention_mask": of_llm}, masks
+    return masks

@@ -72,6 +72,12 @@ class CacheState:
         self.offset, self.is_real = once(self.offset), once(self.is_real)
 
 
+OUTSIDE = (
+    "a reduced cache goes on inside a reduce() only, which tells every layer what it holds; run further "
+    "turns inside `with foveate.reduce(model, ...)`, on the same thread, or start with an empty cache"
+)
+
+
 class ReducedCache(Cache):
     """Mixed into the class of a cache whose layers hold fewer rows than the prompt had.
 
@@ -91,12 +97,31 @@ class ReducedCache(Cache):
         """
         count = super().get_seq_length(layer_idx) + key_states.shape[-2]
         if count != self.state.positions[layer_idx].shape[1]:
-            raise UnsupportedError(
-                "a reduced cache goes on inside a reduce() only, which tells every layer what it holds; "
-                "run further turns inside `with foveate.reduce(model, ...)`, on the same thread, or "
-                "start with an empty cache"
-            )
+            raise UnsupportedError(OUTSIDE)
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
+    def get_conv_state(self, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+        """What a layer without attention remembers, for new tokens that a reduce() has accounted for."""
+        self._refuse_unaccounted(layer_idx)
+        return super().get_conv_state(layer_idx, *args, **kwargs)
+
+    def has_previous_state(self, layer_idx: int | None = None, *args: Any, **kwargs: Any) -> bool:
+        """Whether a layer without attention remembers something; asked as `get_conv_state` is."""
+        if layer_idx is not None:
+            self._refuse_unaccounted(layer_idx)
+        return super().has_previous_state(layer_idx, *args, **kwargs)
+
+    def _refuse_unaccounted(self, layer_idx: int) -> None:
+        """Refuse new tokens before a layer remembers them; where one attended before it, that has.
+
+        Raises:
+            UnsupportedError: the model runs outside of a reduce(), or on another thread.
+        """
+        layers: list[Any] = self.layers
+        first = next(n for n, layer in enumerate(layers) if holds_rows(layer))
+        known = self.state.positions[first].shape[1]
+        if layer_idx < first and layers[first].get_seq_length() == known:
+            raise UnsupportedError(OUTSIDE)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the unreduced prompt so far."""

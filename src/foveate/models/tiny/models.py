@@ -132,6 +132,15 @@ DEEP: Fields = {
     "depth": 3, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
     "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1],
 }  # fmt: skip
+PLAIN_GRID: Fields = {
+    "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
+    "num_position_embeddings": 64,
+}  # fmt: skip
+HYBRID: Fields = {  # every other layer is linear attention
+    "head_dim": 16, "layer_types": ["full_attention", "linear_attention"] * 3,
+    "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}  # fmt: skip
 VQ: Fields = {
     "base_channels": 32, "channel_multiplier": [1, 1], "num_res_blocks": 1, "latent_channels": 32,
     "num_embeddings": 16, "num_patches": 8, "projection_dim": 64, "image_token_embed_dim": 64,
@@ -198,6 +207,9 @@ ANY_SIZE = (
     _grid("qwen2_5_vl", WINDOWED, GRID_TEXT),
     _grid("qwen3_vl", DEEP, {**GRID_TEXT, "head_dim": 16}, stamped_steps),
     _grid("qwen3_vl_moe", DEEP, {**GRID_TEXT, **EXPERTS, "head_dim": 16}, stamped_steps),
+    _grid("qwen3_5", PLAIN_GRID, {**GRID_TEXT, **HYBRID}, stamped_steps),
+    _grid("qwen3_5_moe", PLAIN_GRID,
+          {**GRID_TEXT, **HYBRID, **EXPERTS, "shared_expert_intermediate_size": 32}, stamped_steps),
     _grid("paddleocr_vl", PLAIN, {**GRID_TEXT, "head_dim": 16}, flat=False),
     _grid("exaone4_5", {**WINDOWED, "num_key_value_heads": 1},
           _llm("exaone4", head_dim=16, sliding_window=24, layer_types=KINDS)),
