@@ -116,7 +116,7 @@ class Gemma4(Family):
             **TINY_LLM, "head_dim": 16, "global_head_dim": 32, "num_global_key_value_heads": 1,
             "attention_k_eq_v": True, "sliding_window": 24, "hidden_size_per_layer_input": 0,
             "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 2,
-            "use_bidirectional_attention": "vision",
+            "use_bidirectional_attention": "vision", "initializer_range": 0.05,
         }  # fmt: skip
         vision = {
             "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
