@@ -64,7 +64,7 @@ class RequestCost:
             itemsize: bytes of one number.
             after: "prefill", as a `Report` counts it, or "decode".
         """
-        return itemsize * self.parts.get(after, self.parts["prefill"]).kv_elements
+        return self.parts.get(after, self.parts["prefill"]).cache_bytes(itemsize)
 
     def first_token_ms(self, machine: Machine) -> float:
         """Time up to the first token."""
@@ -212,11 +212,12 @@ class Request:
             return {}
         llm, work = self.llm, []
         counted = {"text": self.text_tokens} if "visual" in inside.needs else {}
-        for layer, share in _schedule(inside, llm).items():
-            if share:
-                flops = inside.flops(rows[layer], llm.heads, llm.head_dim, **counted)
-                moved = rows[layer] * (llm.attention_width + llm.kv_width)
-                work.append((Operation(flops, flops, moved), 1))
+        rated = {llm.rating_layer(n) for n, share in _schedule(inside, llm).items() if share}
+        for number in sorted(n for n in rated if n is not None):
+            layer = llm.layer(number)
+            wide, keys = layer.attention_width, llm.layer(layer.source).kv_width
+            flops = inside.flops(rows[number], llm.heads, wide // llm.heads, **counted)
+            work.append((Operation(flops, flops, rows[number] * (wide + keys)), 1))
         return {"score": Cost.of(work)} if work else {}
 
 
