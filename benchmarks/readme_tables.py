@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from foveate.models.family import support
+from foveate.models.support import support
 from foveate.registry import methods as known_methods
 
 ROOT = Path(__file__).parent.parent

@@ -102,7 +102,7 @@ print(made, sorted(name for name in sys.modules if name.startswith("transformers
     "code",
     [
         "import foveate.testing",
-        "from foveate.models.family import support; support()",
+        "from foveate.models.support import support; support()",
         "import foveate; [method.build() for method in foveate.methods().values()]",
     ],
 )

@@ -1,5 +1,6 @@
 """LLMs whose layers are unlike each other: without attention, with shared keys, with heads by layer."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -12,6 +13,7 @@ from foveate.combine.aim import AIM
 from foveate.cost.llm import prefill_cost
 from foveate.errors import UnsupportedError
 from foveate.models.family import families, family_of
+from foveate.models.tiny.models import TINY
 from foveate.prune.fastv import FastV
 from foveate.prune.vtw import VTW
 from foveate.runtime.layout import Layout
@@ -64,8 +66,9 @@ def test_tokens_are_not_rated_before_a_layer_has_attended():
 def late(monkeypatch):
     """A Qwen3.5 whose first layers do not attend, as in the real ones."""
     kinds = ["linear_attention"] * 3 + ["full_attention", "linear_attention", "full_attention"]
-    family = type(families()["qwen3_5"])
-    monkeypatch.setattr(family, "tiny_text", {**family.tiny_text, "layer_types": kinds})
+    row = TINY["qwen3_5"]
+    text = {**row.config["text_config"], "layer_types": kinds}
+    monkeypatch.setitem(TINY, "qwen3_5", replace(row, config={**row.config, "text_config": text}))
     return make_tiny("qwen3_5", "video")
 
 

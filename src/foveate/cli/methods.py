@@ -7,7 +7,7 @@ from foveate.cli.console import Json, print_json, print_table
 
 def methods(as_json: Json = False) -> None:
     """List the reduction methods, and the model families that they work on."""
-    from foveate.models.family import support
+    from foveate.models.support import support
     from foveate.registry import methods as known
 
     rows = [

@@ -9,7 +9,6 @@ module of this package with a subclass under `register_family`; nothing else is 
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -373,36 +372,3 @@ def _unsupported(kind: str | None, name: str, lacking: str) -> UnsupportedError:
         "and what keeps transformers' conventions. A family is one module that registers a "
         "foveate.models.family.Family: see docs/guides/new-family.md"
     )
-
-
-@dataclass(frozen=True)
-class Support:
-    """What works on one family.
-
-    Attributes:
-        family: model type.
-        model: name of the transformers class.
-        takes: modalities.
-        merge_at: where methods before the LLM can work, and on what.
-        positions: what merging does to positions.
-    """
-
-    family: str
-    model: str
-    takes: str
-    merge_at: str
-    positions: str
-
-
-def support() -> list[Support]:
-    """The support matrix, as the families state it. Pruning inside the LLM works on all."""
-    return [
-        Support(
-            family=name,
-            model=family.model_class,
-            takes=", ".join(family.modalities),
-            merge_at=", ".join(family.merge_at),
-            positions="kept on the grid" if family.grid_positions else "renumbered",
-        )
-        for name, family in families().items()
-    ]

@@ -193,7 +193,7 @@ def _pool_squares(
     Separators get 0.
     """
     images, count, width = patches.shape
-    separators = max(sum(int(entry.max()) + 1 for entry in groups) - images, 0)
+    separators = max(sum(int(entry.max()) + 1 for entry in groups if len(entry)) - images, 0)
     tokens = sum(len(entry) for entry in groups) - separators
     if modality == "video" and hasattr(core, "apply_pooling"):
         pooled = core.apply_pooling(patches).flatten(0, 1)
