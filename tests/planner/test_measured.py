@@ -112,7 +112,7 @@ def test_the_task_decides_which_answers_count(tmp_path):
 
 def test_a_file_of_another_model_or_of_other_knobs_is_refused(tmp_path):
     with pytest.raises(
-        InputError, match="is of an LLM of 28 layers, this one has 8; measure this one"
+        InputError, match="of a model of layers 28, this one has 8; measure this one"
     ):
         plan_reduction("foveate-mini", 0.45, measured=write_run(tmp_path / "x.jsonl", layers=28))
     # an older file holds no reduction: it is made again from its share, and must be the same
@@ -187,15 +187,14 @@ def test_resizing_costs_as_fewer_tokens_do():
 
 
 def test_rows_by_hand_and_the_front():
-    difference = Difference(-0.1, -0.2, 0.0)
+    difference, worse = Difference(-0.1, -0.2, 0.0), Difference(-0.4, -0.5, -0.3)
     rows = [
-        Measured("reasoning", "aim", keep, foveate.AIM(keep, None), right, difference)
-        for keep, right in ((0.5, 0.91), (0.25, 0.6))
+        Measured("reasoning", "aim", keep, foveate.AIM(keep, None), right, found)
+        for keep, right, found in ((0.5, 0.91, difference), (0.25, 0.6, worse))
     ]
     plan = plan_reduction("llava-onevision-7b", 0.9, Media(frames=32), measured=rows)
     assert (plan.accuracy, plan.difference) == (0.91, difference)
-    better, worse = rows
-    pairs = [(2.0, better), (1.0, worse), (3.0, better)]
+    pairs = [(2.0, rows[0]), (1.0, rows[1]), (3.0, rows[0])]
     assert [cost for cost, _ in pareto(pairs)] == [1, 2]
 
 
