@@ -27,7 +27,7 @@ class Journal:
             raise InputError(f"records are one file, got the folder {path}")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Every whole record; a last line cut off by a kill is skipped.
+        """Every whole record; what a kill cut off is skipped.
 
         Raises:
             InputError: a file that cannot be read, or has a line that is no record.
@@ -48,7 +48,11 @@ class Journal:
     def _read(self) -> tuple[list[dict[str, Any]], str]:
         """The whole records, and what a kill left of one more."""
         *whole, last = self._text().split("\n")
-        records = [self._record(n, line) for n, line in enumerate(whole, 1) if line.strip()]
+        records = [
+            self._record(n, line)
+            for n, line in enumerate(whole, 1)
+            if line.strip() and not _is_cut_off(line)
+        ]
         try:
             ended = [self._record(len(whole) + 1, last)] if last.strip() else []
         except InputError:
@@ -90,3 +94,12 @@ class Journal:
                 file.truncate()
             else:
                 file.write(b"\n")
+
+
+def _is_cut_off(line: str) -> bool:
+    """Whether a line begins a record that a kill cut off: earlier versions went on in the next line."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return line.startswith('{"')
+    return False
