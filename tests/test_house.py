@@ -130,8 +130,43 @@ def test_prose_code_runs(code, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("foveate.models.family._FAMILIES", dict(families()))
     monkeypatch.setattr(encoder, "_ENCODERS", encoder.encoders())
     monkeypatch.setattr("foveate.registry._TABLE", foveate.methods())
-    exec(compile(code, "README.md", "exec"), {})
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    for name, test in names.items():
+        if name.startswith("test_"):
+            test()
     assert capsys.readouterr().out.strip()
+
+
+DEFINES = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
+
+
+def is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+@pytest.mark.parametrize("page", ["new-method.md", "new-family.md"])
+def test_guides_show_files_that_do_nothing_when_they_are_imported(page):
+    """Of a guide's blocks only those that are tried at a prompt do something; a test's has tests."""
+    text = (ROOT / "docs" / "guides" / page).read_text()
+    blocks = re.findall(r"^(.*?)```python\n(.*?)```", text, re.S | re.M)
+    tried = 0
+    for before, code in blocks:
+        body = ast.parse(code).body
+        if "At a prompt:" in before:
+            tried += 1
+            continue
+        does = [node for node in body if not isinstance(node, DEFINES)]
+        assert [ast.unparse(node) for node in does if not is_text(node)] == []
+        # the file that a block is for is the last that is named in front of it
+        if "tests/" in re.findall(r"`((?:src|tests)/\S+\.py)`", before)[-1]:
+            tests = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+            assert tests
+            assert all(name.startswith("test_") for name in tests)
+        else:
+            assert is_text(body[0]), "a module says what it is"
+    assert tried == 1
+    assert len(blocks) == 4
 
 
 def test_the_guide_names_all_that_a_family_may_say():

@@ -23,6 +23,10 @@ def test_bad_names_and_knobs_teach():
         foveate.create("aimm")
     with pytest.raises(InputError, match=r"unexpected keyword argument 'kepp'; its knobs: .*keep"):
         foveate.create("aim-merge", kepp=0.5)
+    with pytest.raises(
+        InputError, match=r"aim cannot take {'name': 'x'}: .*'name'; its knobs: keep"
+    ):
+        foveate.create("aim", name="x")
     with pytest.raises(InputError, match=r"got 1\.5"):
         foveate.create("aim", keep=1.5)
     with pytest.raises(InputError, match="published: llava-onevision-7b"):

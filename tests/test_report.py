@@ -206,6 +206,18 @@ def test_totals_are_of_many_prefills():
     assert str(sums).startswith("3 samples, 588 visual tokens")
 
 
+def test_where_nothing_was_seen_there_is_no_share():
+    nothing = Report([], {}, False)
+    assert (nothing.totals.flops_share, nothing.totals.kv_share) == (None, None)
+    cells = re.findall(r"<td>(.*?)</td>", nothing._repr_html_())
+    assert cells == ["samples", "", "0", "", "visual tokens to the LLM", "0", "0", "",
+                     "prefill, GFLOP", "0", "0", "-", "KV cache, MB", "0", "0", "-",
+                     "to the first token, ms", "", "0", ""]  # fmt: skip
+    assert Answer("", nothing)._repr_html_().endswith(nothing._repr_html_())
+    uncached = report_of(sample_report(kv_bytes=0, kv_bytes_unreduced=0))
+    assert uncached.summary.endswith("31% of the prefill FLOPs, - of the KV cache")
+
+
 def test_stages_have_one_vocabulary():
     model, inputs = tiny("llava_onevision")
     with torch.no_grad(), foveate.reduce(model, BOTH) as run:

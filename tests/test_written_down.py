@@ -181,8 +181,12 @@ def test_what_no_reduction_is_written_as_is_refused(row, message, untyped):
         Reduction.from_dict(row)
 
 
-@pytest.mark.parametrize("text", ["", "aim", "{", '{"method": "aim"} x', "null", "[1]", "NaN"])
-def test_what_is_no_json_of_a_reduction_is_refused(text):
+@pytest.mark.parametrize(
+    "text",
+    ["", "aim", "{", '{"method": "aim"} x', "null", "[1]", "NaN", None, 3, "[" * 100_000, b"\xff"],
+    ids=lambda text: repr(text)[:20],
+)
+def test_what_is_no_json_of_a_reduction_is_refused(text, untyped):
     with pytest.raises(InputError, match=r'a reduction is written .*{"method": "aim"'):
         Reduction.from_json(text)
 

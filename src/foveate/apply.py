@@ -126,7 +126,7 @@ def fitting(
 
     llm = read_llm(model.config)
     start = None if analysis is None else read_analysis(analysis)
-    rows = _late(measured, llm.layers)
+    rows = _late(measured, model)
 
     def choose(samples: Sequence[Sample]) -> Reduction:
         requests = [
@@ -142,11 +142,11 @@ def fitting(
     return choose
 
 
-def _late(measured: Sequence[Measured] | Path | str, layers: int) -> list[Measured]:
+def _late(measured: Sequence[Measured] | Path | str, model: Any) -> list[Measured]:
     """The measured settings that can be chosen when a prompt is seen, and resizing, to compare with."""
-    rows = read_measured(measured, layers)
+    rows = read_measured(measured, model)
     late = [row for row in rows if can_be_chosen(row.reduction)]
-    if rows and not late:
+    if rows and all(row.reduction.is_off for row in late):
         raise InputError(
             "none of the measured methods can be chosen when a prompt is seen, for all need something of "
             f"the encoder: {', '.join(sorted({row.method for row in rows}))}; choose with foveate.plan "

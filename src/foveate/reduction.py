@@ -123,10 +123,10 @@ class Reduction:
         """
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise InputError(
-                f'a reduction is written as JSON, {{"method": "aim", "keep": 0.25}}; got {text[:80]!r}: '
-                f"{error}"
+                f'a reduction is written as JSON, {{"method": "aim", "keep": 0.25}}; got '
+                f"{repr(text)[:80]}: {error}"
             ) from None
         return _read(row)
 
@@ -265,7 +265,7 @@ def _typed(method: Any) -> str:
     return f"{home}{type(method).__name__}({', '.join(knobs)})"
 
 
-def create(name: str, **knobs: Any) -> Reduction:
+def create(name: str, /, **knobs: Any) -> Reduction:
     """Make a reduction from a method's name: `create("aim-merge", keep=0.25)`.
 
     Args:

@@ -84,14 +84,14 @@ class Totals:
         self.kv_bytes_unreduced += report.kv_bytes_unreduced
 
     @property
-    def flops_share(self) -> float:
-        """Prefill FLOPs as a share of unreduced."""
-        return self.prefill_flops / self.prefill_flops_unreduced
+    def flops_share(self) -> float | None:
+        """Prefill FLOPs as a share of unreduced, None if there were none."""
+        return _share(self.prefill_flops, self.prefill_flops_unreduced)
 
     @property
-    def kv_share(self) -> float:
-        """Bytes of the KV cache as a share of unreduced."""
-        return self.kv_bytes / self.kv_bytes_unreduced
+    def kv_share(self) -> float | None:
+        """Bytes of the KV cache as a share of unreduced, None if it held none."""
+        return _share(self.kv_bytes, self.kv_bytes_unreduced)
 
     def __str__(self) -> str:
         if not self.samples:
@@ -99,7 +99,7 @@ class Totals:
         many = f"{self.samples:,} samples, " if self.samples > 1 else ""
         return (
             f"{many}{self.visual_tokens_in:,} visual tokens, {self.visual_tokens_to_llm:,} to the LLM, "
-            f"{self.flops_share:.0%} of the prefill FLOPs, {self.kv_share:.0%} of the KV cache"
+            f"{percent(self.flops_share)} of the prefill FLOPs, {percent(self.kv_share)} of the KV cache"
         )
 
 
@@ -184,7 +184,7 @@ class Report:
     @property
     def first_token_seconds(self) -> float:
         """From the pictures to the first token, of the whole batch."""
-        return sum(self.seconds[stage] for stage in TO_FIRST_TOKEN)
+        return sum(self.seconds.get(stage, 0.0) for stage in TO_FIRST_TOKEN)
 
     @property
     def totals(self) -> Totals:
@@ -219,11 +219,20 @@ class Report:
             ("samples", "", f"{sums.samples:,}", ""),
             ("visual tokens to the LLM", f"{sums.visual_tokens_in:,}",
              f"{sums.visual_tokens_to_llm:,}", ""),
-            ("prefill, GFLOP", *(f"{n:,.3g}" for n in gflops), f"{sums.flops_share:.0%}"),
-            ("KV cache, MB", *(f"{n:,.3g}" for n in megabytes), f"{sums.kv_share:.0%}"),
+            ("prefill, GFLOP", *(f"{n:,.3g}" for n in gflops), percent(sums.flops_share)),
+            ("KV cache, MB", *(f"{n:,.3g}" for n in megabytes), percent(sums.kv_share)),
             ("to the first token, ms", "", f"{1000 * self.first_token_seconds:,.0f}", ""),
         ]  # fmt: skip
         return html_table(("", "unreduced", "this run", "share"), rows)
+
+
+def percent(share: float | None) -> str:
+    """A share in words: "31%", "-" where there is none."""
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

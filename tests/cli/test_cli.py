@@ -136,7 +136,7 @@ def test_measure_prints_one_document(tmp_path):
         "--out", str(tmp_path / "x.jsonl"), "--json",
     )  # fmt: skip
     assert out.returncode == 0, out.stderr
-    cell = {"task": "ocr", "answers": 1, "rounds": 1, "refused": False}
+    cell = {"task": "ocr", "answers": 1, "rounds": 1, "unanswerable": 0, "refused": False}
     assert json.loads(out.stdout) == {
         "records": str(tmp_path / "x.jsonl"),
         "cells": [

@@ -15,6 +15,7 @@ from foveate.measure.run.measure import measure
 from foveate.measure.run.runner import Amount
 from foveate.planner.measured import Measured, of_task, pareto, read_measured
 from foveate.planner.reduction import plan_reduction
+from foveate.planner.suggestion import Suggestion
 from foveate.records.intervals import Difference
 
 LAYERS, N = 8, 60
@@ -69,7 +70,10 @@ def test_the_most_accurate_method_that_fits_is_chosen(tmp_path):
     assert plan.flops_share <= 0.45
     assert plan.beats_resizing
     assert "better than resizing the picture to 0.25 (+50.0 points" in plan.why
-    assert "of 5 settings measured on reasoning that fit" in plan.why
+    assert "the most accurate of 3 settings that fit, of 5 measured on reasoning" in plan.why
+    assert plan.questions == N
+    shown = "83.3% of 60 questions right (-16.7 points, "
+    assert all(shown in text for text in (plan.summary, repr(plan), plan._repr_html_()))
     reading = plan_reduction("foveate-mini", 0.45, task="ocr", measured=str(file))
     assert reading.accuracy == pytest.approx(4 / 6)
     with pytest.raises(BudgetError, match=r"the cheapest is foveate\.DivPrune\(keep=0\.0625\) at"):
@@ -85,7 +89,7 @@ def test_it_is_said_when_nothing_beats_resizing(tmp_path):
     without = {key: count for key, count in RIGHT.items() if key[0] != "resize"}
     plan = plan_reduction("foveate-mini", 0.45, measured=write_run(tmp_path / "y.jsonl", without))
     assert plan.beats_resizing is None
-    assert "resizing was not measured" in plan.why
+    assert "no resizing that fits was measured" in plan.why
 
 
 def test_the_task_decides_which_answers_count(tmp_path):
@@ -108,20 +112,71 @@ def test_the_task_decides_which_answers_count(tmp_path):
 
 def test_a_file_of_another_model_or_of_other_knobs_is_refused(tmp_path):
     with pytest.raises(
-        InputError, match="is of an LLM of 28 layers, this one has 8; measure this one"
+        InputError, match="of a model of layers 28, this one has 8; measure this one"
     ):
         plan_reduction("foveate-mini", 0.45, measured=write_run(tmp_path / "x.jsonl", layers=28))
     # an older file holds no reduction: it is made again from its share, and must be the same
     old = write_run(tmp_path / "old.jsonl", reduction=None)
     assert plan_reduction("foveate-mini", 0.45, measured=old).method == "fovea"
     other = write_run(tmp_path / "other.jsonl", reduction=None, knobs="AIM(keep=0.9)")
-    with pytest.raises(InputError, match=r"which now is .*; measure it again"):
-        plan_reduction("foveate-mini", 0.45, measured=other)
+    with pytest.warns(
+        UserWarning, match="fovea at 0.25 is left out: .* measure it again"
+    ) as warned:
+        assert plan_reduction("foveate-mini", 1.0, measured=other).method == "unreduced"
+    assert len(warned) == 4
+    for name, value, message in (
+        ("model", "other/mini", "is of other/mini, not of foveate-mini"),
+        ("family", "qwen2_vl", "of a model of family qwen2_vl, this one has llava_onevision"),
+    ):
+        lines = (tmp_path / "old.jsonl").read_text().splitlines()
+        lines[0] = json.dumps({**json.loads(lines[0]), name: value})
+        (tmp_path / "theirs.jsonl").write_text("\n".join(lines))
+        with pytest.raises(InputError, match=message):
+            plan_reduction("foveate-mini", 0.45, measured=tmp_path / "theirs.jsonl")
     with pytest.raises(InputError, match="no such file of records"):
         plan_reduction("foveate-mini", 0.45, measured=tmp_path / "none.jsonl")
     (tmp_path / "report.json").write_text('{"rows": []}')
     with pytest.raises(InputError, match="is not a file of `foveate measure`"):
         plan_reduction("foveate-mini", 0.45, measured=tmp_path / "report.json")
+
+
+def test_a_method_that_is_not_known_here_is_left_out(tmp_path):
+    file = write_run(tmp_path / "x.jsonl")
+    file.write_text(file.read_text().replace('"fovea"', '"mine"'))
+    with pytest.warns(UserWarning, match="mine at 0.25 is left out: unknown method 'mine'"):
+        plan = plan_reduction("foveate-mini", 0.45, measured=file)
+    assert plan.method == "aim"
+
+
+def test_a_run_under_way_hides_no_finished_task_and_luck_is_not_merit(tmp_path):
+    file = write_run(tmp_path / "x.jsonl", tasks=("reasoning",))
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    begun = next(row for row in rows if row["kind"] == "answer") | {"task": "ocr"}
+    lucky = foveate.Reduction(inside=foveate.VTW(2))
+    setting = rows[1] | {"method": "vtw", "budget": 0.3, "knobs": "", "reduction": lucky.to_dict()}
+    one = begun | {"task": "reasoning", "method": "vtw", "budget": 0.3, "score": 1.0, "index": 0}
+    file.write_text("\n".join(map(json.dumps, [*rows, begun, setting, one])))
+    plan = plan_reduction("foveate-mini", 0.45, measured=file)
+    assert plan.method == "fovea"
+    assert "(1 with too few answers left out)" in plan.why
+
+
+def test_a_plain_baseline_may_be_best(tmp_path):
+    right = {
+        ("unreduced", 1.0): 6,
+        ("aim", 0.25): 3,
+        ("resize-grid", 0.25): 5,
+        ("resize-grid", 0.0625): 5,
+    }
+    plan = plan_reduction("foveate-mini", 0.45, measured=write_run(tmp_path / "x.jsonl", right))
+    assert (plan.method, plan.beats_resizing) == ("resize-grid", False)
+    assert "no other method that fits does better than resampled features to 0.0625" in plan.why
+
+
+def test_what_a_plan_rests_on_is_one_thing():
+    rows = [Measured("reasoning", "aim", 0.5, foveate.AIM(0.5, None), 0.9)]
+    with pytest.raises(InputError, match="measured= or on analysis=, got both"):
+        plan_reduction("foveate-mini", 0.5, measured=rows, analysis=Suggestion(8, 0.5, (2, 4)))
 
 
 def test_resizing_costs_as_fewer_tokens_do():
@@ -132,15 +187,14 @@ def test_resizing_costs_as_fewer_tokens_do():
 
 
 def test_rows_by_hand_and_the_front():
-    difference = Difference(-0.1, -0.2, 0.0)
+    difference, worse = Difference(-0.1, -0.2, 0.0), Difference(-0.4, -0.5, -0.3)
     rows = [
-        Measured("reasoning", "aim", keep, foveate.AIM(keep, None), right, difference)
-        for keep, right in ((0.5, 0.91), (0.25, 0.6))
+        Measured("reasoning", "aim", keep, foveate.AIM(keep, None), right, found)
+        for keep, right, found in ((0.5, 0.91, difference), (0.25, 0.6, worse))
     ]
     plan = plan_reduction("llava-onevision-7b", 0.9, Media(frames=32), measured=rows)
     assert (plan.accuracy, plan.difference) == (0.91, difference)
-    better, worse = rows
-    pairs = [(2.0, better), (1.0, worse), (3.0, better)]
+    pairs = [(2.0, rows[0]), (1.0, rows[1]), (3.0, rows[0])]
     assert [cost for cost, _ in pareto(pairs)] == [1, 2]
 
 

@@ -217,3 +217,17 @@ def test_a_model_is_planned_for_by_its_config():
     model = SimpleNamespace(config=config)
     vlm = SimpleNamespace(model=model)
     assert foveate.plan(vlm, 0.5) == foveate.plan(model, 0.5) == foveate.plan(config, 0.5)
+
+
+def test_off_is_chosen_where_it_fits_and_scoring_is_no_saving():
+    for visual, text in ((4, 1000), (100, 4000), (0, 100)):
+        assert plan_reduction("foveate-mini", 1.0, visual, text).reduction.is_off
+    with pytest.raises(BudgetError, match=r"the cheapest is .* at 9\d\.\d%|at 100\.0% of"):
+        plan_reduction("foveate-mini", 0.9, 4, 1000)
+    assert plan_reduction("foveate-mini", 1.0, 0, 100).keep == 1.0
+
+
+@pytest.mark.parametrize(("media", "text"), [((), 9), (("x",), 9), (-1, 9), (4, -9)])
+def test_what_is_no_count_is_refused(media, text, untyped):
+    with pytest.raises(InputError, match=r"are a count or a count for each group.*each at least 0"):
+        plan_reduction("foveate-mini", 0.5, media, text)

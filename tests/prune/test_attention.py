@@ -7,7 +7,8 @@ import torch
 
 from foveate.errors import InputError
 from foveate.prune import attention
-from foveate.prune.attention import attention_received, last_rows, text_behind
+from foveate.prune.aim import AIMPrune
+from foveate.prune.attention import attention_received, causal_pairs, last_rows, text_behind
 from foveate.prune.fastv import FastV
 from foveate.prune.pyramiddrop import PyramidDrop
 from foveate.prune.sparsevlm import SparseVLM
@@ -125,3 +126,17 @@ def test_bad_knobs_are_refused(untyped):
         FastV((6,)).schedule(6)
     with pytest.raises(InputError, match="rising counts"):
         PyramidDrop((3, 2)).schedule(6)
+
+
+@pytest.mark.parametrize(("rows", "heads"), [(0, 4), (1, 4), (700, 14), (3000, 28), (2999, 28)])
+def test_pairs_are_those_of_the_blocks(rows, heads):
+    step, pairs = max(attention.BLOCK // (heads * rows or 1), 1), 0
+    for low in range(0, rows, step):
+        high = min(low + step, rows)
+        pairs += high * (high - low)
+    assert causal_pairs(rows, heads) == pairs
+
+
+def test_scoring_of_millions_of_rows_is_counted_at_once():
+    for method in (AIMPrune(), FastV()):
+        assert method.flops(10**7, 28, 128) == pytest.approx(28 * 128 * 10**14, rel=0.05)

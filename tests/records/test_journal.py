@@ -14,6 +14,51 @@ def test_a_journal_survives_a_kill(tmp_path):
         file.write('{"a": 2, "b"')  # killed while writing
     journal.append({"a": 3})
     assert list(journal) == [{"a": 1}, {"a": 3}]
+    assert journal.path.read_text() == '{"a": 1}\n{"a": 3}\n'
+
+
+def test_what_an_earlier_version_left_of_a_kill_is_skipped(tmp_path):
+    journal = Journal(tmp_path / "run.jsonl")
+    journal.path.write_text('{"a": 1}\n{"a": 2, "b"\n{"a": 3}\n')
+    assert list(journal) == [{"a": 1}, {"a": 3}]
+    journal.append({"a": 4})
+    assert list(journal) == [{"a": 1}, {"a": 3}, {"a": 4}]
+
+
+def test_a_last_record_without_an_end_of_line_is_whole(tmp_path):
+    journal = Journal(tmp_path / "run.jsonl")
+    journal.path.write_text('{"a": 1}\r\n\n{"a": 2}')
+    assert list(journal) == [{"a": 1}, {"a": 2}]
+    journal.append({"a": 3})
+    assert list(journal) == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("buy milk\n", "line 1 must be a JSON object, got 'buy milk'"),
+        ("buy milk", "line 1 must be a JSON object, got 'buy milk'"),
+        ('{"a": 1', "line 1 must be a JSON object"),
+        ('{"a": 1}\n\n[2]\n', r"line 3 must be a JSON object, got '\[2\]'"),
+        ('{"a": 1}\n' + "[" * 100_000 + "\n", "line 2 must be a JSON object"),
+    ],
+    ids=range(5),
+)
+def test_what_is_no_journal_is_refused(tmp_path, text, message):
+    journal = Journal(tmp_path / "notes.txt")
+    journal.path.write_text(text)
+    with pytest.raises(InputError, match=f"notes.txt is not a file of records: {message}"):
+        list(journal)
+    if not text.endswith("\n"):
+        with pytest.raises(InputError, match=r"notes\.txt is not a file of records"):
+            journal.append({"a": 3})
+    assert journal.path.read_text() == text
+
+
+def test_a_file_of_bytes_is_no_journal(tmp_path):
+    (tmp_path / "x.bin").write_bytes(b'{"a": "\xff"}\n')
+    with pytest.raises(InputError, match=r"cannot read records from .*x\.bin: 'utf-8' codec"):
+        list(Journal(tmp_path / "x.bin"))
 
 
 def test_conditions_say_what_is_missing():

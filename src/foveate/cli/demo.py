@@ -9,6 +9,7 @@ from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
 from foveate.cli.console import Json, check_out, on_stderr, print_json, print_table
+from foveate.report import percent
 
 
 def demo(
@@ -51,8 +52,8 @@ def _demo_table(rows: list[Any]) -> Table:
             row.budget,
             str(report.visual_tokens_to_llm[0]),
             " ".join(map(str, report.visual_tokens_by_layer[0])),
-            f"{report.totals.flops_share:.0%}",
-            f"{report.totals.kv_share:.0%}",
+            percent(report.totals.flops_share),
+            percent(report.totals.kv_share),
             f"{row.first_token_ms:.0f}",
             row.answer,
             "yes" if row.right else f"no: {row.expected}",

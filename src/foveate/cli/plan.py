@@ -54,6 +54,8 @@ def plan(
     """Turn a budget into a reduction; --frames alone: how many fit; --law: which LLM, how many tokens."""
     if (analysis or measured) and (law is not None or budget is None):
         raise InputError("--analysis and --measured are of a model: they take a --budget, no --law")
+    if analysis and measured:
+        raise InputError("a plan rests on --measured or on --analysis, got both")
     if text is None:
         text = TEXT_TOKENS if law is None else QUERY_TOKENS
     if law is not None:

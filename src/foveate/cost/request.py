@@ -7,8 +7,9 @@ costed.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Literal
 
 from foveate.cost.hardware import Machine
@@ -84,7 +85,7 @@ class Request:
         media: what is shown, None where they were only counted.
 
     Raises:
-        InputError: an answer without tokens.
+        InputError: an answer without tokens, or a count that is none.
     """
 
     llm: LLM
@@ -95,6 +96,12 @@ class Request:
     media: Media | None = None
 
     def __post_init__(self) -> None:
+        counts = (*self.groups, self.text_tokens)
+        if not self.groups or not all(isinstance(n, Integral) and n >= 0 for n in counts):
+            raise InputError(
+                "visual tokens are a count or a count for each group, and text a count, each at least 0; "
+                f"got {self.groups} and {self.text_tokens}"
+            )
         if self.answer_tokens < 1:
             raise InputError(f"an answer has at least 1 token, got {self.answer_tokens}")
 
@@ -107,7 +114,7 @@ class Request:
         if isinstance(media, Media):
             encoded = encode(config, media)
             return cls(llm, encoded.groups, text_tokens, answer_tokens, encoded, media)
-        groups = (media,) if isinstance(media, int) else tuple(media)
+        groups = tuple(media) if isinstance(media, Iterable) else (media,)
         return cls(llm, groups, text_tokens, answer_tokens)
 
     @property
@@ -236,7 +243,7 @@ def request_cost(
         config: a VLM's config; an LLM's will do where `media` is a count.
         media: what is shown; or visual tokens, one count or a count a group: encoding is then unknown,
             and a method that needs the grid of a group is taken to keep as much as it may.
-        text_tokens: of the prompt.
+        text_tokens: of the prompt, taken to follow the pictures: a method that scores by it scores all.
         reduction: a `Reduction` or a method alone, None for none.
         answer_tokens: the first one comes out of the prefill, each other takes a decoding step.
         convention: "exact", or "llm-viewer", which counts the LLM's prefill alone.

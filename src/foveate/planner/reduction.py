@@ -16,7 +16,14 @@ from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK, TEXT_TOKENS
 from foveate.errors import BudgetError, InputError
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import UNREDUCED, Step, Task, degradation_order
-from foveate.planner.measured import RESIZING, Measured, of_task, pareto, read_measured
+from foveate.planner.measured import (
+    RESIZING,
+    Measured,
+    answered_enough,
+    of_task,
+    pareto,
+    read_measured,
+)
 from foveate.planner.suggestion import Suggests, read_analysis
 from foveate.planner.text_guard import task_of
 from foveate.records.intervals import Difference
@@ -39,6 +46,7 @@ class Plan:
         method: name of the method that was measured, "aim" where nothing was.
         accuracy: measured with this reduction, None where it was not.
         difference: of the accuracy to that of no reduction, paired, with its 95 % interval; or None.
+        questions: how many it was measured on, 0 where it was not.
         beats_resizing: whether it was measured to answer better than the picture made smaller at the same
             budget; None where that was not measured.
     """
@@ -50,13 +58,16 @@ class Plan:
     method: str = "aim"
     accuracy: float | None = None
     difference: Difference | None = None
+    questions: int = 0
     beats_resizing: bool | None = None
 
     @property
     def keep(self) -> float:
         """Share of visual tokens that reach the LLM: of AIM the knob, of any method what it comes to."""
-        knob = getattr(self.reduction, "keep", None)
-        return self.cost.visual_tokens_to_llm / self.cost.visual_tokens_in if knob is None else knob
+        knob, came = getattr(self.reduction, "keep", None), self.cost.visual_tokens_in
+        if knob is not None:
+            return knob
+        return self.cost.visual_tokens_to_llm / came if came else 1.0
 
     @property
     def prune(self) -> tuple[int | float, int | float] | None:
@@ -71,7 +82,11 @@ class Plan:
     @property
     def summary(self) -> str:
         """What the reduction leaves, in one line."""
-        right = "" if self.accuracy is None else f", {self.accuracy:.1%} right"
+        right = ""
+        if self.accuracy is not None:
+            right = f", {self.accuracy:.1%} of {self.questions:,} questions right"
+        if self.difference is not None:
+            right += f" ({_points(self.difference)} against unreduced)"
         return (
             f"{self.cost.visual_tokens_to_llm} of {self.cost.visual_tokens_in} visual tokens, "
             f"{self.flops_share:.1%} of the prefill FLOPs{right}"
@@ -87,6 +102,7 @@ class Plan:
             "why": self.why,
             "accuracy": self.accuracy,
             "difference": None if self.difference is None else vars(self.difference),
+            "questions": self.questions,
             "beats_resizing": self.beats_resizing,
             "flops_share": self.flops_share,
             "visual_tokens_to_llm": self.cost.visual_tokens_to_llm,
@@ -142,7 +158,7 @@ def plan_reduction(
     """
     config = config_of(model)
     request = Request.of(config, Media() if media is None else media, text_tokens, answer_tokens)
-    rows = read_measured(measured, request.llm.layers)
+    rows = read_measured(measured, model)
     start = None if analysis is None else read_analysis(analysis)
     return plan_requests(
         [request], budget, decide(task, pixels), machine, rows, start, itemsize=itemsize
@@ -172,9 +188,12 @@ def plan_requests(
 
     Raises:
         BudgetError: nothing fits; the message gives the cheapest plan and its cost.
-        InputError: an analysis of another depth, or nothing measured on the task.
+        InputError: an analysis of another depth or beside what was measured, or nothing measured on the
+            task.
     """
     costs = _Costs(requests, Budget.of(budget), machine, itemsize)
+    if measured and analysis is not None:
+        raise InputError("a plan rests on measured= or on analysis=, got both")
     if measured:
         return _most_accurate(of_task(measured, task), task, costs)
     layers = requests[0].llm.layers
@@ -239,10 +258,12 @@ class _Costs:
 
 
 def _first_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
-    """By bisection: each step is cheaper than the one before."""
-    low, high = -1, len(steps) - 1
-    if (least := costs.of(steps[high])) > costs.budget.value:
-        raise costs.refuse(steps[high].reduction, least)
+    """By bisection: each step is cheaper than the one before, unless scoring outweighs few tokens."""
+    low, high = 0, len(steps) - 1
+    if costs.of(steps[low]) <= costs.budget.value:
+        return steps[low]
+    if costs.of(steps[high]) > costs.budget.value:
+        return _cheapest(steps, costs)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (
@@ -251,43 +272,64 @@ def _first_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
     return steps[high]
 
 
+def _cheapest(steps: Sequence[Step], costs: _Costs) -> Step:
+    """The first step that fits, where few tokens make scoring dearer than what it saves."""
+    each = [costs.of(step) for step in steps]
+    for step, cost in zip(steps, each, strict=True):
+        if cost <= costs.budget.value:
+            return step
+    least = min(each)
+    raise costs.refuse(steps[each.index(least)].reduction, least)
+
+
 def _most_accurate(rows: Sequence[Measured], task: str, costs: _Costs) -> Plan:
     """The most accurate method and setting that fits, held against the picture made smaller."""
-    candidates = [row for row in rows if row.method != RESIZE]
-    front = pareto((costs.of(row), row) for row in candidates)
-    affordable = [row for cost, row in front if cost <= costs.budget.value]
+    enough = answered_enough(rows)
+    candidates = [(costs.of(row), row) for row in enough if row.method != RESIZE]
+    affordable = [(cost, row) for cost, row in candidates if cost <= costs.budget.value]
     if not affordable:
-        cost, row = front[0]
+        cost, row = min(candidates, key=lambda pair: pair[0])
         raise costs.refuse(row.reduction, cost)
-    best = affordable[-1]
+    best = pareto(affordable)[-1][1]
     on = task if best.task == task else f"the {best.task} of the tasks"
-    why = f"the most accurate of {len(candidates)} settings measured on {on} that fit"
-    plain = _resizing(rows, costs)
-    beats, verdict = (None, "resizing was not measured") if plain is None else _verdict(best, plain)
+    why = f"the most accurate of {len(affordable)} settings that fit"
+    why += f", of {len(candidates)} measured on {on}"
+    if unfinished := len(rows) - len(enough):
+        why += f" ({unfinished} with too few answers left out)"
+    beats, verdict = _verdict(best, _resizing(enough, costs))
     return costs.plan(
         best.reduction, f"{why}; {verdict}", method=best.method, accuracy=best.accuracy,
-        difference=best.difference, beats_resizing=beats,
+        difference=best.difference, questions=len(best.scores), beats_resizing=beats,
     )  # fmt: skip
 
 
 def _resizing(rows: Sequence[Measured], costs: _Costs) -> Measured | None:
     """The most accurate resizing that fits: of the picture, or else of its features."""
     for name in RESIZING:
-        fitting = [r for r in rows if r.method == name and costs.of(r) <= costs.budget.value]
-        if fitting:
-            return max(fitting, key=lambda row: row.accuracy)
+        named = ((costs.of(row), row) for row in rows if row.method == name)
+        if fitting := pareto(pair for pair in named if pair[0] <= costs.budget.value):
+            return fitting[-1][1]
     return None
 
 
-def _verdict(best: Measured, plain: Measured) -> tuple[bool | None, str]:
+def _verdict(best: Measured, plain: Measured | None) -> tuple[bool | None, str]:
     """Whether a setting answers better than a resized picture, and the same in words."""
-    found, word = best.against(plain), f"{WORDS[plain.method]} to {plain.share:.3g}"
-    if best.method == plain.method or found is None:
-        return None, f"nothing else that fits does as well as {word}"
-    points = f"{100 * found.mean:+.1f} points, {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    if plain is None:
+        return None, "no resizing that fits was measured"
+    word = f"{WORDS[plain.method]} to {plain.share:.3g}"
+    if best.method == plain.method:
+        return False, f"no other method that fits does better than {word}"
+    found = best.against(plain)
+    if found is None:
+        return None, f"no question was answered both under it and by {word}"
     if found.low > 0:
-        return True, f"better than {word} ({points})"
-    return False, f"nothing that fits beats {word} ({points})"
+        return True, f"better than {word} ({_points(found)})"
+    return False, f"nothing that fits beats {word} ({_points(found)})"
+
+
+def _points(found: Difference) -> str:
+    """A difference of accuracies with its interval, in points."""
+    return f"{100 * found.mean:+.1f} points, {100 * found.low:+.1f} to {100 * found.high:+.1f}"
 
 
 def _suggested(analysis: Suggests, layers: int) -> Step:

@@ -7,6 +7,7 @@ power iterations on the layer's sharpened causal attention, in the manner of Pag
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from foveate.registry import register
 
 # numbers in a block of the attention matrix: 12 MB in fp32 stay in a CPU's cache, other devices want more
 CPU_BLOCK, BLOCK = 3 * 2**20, 2**26
+MANY = 10_000  # blocks
 # a block's rows end at a multiple of this, so that its columns fill whole vectors: a third faster
 ALIGNED = 16
 
@@ -68,8 +70,7 @@ class AIMPrune(ScheduledPruner):
 
     def flops(self, rows: int, heads: int, head_dim: int) -> int:
         """FLOPs of scoring a layer of `rows` rows: the causal part of q k^T, and the steps through it."""
-        pairs = sum(high * (high - low) for low, high in _blocks(rows, heads, CPU_BLOCK))
-        return 2 * pairs * heads * (head_dim + self.steps)
+        return 2 * _pairs(rows, heads) * heads * (head_dim + self.steps)
 
 
 def token_importance(
@@ -137,6 +138,14 @@ def _settle(
         if damping:
             after.mul_(1 - damping).add_(settled[0, :, None], alpha=damping)
     return settled
+
+
+@cache
+def _pairs(rows: int, heads: int) -> int:
+    """How many products of a query with a key the blocks of one sample make, for each head."""
+    if heads * rows**2 > MANY * CPU_BLOCK:  # blocks of few rows: hardly more than the triangle
+        return rows * (rows + 1) // 2
+    return sum(high * (high - low) for low, high in _blocks(rows, heads, CPU_BLOCK))
 
 
 def _blocks(count: int, heads: int, size: int) -> Iterator[tuple[int, int]]:

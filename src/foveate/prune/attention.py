@@ -62,9 +62,11 @@ def causal_pairs(rows: int, heads: int) -> int:
 
     Half of `rows` squared, and what blocks reach beyond the diagonal.
     """
-    step = _step(heads, rows)
-    ends = [min(low + step, rows) for low in range(0, rows, step)]
-    return sum(end * (end - low) for low, end in zip([0, *ends], ends, strict=False))
+    if not rows:
+        return 0
+    step = min(_step(heads, rows), rows)
+    blocks, rest = divmod(rows, step)
+    return step**2 * blocks * (blocks + 1) // 2 + rest * rows
 
 
 def _step(heads: int, count: int) -> int:

@@ -51,27 +51,35 @@ def check_after(after: object, name: str = "after") -> None:
     """Refuse places of drops that no model could satisfy.
 
     Args:
-        after: the places.
+        after: the places, a tuple.
         name: what messages call them.
 
     Raises:
-        InputError: not counts of layers (int) or shares of depth (float).
+        InputError: no tuple of counts of layers (int) or shares of depth (float).
     """
     places = plain(after)
     if type(places) is not tuple or not places or not all(map(_is_place, places)):
         raise InputError(
-            f"{name} takes counts of layers (int, at least 1) or shares of depth (float, in (0, 1)), "
-            f"got {after!r}"
+            f"{name} takes counts of layers (int, at least 1) or shares of depth (float, in (0, 1)) as "
+            f"a tuple, {name}=(2,), got {after!r}"
         )
 
 
 def check_place(place: object, name: str = "after") -> None:
-    """Refuse the place of a drop that no model could satisfy; arguments as in `check_after`.
+    """Refuse the place of a drop that no model could satisfy.
+
+    Args:
+        place: the place, a number.
+        name: what messages call it.
 
     Raises:
         InputError: no count of layers (int) or share of depth (float).
     """
-    check_after((place,), name)
+    if not _is_place(plain(place)):
+        raise InputError(
+            f"{name} takes one count of layers (int, at least 1) or share of depth (float, in (0, 1)), "
+            f"got {place!r}"
+        )
 
 
 def _is_place(place: object) -> bool:

@@ -27,26 +27,79 @@ class Journal:
             raise InputError(f"records are one file, got the folder {path}")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Every whole record; a last line cut off by a kill is skipped."""
-        if not self.path.exists():
-            return
-        for line in self.path.read_text().splitlines():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue
+        """Every whole record; what a kill cut off is skipped.
+
+        Raises:
+            InputError: a file that cannot be read, or has a line that is no record.
+        """
+        return iter(self._read()[0])
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write one record, and flush it to disk."""
-        # after a line cut off by a kill this one must start on a new line
-        start = "" if self._ends_a_line() else "\n"
-        with self.path.open("a") as file:
-            file.write(start + json.dumps(record) + "\n")
+        """Write one record, and flush it to disk; a line cut off by a kill is taken off first.
+
+        Raises:
+            InputError: the file does not end a line, and is not one of records.
+        """
+        self._end_the_last_line()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
             file.flush()
 
-    def _ends_a_line(self) -> bool:
+    def _read(self) -> tuple[list[dict[str, Any]], str]:
+        """The whole records, and what a kill left of one more."""
+        *whole, last = self._text().split("\n")
+        records = [
+            self._record(n, line)
+            for n, line in enumerate(whole, 1)
+            if line.strip() and not _is_cut_off(line)
+        ]
+        try:
+            ended = [self._record(len(whole) + 1, last)] if last.strip() else []
+        except InputError:
+            if not records:  # a kill leaves whole records before the one that it cuts off
+                raise
+            return records, last
+        return records + ended, ""
+
+    def _text(self) -> str:
+        try:
+            return self.path.read_bytes().decode("utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read records from {self.path}: {error}") from None
+
+    def _record(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise InputError(
+                f"{self.path} is not a file of records: line {number} must be a JSON object, got "
+                f"{line[:80]!r}"
+            )
+        return record
+
+    def _end_the_last_line(self) -> None:
         if not self.path.exists() or not self.path.stat().st_size:
-            return True
-        with self.path.open("rb") as file:
+            return
+        with self.path.open("r+b") as file:
             file.seek(-1, 2)
-            return file.read(1) == b"\n"
+            if file.read(1) == b"\n":
+                return
+            cut = self._read()[1].encode()
+            if cut:
+                file.seek(-len(cut), 2)
+                file.truncate()
+            else:
+                file.write(b"\n")
+
+
+def _is_cut_off(line: str) -> bool:
+    """Whether a line begins a record that a kill cut off: earlier versions went on in the next line."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return line.startswith('{"')
+    return False

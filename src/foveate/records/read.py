@@ -9,6 +9,7 @@ from typing import Any
 from foveate.errors import InputError
 from foveate.records.conditions import all_conditions
 from foveate.records.journal import UNREDUCED, Journal
+from foveate.records.lines import run_lines
 from foveate.registry import BASELINE
 from foveate.report import STAGES, TO_FIRST_TOKEN
 
@@ -133,25 +134,22 @@ def read(path: Path) -> Records:
     starts: list[dict[str, Any]] = []
     lines: dict[Setting, dict[str, Any]] = {}
     cells: dict[str, dict[Setting, Cell]] = defaultdict(lambda: defaultdict(Cell))
-    try:
-        for row in Journal(path):
-            match row["kind"]:
-                case "run":
-                    starts.append(row)
-                case "setting":
-                    lines[row["method"], float(row["budget"])] = row
-                case kind:
-                    cell = cells[row["task"]][row["method"], float(row["budget"])]
-                    if kind == "answer":
-                        cell.answers[row["index"]] = row
-                    elif kind == "time":
-                        cell.rounds[row["round"]] = row
-                    elif "index" in row:
-                        cell.unanswerable[row["index"]] = row["why"]
-                    else:
-                        cell.refused = row["why"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a file of `foveate measure`: {error!r}") from None
+    for row in run_lines(Journal(path)):
+        match row["kind"]:
+            case "run":
+                starts.append(row)
+            case "setting":
+                lines[row["method"], float(row["budget"])] = row
+            case kind:
+                cell = cells[row["task"]][row["method"], float(row["budget"])]
+                if kind == "answer":
+                    cell.answers[row["index"]] = row
+                elif kind == "time":
+                    cell.rounds[row["round"]] = row
+                elif "index" in row:
+                    cell.unanswerable[row["index"]] = row["why"]
+                else:
+                    cell.refused = row["why"]
     plain = {name for (name, _), line in lines.items() if is_baseline(line)}
     known = {task: dict(rows) for task, rows in cells.items()}
     found = Records(path, starts, _worded(plain), lines, known)

@@ -185,8 +185,8 @@ def summarise(path: Path) -> Summary:
 def _document(path: Path) -> dict[str, Any] | None:
     """A summary that is a whole file; None for a file of records, line by line."""
     try:
-        told = json.loads(path.read_text())
-    except (OSError, ValueError):
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) and "rows" in told else None
 

@@ -111,6 +111,18 @@ def test_a_run_and_its_lines(vlm, tmp_path, caplog):
     assert len(told) == 2 + 2 * 4
     assert "refused: video: first at 0.05: the first tokens are at least a tenth, got 0.05" in told
     assert "refused: video: fails at 0.5, question 3: not on this family" in told
+    counts = {(row["task"], row["method"], row["budget"]): row for row in runner.log.cells()}
+    told = ("answers", "rounds", "unanswerable", "refused")
+    for name in ("reasoning", "video"):
+        cells = {
+            key[1:]: tuple(counts[key][part] for part in told) for key in counts if key[0] == name
+        }
+        assert cells == {
+            (UNREDUCED, 1.0): (4, 2, 0, False),
+            ("first", 0.25): (4, 2, 0, False),
+            ("first", 0.05): (0, 0, 0, True),
+            ("fails", 0.5): (0, 0, 4, True),
+        }
     assert seen[-1] == (runner.total, "video: timing")
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     found = answers(out)
@@ -273,14 +285,22 @@ def test_a_file_belongs_to_one_sampling_of_clips(vlm, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ['{"image": "a.png", "question": "?"}', '{"kind": "motion", "answer": "x"}', "[1]", "3"]
+    ("text", "message"),
+    [
+        ('{"image": "a.png", "question": "?"}\n', "of `foveate measure`: kind must be one of"),
+        ('{"kind": "motion", "answer": "x"}\n', "of `foveate measure`: .*got 'motion'"),
+        ("[1]\n", "of records: line 1"),
+        ("3\n", "of records: line 1"),
+        ("buy milk\n", "of records: line 1 must be a JSON object, got 'buy milk'"),
+        ("buy milk", "of records: line 1 must be a JSON object, got 'buy milk'"),
+    ],
 )
-def test_records_are_added_to_no_other_file(vlm, tmp_path, line):
-    out = tmp_path / "questions.jsonl"
-    out.write_text(line + "\n")
-    with pytest.raises(InputError, match=r"is not a file of `foveate measure`: .*another --out"):
+def test_records_are_added_to_no_other_file(vlm, tmp_path, text, message):
+    out = tmp_path / "notes.txt"
+    out.write_text(text)
+    with pytest.raises(InputError, match=f"notes.txt is not a file {message}.*another --out"):
         Runner(Local(vlm, "mini"), [UNREDUCED_SETTING], [task("ocr")], out)
-    assert out.read_text() == line + "\n"
+    assert out.read_text() == text
 
 
 @pytest.mark.parametrize("query", ["llm", "embedding"])

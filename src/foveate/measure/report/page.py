@@ -244,10 +244,10 @@ def _conditions(summary: Summary) -> list[dict[str, str]]:
 def _where(found: dict[str, Any]) -> str:
     """Conditions in words."""
     versions = ", ".join(
-        f"{name} {found[name]}" for name in ("foveate", "torch", "transformers", "python")
+        f"{name} {found.get(name)}" for name in ("foveate", "torch", "transformers", "python")
     )
-    machine = f"{found['gpu'] or found['cpu']}, {found['threads']} threads"
-    return f"{machine}; {versions}; commit {found['commit']}"
+    machine = f"{found['gpu'] or found.get('cpu')}, {found['threads']} threads"
+    return f"{machine}; {versions}; commit {found.get('commit')}"
 
 
 def _points(mean: float, low: float, high: float) -> str:

@@ -13,6 +13,7 @@ from foveate.measure.run.settings import Setting
 from foveate.measure.tasks import Task
 from foveate.records.conditions import conditions
 from foveate.records.journal import Journal
+from foveate.records.lines import run_lines
 
 LOG = logging.getLogger(__name__)
 Cell = tuple[str, str, float]  # task, method, share
@@ -61,14 +62,8 @@ class Log:
         self.unanswerable: dict[Cell, set[int]] = defaultdict(set)
         self.recorded: dict[tuple[str, float], dict[str, Any]] = {}
         identities = {task.name: shown_as(task, sampling) for task in tasks}
-        for row in self.journal:
-            try:
-                self._read(path, row, model, identities)
-            except (KeyError, TypeError) as error:
-                raise InputError(
-                    f"{path} is not a file of `foveate measure`: {error!r} in {str(row)[:80]}; records "
-                    "are added to a file of theirs, so give another --out"
-                ) from None
+        for row in self._lines():
+            self._read(path, row, model, identities)
         new = []
         for setting in settings:
             mine, theirs = setting.record(), self.recorded.get(setting.key)
@@ -84,6 +79,14 @@ class Log:
         )
         for row in new:
             self.journal.append(row)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        try:
+            return run_lines(self.journal)
+        except InputError as error:
+            raise InputError(
+                f"{error}; records are added to a file of theirs, so give another --out"
+            ) from None
 
     def _read(
         self,
@@ -104,8 +107,6 @@ class Log:
                 self.rounds[cell(row)].add(row["round"])
             case "refused":
                 self._mark(cell(row), row.get("index"))
-            case kind:
-                raise KeyError(kind)
 
     @staticmethod
     def _check(
@@ -128,17 +129,25 @@ class Log:
                 )
 
     def cells(self) -> list[dict[str, Any]]:
-        """For each cell how many answers and timed rounds the file holds, and whether it was refused."""
-        keys = dict.fromkeys([*self.answered, *self.rounds, *self.refused])
+        """For each cell how many answers, timed rounds and refused questions the file holds.
+
+        A cell is refused if none of its questions could be asked.
+        """
+        keys = dict.fromkeys([*self.answered, *self.rounds, *self.refused, *self.unanswerable])
         return [
             {
                 **dict(zip(("task", "method", "budget"), key, strict=True)),
                 "answers": len(self.answered.get(key, ())),
                 "rounds": len(self.rounds.get(key, ())),
-                "refused": key in self.refused,
+                "unanswerable": len(self.unanswerable.get(key, ())),
+                "refused": self._is_refused(key),
             }
             for key in keys
         ]
+
+    def _is_refused(self, key: Cell) -> bool:
+        none = not self.answered.get(key) and bool(self.unanswerable.get(key))
+        return key in self.refused or none
 
     def answer(self, key: Cell, row: dict[str, Any]) -> None:
         """Note one answer."""
