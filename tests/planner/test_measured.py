@@ -173,6 +173,12 @@ def test_a_plain_baseline_may_be_best(tmp_path):
     assert "no other method that fits does better than resampled features to 0.0625" in plan.why
 
 
+def test_resizing_alone_is_no_reduction():
+    rows = [Measured("reasoning", "resize", 0.5, foveate.Reduction(), 0.9)]
+    with pytest.raises(InputError, match="nothing but resizing was measured on 'reasoning'"):
+        plan_reduction("foveate-mini", 0.5, measured=rows)
+
+
 def test_what_a_plan_rests_on_is_one_thing():
     rows = [Measured("reasoning", "aim", 0.5, foveate.AIM(0.5, None), 0.9)]
     with pytest.raises(InputError, match="measured= or on analysis=, got both"):

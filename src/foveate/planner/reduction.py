@@ -287,6 +287,8 @@ def _most_accurate(rows: Sequence[Measured], task: str, costs: _Costs) -> Plan:
     enough = answered_enough(rows)
     candidates = [(costs.of(row), row) for row in enough if row.method != RESIZE]
     affordable = [(cost, row) for cost, row in candidates if cost <= costs.budget.value]
+    if not candidates:
+        raise InputError(f"nothing but resizing was measured on {task!r}; measure a method")
     if not affordable:
         cost, row = min(candidates, key=lambda pair: pair[0])
         raise costs.refuse(row.reduction, cost)
