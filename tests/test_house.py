@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import lint_imports
 
 import foveate
 from foveate.cost.vision import encoder
@@ -36,10 +35,15 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_imports_run_one_way(capsys):
+def test_imports_run_one_way():
     """The contract in pyproject.toml; a new part of the house takes its place there."""
-    status = lint_imports(str(ROOT / "pyproject.toml"), no_cache=True)
-    assert status == 0, capsys.readouterr().out
+    # in a process of its own: it turns off the loggers of the one that it runs in
+    code = (
+        "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "1 kept, 0 broken" in done.stdout
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))

@@ -369,6 +369,5 @@ def family_of_config(config: Any, name: str) -> Family:
 def _unsupported(kind: str | None, name: str, lacking: str) -> UnsupportedError:
     return UnsupportedError(
         f"cannot reduce {name} (model type {kind!r}): {lacking}; supported: {', '.join(families())}, "
-        "and what keeps transformers' conventions. A family is one module that registers a "
-        "foveate.models.family.Family: see docs/guides/new-family.md"
+        "and what keeps transformers' conventions; see docs/guides/new-family.md"
     )
