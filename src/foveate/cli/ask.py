@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from foveate.cli.console import Json, OldMachine, Written, print_json, reduction_of, renamed
+from foveate.cli.console import (
+    Json,
+    Keep,
+    MethodName,
+    OldMachine,
+    Prune,
+    Written,
+    print_json,
+    reduction_of,
+    renamed,
+)
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 
@@ -15,15 +25,9 @@ def ask(
     model: Annotated[
         str, typer.Option(help="foveate-mini, a folder, or a hub id.")
     ] = "foveate-mini",
-    method: Annotated[
-        str | None, typer.Option(help="A name of `foveate methods`; --keep or --prune alone: aim.")
-    ] = None,
-    keep: Annotated[
-        float | None, typer.Option(help="Share of visual tokens kept, (0, 1]; aim: 1 merges none.")
-    ] = None,
-    prune: Annotated[
-        str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
-    ] = None,
+    method: MethodName = None,
+    keep: Keep = None,
+    prune: Prune = None,
     written: Written = None,
     budget: Annotated[
         str | None, typer.Option(help='Instead: "25%", "15 TFLOP", "120 MB", "60 ms".')

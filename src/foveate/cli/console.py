@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OldMachine = Annotated[str | None, typer.Option("--hardware", hidden=True)]  # old name
+MethodName = Annotated[
+    str | None, typer.Option(help="A name of `foveate methods`; --keep or --prune alone: aim.")
+]
+Keep = Annotated[
+    float | None, typer.Option(help="Share of visual tokens kept, (0, 1]; aim: 1 merges none.")
+]
+Prune = Annotated[
+    str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
+]
 Written = Annotated[
     str | None,
     typer.Option(

@@ -9,7 +9,10 @@ from rich.table import Table
 
 from foveate.cli.console import (
     Json,
+    Keep,
+    MethodName,
     OldMachine,
+    Prune,
     Written,
     amount,
     parse_size,
@@ -30,15 +33,9 @@ def cost(
     visual_tokens: Annotated[int | None, typer.Option(help="A count, instead of media.")] = None,
     text: Annotated[int, typer.Option(help="Text tokens of the prompt.")] = TEXT_TOKENS,
     answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = ANSWER_TOKENS,
-    method: Annotated[
-        str | None, typer.Option(help="A name of `foveate methods`; --keep or --prune alone: aim.")
-    ] = None,
-    keep: Annotated[
-        float | None, typer.Option(help="Share of visual tokens kept, (0, 1]; aim: 1 merges none.")
-    ] = None,
-    prune: Annotated[
-        str | None, typer.Option(help="START,STOP as layers or shares of depth, or none.")
-    ] = None,
+    method: MethodName = None,
+    keep: Keep = None,
+    prune: Prune = None,
     written: Written = None,
     machine: Annotated[
         str | None, typer.Option(help=f"A name, cpu, or a calibration.json; default {MACHINE}.")

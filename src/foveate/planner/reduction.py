@@ -263,7 +263,7 @@ def _first_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
     if costs.of(steps[low]) <= costs.budget.value:
         return steps[low]
     if costs.of(steps[high]) > costs.budget.value:
-        return _cheapest(steps, costs)
+        return _any_that_fits(steps, costs)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (
@@ -272,7 +272,7 @@ def _first_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
     return steps[high]
 
 
-def _cheapest(steps: Sequence[Step], costs: _Costs) -> Step:
+def _any_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
     """The first step that fits, where few tokens make scoring dearer than what it saves."""
     each = [costs.of(step) for step in steps]
     for step, cost in zip(steps, each, strict=True):
