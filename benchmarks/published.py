@@ -25,7 +25,8 @@ from typing import Any
 import torch
 from peak_memory import PeakMemory
 from safetensors.torch import save_file
-from speed import SIZES, TEXT_TOKENS, build, prompt
+from shapes import SIZES, TEXT_TOKENS
+from speed import clip, thin
 
 import foveate
 from foveate.records.conditions import all_conditions, conditions
@@ -114,7 +115,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     journal, here = Journal(arguments.journal), conditions(threads=arguments.threads, size="0.5b")
-    model = build("0.5b")
+    model = thin("0.5b")
     for frames in arguments.frames:
         done = {(row["run"], row["side"]) for row in journal if row["frames"] == frames}
         left = [
@@ -125,7 +126,7 @@ def main() -> None:
         ]
         if not left:
             continue
-        inputs = prompt(model, frames)
+        inputs = clip(model, frames)
         case = arguments.journal.parent / f"published-{frames}"
         write_case(case, model, inputs, arguments.threads)
         theirs = PublishedCode(arguments.python, arguments.code, case.resolve())

@@ -22,40 +22,15 @@ from typing import Any
 
 import torch
 from peak_memory import PeakMemory
-from transformers import (
-    LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
-    Qwen2Config,
-    SiglipVisionConfig,
-)
+from shapes import SIZES, TEXT_TOKENS, THIN, build, onevision, prompt
 
 import foveate
 from foveate.cost.llm import prefill_cost
+from foveate.cost.vision.encoder import Media
 from foveate.records.conditions import conditions
 from foveate.records.journal import Journal
 
 ROOT = Path(__file__).parent.parent
-TEXT_TOKENS = 100
-SIZES = {  # Qwen2 language models of the LLaVA-OneVision checkpoints
-    "0.5b": {
-        "hidden_size": 896,
-        "intermediate_size": 4864,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 14,
-        "num_key_value_heads": 2,
-        "vocab_size": 152000,
-        "tie_word_embeddings": True,
-    },
-    "7b": {
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "vocab_size": 152064,
-        "tie_word_embeddings": False,
-    },
-}
 METHODS = {
     "unreduced": foveate.Reduction(),
     "merge only": foveate.AIM(keep=0.25, prune=None),
@@ -64,32 +39,18 @@ METHODS = {
 }
 
 
-def build(size: str) -> LlavaOnevisionForConditionalGeneration:
-    """A random model whose LLM has a real size."""
-    vision = SiglipVisionConfig(
-        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1,
-        image_size=384, patch_size=14, vision_use_head=False,
-    )  # fmt: skip
-    config = LlavaOnevisionConfig(
-        vision_config=vision,
-        text_config=Qwen2Config(**SIZES[size], max_position_embeddings=32768, rope_theta=1e6),
-        image_token_index=10,
-        video_token_index=11,
-        vision_feature_layer=-1,
-    )
-    torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    with torch.device(device):
-        return LlavaOnevisionForConditionalGeneration(config).to(dtype).eval()
+def thin(size: str) -> Any:
+    """A random model whose LLM has a real size, on the GPU in bf16 if there is one."""
+    has_gpu = torch.cuda.is_available()
+    device, dtype = ("cuda", torch.bfloat16) if has_gpu else ("cpu", torch.float32)
+    return build(onevision(size, THIN), device, dtype)
 
 
-def prompt(model: LlavaOnevisionForConditionalGeneration, frames: int) -> dict[str, torch.Tensor]:
+def clip(model: Any, frames: int) -> dict[str, torch.Tensor]:
     """A clip of noise between text tokens."""
-    half = [1] * (TEXT_TOKENS // 2)
-    ids = torch.tensor([half + [11] * (frames * 196 + 1) + half], device=model.device)
-    clip = torch.randn(1, frames, 3, 384, 384, generator=torch.Generator().manual_seed(0))
-    return {"input_ids": ids, "pixel_values_videos": clip.to(model.device, model.dtype)}
+    inputs = prompt(model, Media(frames=frames, height=384, width=384))
+    del inputs["attention_mask"]  # nothing is padding
+    return inputs
 
 
 def once(model: Any, inputs: dict[str, torch.Tensor], method: str) -> dict[str, Any]:
@@ -109,7 +70,7 @@ def once(model: Any, inputs: dict[str, torch.Tensor], method: str) -> dict[str, 
 def main() -> None:
     """Parse, measure what the journal lacks, summarise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, default="0.5b")
+    parser.add_argument("--size", choices=("0.5b", "7b"), default="0.5b")
     parser.add_argument("--frames", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--runs", type=int, default=5, help="counted runs, after one warm-up")
     parser.add_argument("--threads", type=int, default=2)
@@ -132,12 +93,12 @@ def main() -> None:
     left = [
         cell for cell in cells if cell not in {(r["frames"], r["run"], r["method"]) for r in done}
     ]
-    model = build(arguments.size) if left else None
+    model = thin(arguments.size) if left else None
     began = time.monotonic()
     for number, (frames, run, method) in enumerate(left):
         if arguments.minutes and time.monotonic() - began > 60 * arguments.minutes:
             break
-        row = once(model, prompt(model, frames), method)
+        row = once(model, clip(model, frames), method)
         row |= {**mine, "frames": frames, "run": run, "method": method}
         journal.append(row)
         done.append(row)

@@ -26,6 +26,12 @@ OTHERS = set(families()) - set(THOROUGH)
 SINCE = {"video_llava": "5.23"}  # whose pixels had another name before
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device", default="cuda", help="where tests/gpu runs: cuda, or cpu to try it"
+    )
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m takes its choice
 def pytest_collection_modifyitems(items):
     """Mark `slow` what is left out by default.

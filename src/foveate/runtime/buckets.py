@@ -91,7 +91,7 @@ def buckets(
             before = [
                 sum(home_of[n] == home_of[number] for n in numbers if n < number) for number in same
             ]
-            needed["number"] = torch.tensor(before)
+            needed["number"] = torch.tensor(before, device=tokens.device)
         made.append(Bucket(tokens, torch.tensor(same, device=tokens.device), needed))
     return made
 

@@ -13,7 +13,7 @@ AssertionError where the contract is broken.
 from foveate.testing.families import check_family_has_a_cost, check_family_is_as_stated
 from foveate.testing.groups import check_groups
 from foveate.testing.masking import check_dropping_is_masking, masked_generation
-from foveate.testing.models import CASES, GREEDY, Given, reduce, tiny
+from foveate.testing.models import CASES, GREEDY, Given, beside, reduce, tiny
 from foveate.testing.reductions import (
     check_batch_is_samples_alone,
     check_no_trace,
@@ -26,6 +26,7 @@ __all__ = [
     "CASES",
     "GREEDY",
     "Given",
+    "beside",
     "check_batch_is_samples_alone",
     "check_dropping_is_masking",
     "check_family_has_a_cost",

@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from foveate.combine.aim import AIM
 from foveate.models.family import Family
 from foveate.testing.groups import check_groups
 from foveate.testing.masking import check_dropping_is_masking
+from foveate.testing.models import beside
 from foveate.testing.reductions import (
     check_batch_is_samples_alone,
     check_no_trace,
@@ -43,7 +45,7 @@ def check_contract(model: Any, family: Family) -> Iterator[Finding]:
     """Run every check on a model, one after another; none stops the others.
 
     Args:
-        model: of any family, small and on the CPU, or the time must be had.
+        model: of any family, on any device, and small, or the time must be had.
         family: that draws its prompts by `tiny_inputs`.
     """
     model.generation_config.pad_token_id = 0
@@ -69,23 +71,27 @@ def _stock(model: Any, family: Family, modality: str) -> Callable[[], Any]:
 
     @torch.no_grad()
     def run() -> None:
-        model(**family.tiny_inputs(model.config, [[(modality, 0)]]))
+        model(**_drawn(model, family, [[(modality, 0)]]))
 
     return run
 
 
+def _drawn(model: Any, family: Family, samples: Any) -> dict[str, Tensor]:
+    return beside(model, family.tiny_inputs(model.config, samples))
+
+
 def _checks(model: Any, family: Family, modality: str) -> Iterator[tuple[str, Callable[[], None]]]:
     """Each check by what must hold; prompts are drawn when it runs."""
-    config, reduction = model.config, AIM(0.5, (1, 4))
+    reduction = AIM(0.5, (1, 4))
     pictures = [(modality, 0), (modality, 1), (modality, 2)]
     samples = [[pictures[0]], [], pictures[1:]]
 
     def on_one(check: Callable[..., None], *more: Any) -> Callable[[], None]:
-        return lambda: check(model, family.tiny_inputs(config, [[pictures[0]]]), *more)
+        return lambda: check(model, _drawn(model, family, [[pictures[0]]]), *more)
 
     yield (
         "a group is what the pixels of one tile or frame change",
-        lambda: check_groups(model, family.tiny_inputs(config, [pictures[:2], pictures[2:]])),
+        lambda: check_groups(model, _drawn(model, family, [pictures[:2], pictures[2:]])),
     )
     yield "off is bit-identical", on_one(check_off_is_bit_identical)
     yield "dropping is masking", on_one(check_dropping_is_masking, reduction)

@@ -79,20 +79,22 @@ def _merged_prompt(
             for row in members.tolist():
                 stays[row] = row in places.tolist()
             embeds[places] = merged.features[0]
+    device = embeds.device
     block = family.blocks(inputs)
-    block = torch.full((1, count), -1) if block is None else block
-    positions = torch.arange(sum(stays)).view(1, 1, -1)
+    block = torch.full((1, count), -1, device=device) if block is None else block
+    positions = torch.arange(sum(stays), device=device).view(1, 1, -1)
     if family.grid_positions:
         positions = seen["position_ids"][-3:][..., stays]
     # merged tokens get the mean of their patches' DeepStack features
-    into = torch.tensor([-1 if token is None else token for token in report.merged_into[0]])
+    into = [-1 if token is None else token for token in report.merged_into[0]]
+    into = torch.tensor(into, device=device)
     deepstack = [
         torch.stack([part[into == token].mean(0) for token in range(int(into.max()) + 1)])
         for part in deepstack
     ]
     visual = torch.isin(inputs["input_ids"][0], _placeholders(model))[stays]
-    removed_after = torch.full((sum(stays),), len(family.language_model(model.model).layers))
-    removed_after[visual] = torch.tensor(
+    removed_after = torch.full_like(block[0, stays], len(family.language_model(model.model).layers))
+    removed_after[visual] = removed_after.new_tensor(
         [len(removed_after) if layer is None else layer for layer in report.pruned_after[0]]
     )
     usual = ("inputs_embeds", "attention_mask", "position_ids", "visual_pos_masks")
@@ -158,23 +160,24 @@ def _groups(model: Any, inputs: dict[str, Tensor]) -> Tensor:
 
 
 def _placeholders(model: Any) -> Tensor:
-    return torch.tensor(list(family_of(model).placeholders(model.config).values()))
+    tokens = list(family_of(model).placeholders(model.config).values())
+    return torch.tensor(tokens, device=model.device)
 
 
 def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
     """Put one text token at the end of a prompt."""
     llm = family_of(model).language_model(model.model)
-    new = llm.embed_tokens(torch.tensor([[token]]))
+    ids = torch.tensor([[token]], device=prompt["embeds"].device)
+    new = llm.embed_tokens(ids)
     prompt["embeds"] = torch.cat([prompt["embeds"], new], dim=1)
     prompt["positions"] = torch.cat(
         [prompt["positions"], prompt["positions"][..., -1:] + 1], dim=-1
     )
     for name, value in prompt["others"].items():  # floats are embeddings of the layers' own
-        ids = torch.tensor([[token]])
         more = llm.get_per_layer_inputs(ids) if value.is_floating_point() else 0 * ids
         prompt["others"][name] = torch.cat([value, more], dim=1)
     for name, value in (("block", -1), ("removed_after", 10**6), ("visual", 0)):
-        last = torch.tensor([value], dtype=prompt[name].dtype)
+        last = prompt[name].new_tensor([value])
         prompt[name] = torch.cat([prompt[name], last])
 
 
@@ -183,14 +186,14 @@ def _mask_of(model: Any, prompt: dict[str, Any], layer: int, kind: str) -> Tenso
     config, family = model.config, family_of(model)
     count, dtype = prompt["embeds"].shape[1], prompt["embeds"].dtype
     place, block = prompt["positions"][-1, 0], prompt["block"]
-    sees = torch.ones(count, count, dtype=torch.bool).tril()
+    sees = torch.ones(count, count, dtype=torch.bool, device=place.device).tril()
     if family.both_ways_in(config, kind):
         sees |= (block[:, None] == block) & (block >= 0)
     sees &= prompt["removed_after"] >= layer
     if kind == "sliding_attention":
         window = family.language_model(model.model).config.sliding_window
         sees &= place[:, None] - place < window
-    mask = torch.zeros(count, count, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+    mask = torch.zeros_like(sees, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
     return mask[None, None]
 
 

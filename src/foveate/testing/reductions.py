@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from foveate.models.family import family_of
 from foveate.reduction import Reduction
-from foveate.testing.models import GREEDY, Given, reduce
+from foveate.testing.models import GREEDY, Given, beside, reduce
 
 InputsOf = Callable[[Any, Sequence[Sequence[tuple[str, int]]], Any], dict[str, Tensor]]
 
@@ -125,10 +125,10 @@ def check_batch_is_samples_alone(
             tiny model.
     """
     inputs_of = inputs_of or family_of(model).tiny_inputs
-    batch = inputs_of(model.config, samples, padding)
+    batch = beside(model, inputs_of(model.config, samples, padding))
     together, texts = _answers(model, batch, reduction, padding)
     for number, sample in enumerate(samples):
-        inputs = inputs_of(model.config, [sample], "left")
+        inputs = beside(model, inputs_of(model.config, [sample], "left"))
         alone, (text,) = _answers(model, inputs, reduction, "left")
         torch.testing.assert_close(together[number], alone[0], rtol=0, atol=1e-4)
         assert texts[number] == text, f"sample {number} says {texts[number]}, alone {text}"

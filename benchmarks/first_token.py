@@ -1,0 +1,225 @@
+"""Pixels to first token, and tokens a second after it, at real shapes with random weights.
+
+    python benchmarks/first_token.py                     # 0.5B whole, 7B cut to 4 layers and scaled
+    python benchmarks/first_token.py --device cuda       # all whole, in bf16
+    python benchmarks/first_token.py --smoke             # tiny shapes, one round: does it run at all?
+
+What is timed is `generate` on pixels that are on the device already: from its call to its first token,
+with the vision tower at its real size (SigLIP so400m, Qwen2.5-VL's own), then the tokens behind it. Stages
+are those of foveate's reports. The conditions take turns, after a warm-up round, so that a drift of the
+machine hits all of them. "without foveate" is the model with no reduce() open: by what it is faster than
+"unreduced" is what the hooks cost. A model cut to few layers (`--layers`) is scaled up by the cost model,
+stage by stage, and its record says so.
+
+Raw times are appended to a journal: run the same command again after a kill and it goes on. The summary
+of all that is in the journal goes to results/first_token.json (first_token_cuda.json on a GPU), a table
+to standard output.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from first_token_summary import Cell, summarise, table
+from peak_memory import PeakMemory
+from shapes import REAL, SHAPES, SMOKE, build, prompt
+from transformers import StoppingCriteria, StoppingCriteriaList
+
+import foveate
+from foveate.errors import FoveateError
+from foveate.records.conditions import conditions
+from foveate.records.journal import Journal
+from foveate.runtime.prefill import clock
+
+ROOT = Path(__file__).parent.parent
+# condition -> of an LLM of so many layers its reduction; None for no reduce() at all
+CONDITIONS: dict[str, Callable[[int], Any] | None] = {
+    "without foveate": None,
+    "unreduced": lambda layers: foveate.Reduction(),
+    "aim": lambda layers: foveate.AIM(keep=0.25, prune=(0.5, 0.786)),
+    "aim-merge 25%": lambda layers: foveate.Reduction(before=foveate.AIMMerge(0.25)),
+    "fovea 25%": lambda layers: foveate.Fovea.for_share(0.25, layers),
+}
+CUT = {"onevision-7b": 4, "qwen2.5-vl-7b": 4}  # layers on a CPU
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class FirstToken(StoppingCriteria):
+    """Never stops; looks at the clock when the first token is there."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
+        """No sequence is done."""
+        if self.at is None:
+            self.at = clock(input_ids.device)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def once(
+    model: Any, inputs: dict[str, torch.Tensor], reduction: Any, tokens: int
+) -> dict[str, Any]:
+    """One answer of so many tokens: its seconds, and what its report says."""
+    first, device = FirstToken(), model.device
+
+    def answer() -> float:
+        began = clock(device)
+        model.generate(
+            **inputs, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens,
+            stopping_criteria=StoppingCriteriaList([first]),
+        )  # fmt: skip
+        return began
+
+    report = None
+    with torch.no_grad(), PeakMemory() as memory:
+        if reduction is None:
+            began = answer()
+        else:
+            with foveate.reduce(model, reduction) as run:
+                began = answer()
+            report = run.report
+        ended = clock(device)
+    assert first.at is not None
+    return {
+        "first_token": first.at - began,
+        "tokens": tokens,
+        "decode": ended - first.at if tokens > 1 else None,
+        "peak_bytes": memory.above_start,
+        **({} if report is None else told(report)),
+    }
+
+
+def told(report: foveate.Report) -> dict[str, Any]:
+    """What a row keeps of a report."""
+    return {
+        "stages": report.seconds,
+        "visual_tokens_in": report.visual_tokens_in[0],
+        "tokens_by_layer": report.visual_tokens_by_layer[0],
+        "flops": report.prefill_flops,
+        "kv_bytes": report.kv_bytes,
+    }
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=DTYPES, help="bf16 on a GPU, fp32 on a CPU")
+    parser.add_argument("--attention", default="sdpa", help="sdpa, eager, or flash_attention_2")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES)
+    parser.add_argument("--frames", type=int, nargs="+", default=[0, 8, 32], help="0: one picture")
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    parser.add_argument("--layers", type=int, help="cut the tower and the LLM to so many layers")
+    parser.add_argument("--rounds", type=int, default=5, help="counted, after one warm-up")
+    parser.add_argument("--decode-rounds", type=int, help="of these with an answer; all")
+    parser.add_argument("--answer", type=int, default=65, help="tokens, the first included")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--minutes", type=float, help="stop measuring after so long; go on later")
+    parser.add_argument("--commit", help="where the checkout itself does not say")
+    parser.add_argument("--smoke", action="store_true", help="tiny shapes, one round")
+    parser.add_argument("--journal", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.shapes, arguments.frames, arguments.rounds = SMOKE, [0, 4], 1
+        arguments.answer = 3
+    arguments.shapes = arguments.shapes or REAL
+    arguments.dtype = arguments.dtype or ("bf16" if arguments.device == "cuda" else "fp32")
+    name = "first_token" + ("_smoke" if arguments.smoke else "")
+    name += "_cuda" if arguments.device == "cuda" else ""
+    arguments.journal = arguments.journal or ROOT / "runs" / f"{name}.jsonl"
+    arguments.out = arguments.out or ROOT / "results" / f"{name}.json"
+    return arguments
+
+
+def refuse_unable(arguments: argparse.Namespace) -> None:
+    """Skip, by name, what this machine has not."""
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("skipped: no CUDA device")
+    if arguments.attention.startswith("flash") and not importlib.util.find_spec("flash_attn"):
+        raise SystemExit(f"skipped: {arguments.attention}, for flash_attn is not installed")
+
+
+def cells_of(arguments: argparse.Namespace) -> Iterator[Cell]:
+    """What is to be measured, shape by shape; conditions take turns within a round."""
+    for shape in arguments.shapes:
+        on_cpu = arguments.device == "cpu"
+        layers = arguments.layers or (CUT.get(shape) if on_cpu else None)
+        for frames in arguments.frames:
+            for number in range(arguments.rounds + 1):
+                for condition in arguments.conditions:
+                    yield Cell(
+                        shape, layers, frames, number, condition, arguments.device,
+                        arguments.dtype, arguments.attention,
+                    )  # fmt: skip
+
+
+class Bench:
+    """One model at a time, and the prompt of the cell at hand."""
+
+    def __init__(self) -> None:
+        self.key: Any = None
+        self.model: Any = None
+
+    def measure(self, cell: Cell, tokens: int) -> dict[str, Any]:
+        """One answer, or why there is none."""
+        self._load(cell)
+        choose = CONDITIONS[cell.condition]
+        layers = self.model.config.get_text_config().num_hidden_layers
+        reduction = None if choose is None else choose(layers)
+        inputs = prompt(self.model, SHAPES[cell.shape].media(cell.frames))
+        try:
+            return once(self.model, inputs, reduction, tokens)
+        except (FoveateError, RuntimeError) as error:  # out of memory is one
+            return {"fault": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+
+    def _load(self, cell: Cell) -> None:
+        key = cell.shape, cell.layers, cell.dtype, cell.attention
+        if key == self.key:
+            return
+        self.key, self.model = key, None
+        if cell.device == "cuda":
+            torch.cuda.empty_cache()
+        config = SHAPES[cell.shape].config(cell.layers)
+        self.model = build(config, cell.device, DTYPES[cell.dtype], cell.attention)
+
+
+def main() -> None:
+    """Parse, measure what the journal lacks, summarise."""
+    arguments = parsed()
+    refuse_unable(arguments)
+    torch.set_num_threads(arguments.threads)
+    gpu = torch.cuda.get_device_name() if arguments.device == "cuda" else None
+    here = conditions(gpu=gpu, threads=arguments.threads)
+    here["commit"] = arguments.commit or here["commit"]
+    journal, cells = Journal(arguments.journal), list(cells_of(arguments))
+    done = {Cell.of(row) for row in journal}
+    left = [cell for cell in cells if cell not in done]
+    bench, began = Bench(), time.monotonic()
+    for number, cell in enumerate(left, 1):
+        if arguments.minutes and time.monotonic() - began > 60 * arguments.minutes:
+            break
+        answers = arguments.decode_rounds is None or cell.round <= arguments.decode_rounds
+        row = bench.measure(cell, arguments.answer if answers else 1)
+        journal.append(cell.to_dict() | row | {"conditions": here})
+        minutes = (time.monotonic() - began) / number * (len(left) - number) / 60
+        seen = row.get("fault") or f"{row['first_token']:.3f} s"
+        sys.stderr.write(
+            f"{number}/{len(left)} {cell.shape}, {cell.frames} frames, {cell.condition}: {seen}, "
+            f"about {minutes:.0f} min left\n"
+        )
+    rows = summarise(list(journal), CONDITIONS)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    sys.stdout.write(table(rows["rows"]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
