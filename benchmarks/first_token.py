@@ -1,12 +1,12 @@
 """Pixels to first token, and tokens a second after it, at real shapes with random weights.
 
-    python benchmarks/first_token.py                     # 0.5B whole, 7B cut to 4 layers and scaled
+    python benchmarks/first_token.py                     # 0.5B whole, 7B cut to 6 layers and scaled
     python benchmarks/first_token.py --device cuda       # all whole, in bf16
     python benchmarks/first_token.py --smoke             # tiny shapes, one round: does it run at all?
 
 What is timed is `generate` on pixels that are on the device already: from its call to its first token,
-with the vision tower at its real size (SigLIP so400m, Qwen2.5-VL's own), then the tokens behind it. Stages
-are those of foveate's reports. The conditions take turns, after a warm-up round, so that a drift of the
+with the vision tower at its real size (SigLIP so400m, Qwen2.5-VL's own), then the tokens behind it. The
+stages are those of reports. The conditions take turns, after a warm-up round, so that a drift of the
 machine hits all of them. "without foveate" is the model with no reduce() open: by what it is faster than
 "unreduced" is what the hooks cost. A model cut to few layers (`--layers`) is scaled up by the cost model,
 stage by stage, and its record says so.
@@ -46,7 +46,7 @@ CONDITIONS: dict[str, Callable[[int], Any] | None] = {
     "aim-merge 25%": lambda layers: foveate.Reduction(before=foveate.AIMMerge(0.25)),
     "fovea 25%": lambda layers: foveate.Fovea.for_share(0.25, layers),
 }
-CUT = {"onevision-7b": 4, "qwen2.5-vl-7b": 4}  # layers on a CPU
+CUT = {"onevision-7b": 6, "qwen2.5-vl-7b": 6}  # layers on a CPU; with fewer none would be scored
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -107,11 +107,19 @@ def told(report: foveate.Report) -> dict[str, Any]:
     }
 
 
+def has_bf16(device: str) -> bool:
+    """Whether a device multiplies bf16 in hardware."""
+    if device == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--dtype", choices=DTYPES, help="bf16 on a GPU, fp32 on a CPU")
+    parser.add_argument("--dtype", choices=DTYPES, help="bf16 where the machine has it, else fp32")
     parser.add_argument("--attention", default="sdpa", help="sdpa, eager, or flash_attention_2")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES)
     parser.add_argument("--frames", type=int, nargs="+", default=[0, 8, 32], help="0: one picture")
@@ -128,10 +136,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.smoke:
+        arguments.dtype = arguments.dtype or "fp32"
         arguments.shapes, arguments.frames, arguments.rounds = SMOKE, [0, 4], 1
         arguments.answer = 3
     arguments.shapes = arguments.shapes or REAL
-    arguments.dtype = arguments.dtype or ("bf16" if arguments.device == "cuda" else "fp32")
+    arguments.dtype = arguments.dtype or ("bf16" if has_bf16(arguments.device) else "fp32")
     name = "first_token" + ("_smoke" if arguments.smoke else "")
     name += "_cuda" if arguments.device == "cuda" else ""
     arguments.journal = arguments.journal or ROOT / "runs" / f"{name}.jsonl"

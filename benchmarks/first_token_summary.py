@@ -1,5 +1,6 @@
 """The summary of `first_token.py`: medians, shares of the stages, ratios, and where nothing is gained."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import median
@@ -87,6 +88,7 @@ def _group(group: Rows, choices: Choices) -> Rows:
         choose = choices[condition]
         reduction = Reduction() if choose is None else choose(costs.layers)
         cut = Reduction() if choose is None else choose(layers or costs.layers)
+        line["unscaled"] = costs.unscaled(reduction, cut)
         timed = Timed(rows, costs.scale(reduction, cut), base)
         lines.append(line | timed.line() | _beside(timed, unreduced) | costs.line(reduction))
     return lines
@@ -116,6 +118,11 @@ class Costs:
             for name in parts
             if name in ran and ran[name].flops
         }
+
+    def unscaled(self, reduction: Any, cut: Any) -> list[str]:
+        """The stages that the whole model has and the one that ran has not."""
+        whole, ran = (self.whole.cost(reduction).parts, self.cut.cost(cut).parts)
+        return [name for name in whole if name not in ran]
 
     def line(self, reduction: Any) -> dict[str, Any]:
         """Ratios to unreduced that are counted, not timed: up to the first token, and of the LLM."""
@@ -221,7 +228,8 @@ def _break_even(line: Mapping[str, Any], base: Mapping[str, Any]) -> int | None:
     rates = line["tokens_per_second"], base["tokens_per_second"]
     if None in rates or rates[0] <= rates[1]:
         return None
-    return 2 + int(late / (1000 / rates[1] - 1000 / rates[0]))
+    sooner = 1000 / rates[1] - 1000 / rates[0]  # each token, in ms
+    return 1 + math.ceil(late / sooner - 1e-9)
 
 
 COLUMNS = (
