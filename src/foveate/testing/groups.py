@@ -33,7 +33,7 @@ def check_groups(model: Any, inputs: dict[str, Tensor]) -> None:
         disturbed = pixels.clone()
         disturbed[unit] *= -2  # what is black, as padding is, stays so
         features = _encode(model, {**inputs, pixels_of(modality): disturbed})[3]
-        changed = (features != stock).any(-1)
+        changed = (features != stock).any(-1).cpu()
         if not changed.any() and not pixels[unit].any():
             continue
         hit = [label for label, tokens in enumerate(members) if torch.equal(tokens, changed)]
