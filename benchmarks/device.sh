@@ -3,13 +3,14 @@
 #
 #     OUT=results bash benchmarks/device.sh
 #
-# Each step has a limit and goes on from a journal; a step that fails stops no other. Under $OUT, 8 files:
-# device.log, contract.log, first_token_cuda.json, its journal .jsonl and table .txt, profile.txt,
-# published.txt. COMMIT names the commit where there is no checkout. PY is the interpreter.
+# Each step has a limit and goes on from a journal; a step that fails stops no other, and all end with LIMIT
+# seconds. At most 8 files under $OUT: device.log, contract.log, first_token_cuda.json with its journal .jsonl
+# and table .txt, profile.txt, diverse.txt, published.txt. COMMIT names the commit where there is no checkout,
+# PY the interpreter, STEPS what is run.
 set -u
 cd "$(dirname "$0")/.."
 OUT=${OUT:-results} PY=${PY:-python3} DEVICE=${DEVICE:-cuda} COMMIT=${COMMIT:-}
-STEPS=${STEPS:-where first profile contract rest published}
+LIMIT=${LIMIT:-480} STEPS=${STEPS:-where first profile diverse contract rest published}
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
 mkdir -p "$OUT"
@@ -19,8 +20,10 @@ journal=(--journal "$OUT/first_token_$DEVICE.jsonl" --out "$OUT/first_token_$DEV
 
 # step LIMIT LOG COMMAND...: run a command for at most LIMIT seconds, its output appended to LOG
 step() {
-    local limit=$1 log=$OUT/$2 from=$SECONDS status
+    local limit=$1 log=$OUT/$2 from=$SECONDS status left=$((LIMIT - SECONDS + began))
     shift 2
+    [ "$limit" -gt "$left" ] && limit=$left
+    [ "$limit" -lt 5 ] && echo "skipped, no time is left: ${*:1:3}" | tee -a "$OUT/device.log" && return
     timeout --kill-after=5 "$limit" "$@" >>"$log" 2>&1
     status=$?
     echo "$((SECONDS - began)) s: ${*:1:3} ... took $((SECONDS - from)) s, status $status" |
@@ -46,24 +49,26 @@ PYTHON
 if [ -n "${SMOKE:-}" ]; then
     run_first() { first 300 --smoke; }
     run_profile() { step 120 profile.txt "$PY" benchmarks/profile_prefill.py --device "$DEVICE" --reduction aim fovea; }
+    run_diverse() { :; }
     run_rest() { :; }
     some='llava or method'
 else
     run_first() { # the most wanted first; each goes on where it was cut
         first 110 --shapes onevision-7b --decode-rounds 1
-        first 60 --shapes onevision-0.5b --decode-rounds 1
+        first 50 --shapes onevision-0.5b --decode-rounds 1
     }
-    run_profile() { step 60 profile.txt "$PY" benchmarks/profile_prefill.py --device "$DEVICE" \
+    run_diverse() { step 25 diverse.txt "$PY" benchmarks/diverse_kernel.py --device "$DEVICE"; }
+    run_profile() { step 50 profile.txt "$PY" benchmarks/profile_prefill.py --device "$DEVICE" \
         --shape onevision-7b --frames 32 --reduction aim aim-prune fovea unreduced; }
     run_rest() {
-        first 80 --shapes qwen2.5-vl-7b --decode-rounds 1
-        first 30 --shapes onevision-7b --frames 32 --attention flash_attention_2 --decode-rounds 1
+        first 70 --shapes qwen2.5-vl-7b --decode-rounds 1
+        first 20 --shapes onevision-7b --frames 32 --attention flash_attention_2 --decode-rounds 1
     }
     some=''
 fi
 
 run_contract() {
-    step 150 contract.log "$PY" -m pytest tests/gpu --device "$DEVICE" -n "${WORKERS:-8}" -q \
+    step 140 contract.log "$PY" -m pytest tests/gpu --device "$DEVICE" -n "${WORKERS:-12}" -q \
         -p no:cacheprovider -o addopts= --dist worksteal --import-mode=importlib -m '' -rsf \
         --tb=short ${some:+-k "$some"}
 }

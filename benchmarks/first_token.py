@@ -170,12 +170,21 @@ def cells_of(arguments: argparse.Namespace) -> Iterator[Cell]:
                     )  # fmt: skip
 
 
+def tokens_of(cell: Cell, arguments: argparse.Namespace) -> int:
+    """How long an answer is: whole in the rounds that time one, two tokens in the warm-up."""
+    if not cell.round:
+        return 2
+    timed = arguments.decode_rounds is None or cell.round <= arguments.decode_rounds
+    return arguments.answer if timed else 1
+
+
 class Bench:
     """One model at a time, and the prompt of the cell at hand."""
 
     def __init__(self) -> None:
         self.key: Any = None
         self.model: Any = None
+        self.prompts: dict[int, dict[str, torch.Tensor]] = {}  # of this model, by frames
 
     def measure(self, cell: Cell, tokens: int) -> dict[str, Any]:
         """One answer, or why there is none."""
@@ -183,9 +192,11 @@ class Bench:
         choose = CONDITIONS[cell.condition]
         layers = self.model.config.get_text_config().num_hidden_layers
         reduction = None if choose is None else choose(layers)
-        inputs = prompt(self.model, SHAPES[cell.shape].media(cell.frames))
+        if cell.frames not in self.prompts:
+            media = SHAPES[cell.shape].media(cell.frames)
+            self.prompts[cell.frames] = prompt(self.model, media)
         try:
-            return once(self.model, inputs, reduction, tokens)
+            return once(self.model, self.prompts[cell.frames], reduction, tokens)
         except (FoveateError, RuntimeError) as error:  # out of memory is one
             return {"fault": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
 
@@ -193,7 +204,7 @@ class Bench:
         key = cell.shape, cell.layers, cell.dtype, cell.attention
         if key == self.key:
             return
-        self.key, self.model = key, None
+        self.key, self.model, self.prompts = key, None, {}
         if cell.device == "cuda":
             torch.cuda.empty_cache()
         config = SHAPES[cell.shape].config(cell.layers)
@@ -215,8 +226,7 @@ def main() -> None:
     for number, cell in enumerate(left, 1):
         if arguments.minutes and time.monotonic() - began > 60 * arguments.minutes:
             break
-        answers = arguments.decode_rounds is None or cell.round <= arguments.decode_rounds
-        row = bench.measure(cell, arguments.answer if answers else 1)
+        row = bench.measure(cell, tokens_of(cell, arguments))
         journal.append(cell.to_dict() | row | {"conditions": here})
         minutes = (time.monotonic() - began) / number * (len(left) - number) / 60
         seen = row.get("fault") or f"{row['first_token']:.3f} s"

@@ -41,12 +41,13 @@ def diverse(features: Float[Tensor, "B N D"], count: int) -> Int[Tensor, "B K"]:
     """Greedy max-min choice of `count` rows by cosine distance, in the order in which they are chosen."""
     unit = F.normalize(features.float(), dim=-1)
     distance = (unit @ unit.mT).neg_().add_(1)  # in place: N x N is the most that this holds
-    distance.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    own = distance.diagonal(dim1=1, dim2=2)
+    own.fill_(torch.inf)
     chosen = [distance.amin(-1).argmax(-1)]
+    own.fill_(-torch.inf)  # so that what is chosen is never nearest to what is left
     nearest = torch.full(distance.shape[:2], torch.inf, device=features.device)
     each = torch.arange(len(unit), device=unit.device)
-    for _ in range(count - 1):
-        nearest = nearest.minimum(distance[each, chosen[-1]])
-        nearest[each, chosen[-1]] = -torch.inf
+    for _ in range(count - 1):  # few operations a step: on a GPU each costs the same, however small
+        torch.minimum(nearest, distance[each, chosen[-1]], out=nearest)
         chosen.append(nearest.argmax(-1))
     return torch.stack(chosen, dim=1)
