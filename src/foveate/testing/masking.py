@@ -56,7 +56,8 @@ def _merged_prompt(
     hook = family.language_model(model.model).register_forward_pre_hook(
         lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True
     )
-    groups = _groups(model, inputs)
+    with reduce(model, Reduction(encode=reduction.encode)):  # whose own twin is another
+        groups = _groups(model, inputs)
     hook.remove()
     before = reduction.before
     handed = [] if before is None or before.is_off else _handed(model, inputs, before)
