@@ -41,8 +41,9 @@ class EncoderWatch(threading.local):
         before, encode = reduction.before, reduction.encode
         is_on = before is not None and not before.is_off
         self.family, self.core = family, core
-        is_short = encode is not None and not encode.is_off
-        self.shortened = Shortened(core, encode) if is_short else None
+        self.shortened = None
+        if encode is not None and not encode.is_off:
+            self.shortened = Shortened(core, encode)
         self.needs = set(before.needs) if before is not None and is_on else set()
         self.at_encoder = before is not None and is_on and before.at == "encoder"
         self.patches: dict[str, Tensor] = {}
@@ -70,8 +71,9 @@ class EncoderWatch(threading.local):
         """The attention modules to watch, each with what sees its queries and keys."""
         if self.attention is not None:
             yield self.attention, self.see_attention
-        for attention in () if self.shortened is None else self.shortened.attentions():
-            yield attention, self.shortened.raise_by_size
+        if self.shortened is not None:
+            for attention in self.shortened.attentions():
+                yield attention, self.shortened.raise_by_size
 
     @contextmanager
     def encoding(self, modality: str, arguments: Mapping[str, Any]) -> Iterator[None]:

@@ -60,7 +60,7 @@ def _merged_prompt(
         groups = _groups(model, inputs)
     hook.remove()
     before = reduction.before
-    handed = [] if before is None or before.is_off else _handed(model, inputs, before)
+    handed = [] if before is None or before.is_off else _handed(model, inputs, before, reduction)
     embeds = seen["inputs_embeds"][0]
     deepstack = [part.clone() for part in family.deepstack(dict(seen))]
     count = len(embeds)
@@ -130,11 +130,11 @@ class _Spy:
 
 
 def _handed(
-    model: Any, inputs: dict[str, Tensor], before: Compressor
+    model: Any, inputs: dict[str, Tensor], before: Compressor, reduction: Reduction
 ) -> list[tuple[Tensor, dict[str, Any]]]:
     """For every group its features, and the method's other arguments."""
     spy: Any = _Spy(before)
-    with reduce(model, Reduction(before=spy)):
+    with reduce(model, Reduction(before=spy, encode=reduction.encode)):
         model(**inputs)
     return spy.handed
 
