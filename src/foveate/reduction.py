@@ -328,6 +328,11 @@ def at_share(found: Method, share: float | int, layers: int) -> Reduction:
         InputError: a share that the method cannot reach, or a method without a knob that sets one.
     """
     for_share = getattr(found.build, "for_share", None)
+    if found.stage == "encode":
+        raise InputError(
+            f"{found.name} works in the encoder and leaves the LLM all visual tokens, so no share of them "
+            "sets it"
+        )
     if for_share is not None:
         built = for_share(share, layers)
     elif "keep" in found.knobs:
