@@ -143,6 +143,12 @@ def test_the_format():
         "before": {"method": "divprune", "keep": 0.5},
         "inside": {"method": "vtw", "after": 3},
     }
+    three = both.encoded_by(foveate.ToMeEncoder(0.4))
+    assert three.to_dict() == {
+        "encode": {"method": "tome-encoder", "keep": 0.4, "step": 0.12, "layer": 0},
+        **both.to_dict(),
+    }
+    assert Reduction.from_dict(three.to_dict()) == three
 
 
 def test_what_is_left_out_is_the_methods_own():

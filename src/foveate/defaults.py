@@ -3,6 +3,7 @@
 from typing import Literal
 
 KEEP = 0.25  # share of visual tokens that methods before the LLM keep
+ENCODER_KEEP = 0.5  # share of patches that methods in the encoder keep
 PRUNE = (0.5, 0.786)  # shares of depth between which AIM prunes: (14, 22) of 28 layers
 TASK: Literal["reasoning"] = "reasoning"  # what a budget is for; "ocr" and "auto" must be asked for
 MAX_NEW_TOKENS = 32  # longest answer that is generated

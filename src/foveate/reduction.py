@@ -1,4 +1,4 @@
-"""`Reduction`: what a method must provide, and any method before the LLM with any inside it."""
+"""`Reduction`: a method in the encoder, one before the LLM, one inside it; what each must provide."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,26 @@ from foveate.prune.schedule import Schedule
 from foveate.registry import Method, method, methods, written
 from foveate.tokens import VisionTokens
 
-PLACES = ("before", "inside")  # of the LLM
+PLACES = ("encode", "before", "inside")  # in the order of the data flow
+WHERE = {"encode": "in the encoder", "before": "before the LLM", "inside": "inside the LLM"}
+
+
+@runtime_checkable
+class Shortener(Protocol):
+    """A method in the vision encoder: patches in, fewer rows out, for its layer `layer` and all behind.
+
+    Called with the states (B, P, D) of B pictures or windows of P patches, it merges; none may be
+    dropped, for every patch gets back what the row it went to has become. `kept(patches)` is how many
+    rows stay, and `flops(patches, width)` what deciding costs.
+    """
+
+    @property
+    def layer(self) -> int: ...
+    @property
+    def is_off(self) -> bool: ...
+    def __call__(self, states: Any) -> VisionTokens: ...
+    def kept(self, patches: int) -> int: ...
+    def flops(self, patches: int, width: int) -> int: ...
 
 
 @runtime_checkable
@@ -57,40 +76,59 @@ class Pruner(Protocol):
 
 @dataclass(frozen=True)
 class Reduction:
-    """Any method before the LLM with any method inside it; either may be None.
+    """A method in the encoder, one before the LLM and one inside it; any of them may be None.
 
     Attributes:
         before: a `Compressor`, applied to the visual tokens before the LLM.
         inside: a `Pruner`, applied between the LLM's layers.
+        encode: a `Shortener`, applied between the vision encoder's layers.
     """
 
     before: Compressor | None = None
     inside: Pruner | None = None
+    encode: Shortener | None = None
 
     def __post_init__(self) -> None:
-        for place, given in (("before", self.before), ("inside", self.inside)):
+        for place, given in self.parts.items():
             if given is not None and place not in _places(given):
-                raise InputError(f"{place}= takes a method {place} the LLM; {_instead(given)}")
+                raise InputError(f"{place}= takes a method {WHERE[place]}; {_instead(given)}")
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What stands in each of `PLACES`."""
+        return {place: getattr(self, place) for place in PLACES}
 
     @property
     def is_off(self) -> bool:
         """Whether nothing is reduced: logits are then bit-identical to the model's own."""
-        return all(part is None or part.is_off for part in (self.before, self.inside))
+        return all(part is None or part.is_off for part in self.parts.values())
+
+    def encoded_by(self, method: "Shortener | None") -> "Reduction":
+        """The same reduction with this method in the encoder: `AIM(keep=0.25).encoded_by(ToMeEncoder())`.
+
+        Args:
+            method: a method in the encoder, None for none.
+        """
+        return Reduction(before=self.before, inside=self.inside, encode=method)
 
     def to_dict(self) -> dict[str, Any]:
         """The reduction as a dictionary that `json` can write; `from_dict` turns it back.
 
         Returns:
             `{"before": {"method": "divprune", "keep": 0.5}, "inside": None}` with all knobs of each
-            method, or `{"method": "aim", ...}` of one that works in both places.
+            method, and "encode" where there is one; or `{"method": "aim", ...}` of one that works in both
+            places.
 
         Raises:
             InputError: a method that is not registered.
         """
         if type(self) is not Reduction:
             return written(self)
-        parts = {place: getattr(self, place) for place in PLACES}
-        return {place: None if part is None else written(part) for place, part in parts.items()}
+        return {
+            place: None if part is None else written(part)
+            for place, part in self.parts.items()
+            if part is not None or place != "encode"
+        }
 
     def to_json(self) -> str:
         """The reduction as one JSON document; `from_json` turns it back.
@@ -158,8 +196,8 @@ def _part(place: str, row: Any) -> Any:
     if found.stage != place:
         allowed = [name for name, known in methods().items() if known.stage == place]
         raise InputError(
-            f"{place} takes a method {place} the LLM ({', '.join(allowed)}), got {found.name!r}, which "
-            f"works {found.stage}" + ("" if found.stage in PLACES else ": write it alone")
+            f"{place} takes a method {WHERE[place]} ({', '.join(allowed)}), got {found.name!r}, which "
+            f"works {WHERE.get(found.stage, 'both: write it alone')}"
         )
     return made
 
@@ -190,7 +228,7 @@ def as_reduction(given: Any) -> Reduction:
     """The `Reduction` that a user's argument stands for; a method alone becomes one.
 
     Args:
-        given: a `Reduction`, or a method before or inside the LLM.
+        given: a `Reduction`, or a method in the encoder, before the LLM or inside it.
 
     Raises:
         InputError: a class, a name, knobs without a method, or anything else; the message says what to
@@ -208,10 +246,10 @@ def as_reduction(given: Any) -> Reduction:
 
 
 def _places(given: Any) -> list[str]:
-    """Where a method works: "before" or "inside"; nowhere for a class, though it has the attributes."""
+    """Which of `PLACES` a method works in; none for a class, though it has the attributes."""
     if isinstance(given, type):
         return []
-    kinds = {"before": Compressor, "inside": Pruner}
+    kinds = {"encode": Shortener, "before": Compressor, "inside": Pruner}
     return [place for place, kind in kinds.items() if isinstance(given, kind)]
 
 
@@ -246,8 +284,7 @@ def typed(reduction: Reduction) -> str:
     """A reduction as one would type it: `foveate.AIM(keep=0.25, prune=(14, 22))`, shares to 4 digits."""
     if type(reduction) is not Reduction:
         return _typed(reduction)
-    parts = {"before": reduction.before, "inside": reduction.inside}
-    given = {place: _typed(part) for place, part in parts.items() if part is not None}
+    given = {place: _typed(part) for place, part in reduction.parts.items() if part is not None}
     if len(given) == 1:
         return next(iter(given.values()))
     return f"foveate.Reduction({', '.join(f'{place}={text}' for place, text in given.items())})"
@@ -291,6 +328,11 @@ def at_share(found: Method, share: float | int, layers: int) -> Reduction:
         InputError: a share that the method cannot reach, or a method without a knob that sets one.
     """
     for_share = getattr(found.build, "for_share", None)
+    if found.stage == "encode":
+        raise InputError(
+            f"{found.name} works in the encoder and leaves the LLM all visual tokens, so no share of them "
+            "sets it"
+        )
     if for_share is not None:
         built = for_share(share, layers)
     elif "keep" in found.knobs:

@@ -13,8 +13,13 @@ from typing import Any, TypeVar
 from foveate.errors import InputError
 from foveate.knobs import plain
 
-PACKAGES = ("foveate.compress", "foveate.prune", "foveate.combine")  # where methods are
-STAGES = ("before", "inside", "both")
+PACKAGES = (
+    "foveate.encode",
+    "foveate.compress",
+    "foveate.prune",
+    "foveate.combine",
+)  # where methods are
+STAGES = ("encode", "before", "inside", "both")
 METHOD, BASELINE = ROLES = ("method", "baseline")
 T = TypeVar("T")
 
@@ -25,7 +30,7 @@ class Method:
 
     Attributes:
         name: what `foveate.create` and the command line call it.
-        stage: "before" the LLM, "inside" it, or "both".
+        stage: "encode" for the vision encoder, "before" the LLM, "inside" it, or "both".
         build: makes the method from its knobs.
         paper: its source, as an arXiv number, or who made it; "" for none.
         role: "method", or "baseline": a plain method that every verdict of a report compares with.

@@ -36,6 +36,9 @@ class SampleReport:
             if it stayed to the end.
         question_flops: the part of both FLOPs that went into reading the question for a learned
             compressor; 0 if it was cached.
+        encode_flops: FLOPs of the vision encoder's layers from that on which a method in it merges
+            patches, merging included; 0 without such a method.
+        encode_flops_unreduced: the same layers without it.
     """
 
     visual_tokens_in: int
@@ -49,6 +52,8 @@ class SampleReport:
     merged_into: list[int | None] = field(default_factory=list)
     pruned_after: list[int | None] = field(default_factory=list)
     question_flops: int = 0
+    encode_flops: int = 0
+    encode_flops_unreduced: int = 0
 
 
 @dataclass
@@ -159,6 +164,16 @@ class Report:
     def question_flops(self) -> int:
         """The part of both FLOPs that went into reading the questions for a learned compressor."""
         return sum(sample.question_flops for sample in self.samples)
+
+    @property
+    def encode_flops(self) -> int:
+        """FLOPs of the encoder's layers that a method in it shortens, see `SampleReport`."""
+        return sum(sample.encode_flops for sample in self.samples)
+
+    @property
+    def encode_flops_unreduced(self) -> int:
+        """The same layers without it."""
+        return sum(sample.encode_flops_unreduced for sample in self.samples)
 
     @property
     def kv_bytes(self) -> int:

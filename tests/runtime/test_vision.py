@@ -7,7 +7,7 @@ import foveate
 from foveate.compress.visionzip import VisionZip
 from foveate.errors import UnsupportedError
 from foveate.models.family import family_of
-from foveate.models.towers import layer_of_state
+from foveate.models.towers import attention_of, layer_of_state
 from foveate.runtime import vision
 from foveate.runtime.buckets import questions
 from foveate.runtime.vision import EncoderWatch, patch_attention
@@ -30,7 +30,7 @@ def test_attention_is_what_the_eager_encoder_computes(family):
     model, inputs = make_tiny(family)
     maps = []
     layer = family_of(model).vision_layer(model.model)
-    module = next(getattr(layer, name) for name in vision.ATTENTION if hasattr(layer, name))
+    module = attention_of(layer)
     module.register_forward_hook(lambda _, args, output: maps.append(output[1]))
     handed = handed_to_visionzip(model, inputs)  # under SDPA: no map is made
     assert maps.pop() is None

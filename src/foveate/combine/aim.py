@@ -32,7 +32,7 @@ class AIM(Combination):
     order: Order = "raster"
     weighted: bool = False
 
-    def parts(self) -> tuple[AIMMerge, AIMPrune | None]:
+    def pair(self) -> tuple[AIMMerge, AIMPrune | None]:
         """Merging, and pruning if there is any."""
         merge = AIMMerge(self.keep, self.order, self.weighted)
         return merge, None if self.prune is None else AIMPrune(self.prune)

@@ -26,7 +26,7 @@ class Fovea(Combination):
     keep: Keep = KEEP
     prune: Window | None = PRUNE
 
-    def parts(self) -> tuple[FoveaMerge, AIMPrune | None]:
+    def pair(self) -> tuple[FoveaMerge, AIMPrune | None]:
         """Merging, and pruning if there is any."""
         return FoveaMerge(self.keep), None if self.prune is None else AIMPrune(self.prune)
 

@@ -22,7 +22,7 @@ from foveate.errors import InputError, UnsupportedError
 from foveate.keep import kept_count
 from foveate.prune.aim import AIMPrune
 from foveate.prune.schedule import Bound, Schedule, kept_after
-from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
+from foveate.reduction import Compressor, Pruner, Reduction, Shortener, as_reduction
 
 # what is shown; or visual tokens, all together or a group each
 Visual = Media | int | Sequence[int]
@@ -150,7 +150,7 @@ class Request:
             rows = [tokens + self.text_tokens for tokens in by_layer]
             decode = decode_cost(self.llm, rows, self.answer_tokens - 1)
             parts = {
-                **self._encode(),
+                **self._encode(wanted.encode),
                 **self._compress(before),
                 **self._score(inside, rows),
                 "prefill": prefill,
@@ -187,10 +187,10 @@ class Request:
             for tokens, grid in zip(self.groups, grids, strict=True):
                 yield tokens, {"grid": grid} if "grid" in needs else {}
 
-    def _encode(self) -> dict[str, Cost]:
-        return (
-            {} if self.encoded is None else {"encode": self.encoded.tower + self.encoded.projector}
-        )
+    def _encode(self, method: Shortener | None) -> dict[str, Cost]:
+        if self.encoded is None:
+            return {}
+        return {"encode": self.encoded.tower.under(method) + self.encoded.projector}
 
     def _compress(self, before: Compressor | None) -> dict[str, Cost]:
         """What a method before the LLM takes to decide, with the attention that the encoder shows it."""

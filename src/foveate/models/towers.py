@@ -9,6 +9,7 @@ from torch import nn
 
 from foveate.errors import UnsupportedError
 
+ATTENTION = ("self_attn", "attention", "attn")  # names that a layer may give its attention module
 PLACES = ("vision_tower", "visual", "vision_model", "vision_encoder")  # of the core, in this order
 
 
@@ -91,6 +92,11 @@ def tower_layers(core: Any) -> nn.ModuleList:
 def chosen_state(core: Any) -> int | Sequence[int]:
     """Which hidden state of the tower the features are made of; of several, all."""
     return getattr(core.config, "vision_feature_layer", -1)
+
+
+def attention_of(layer: Any) -> Any:
+    """The attention module of a tower's layer."""
+    return next(getattr(layer, name) for name in ATTENTION if hasattr(layer, name))
 
 
 def layer_of_state(layers: nn.ModuleList, chosen: int | Sequence[int]) -> Any:

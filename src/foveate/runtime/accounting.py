@@ -39,6 +39,8 @@ def report_of(prefill: Prefill, now: float) -> Report:
     text = (prompt.valid & ~prompt.visual).sum(1).tolist()
     came = prompt.visual_counts
     asked = prefill.visual.question_flops or [0] * len(came)
+    encoded = prefill.visual.encode_flops or [0] * len(came)
+    encoded_whole = prefill.visual.encode_flops_unreduced or [0] * len(came)
     merged_into, pruned_after = _token_provenance(prefill)
     samples = [
         SampleReport(
@@ -53,15 +55,16 @@ def report_of(prefill: Prefill, now: float) -> Report:
             kv_bytes_unreduced=whole.own[n],
             merged_into=merged_into[n],
             pruned_after=pruned_after[n],
+            encode_flops=encoded[n],
+            encode_flops_unreduced=encoded_whole[n],
         )
         for n in range(len(came))
     ]
     return Report(
         samples=samples,
         seconds={**prefill.seconds, "prefill": now - prefill.began, "decode": 0.0},
-        fired=any(
-            rows.visual_counts != layer for rows, layer in zip(unreduced, counts, strict=True)
-        ),
+        fired=sum(encoded) != sum(encoded_whole)
+        or any(rows.visual_counts != layer for rows, layer in zip(unreduced, counts, strict=True)),
         kv_padding_bytes=held.padding,
         kv_padding_bytes_unreduced=whole.padding,
     )

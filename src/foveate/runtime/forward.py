@@ -69,8 +69,7 @@ class Forward(threading.local):
             if target.family.both_ways_in(self.model_config, kind)
         )
         self._take_up(reduction)
-        attention = encoder.attention
-        self.watched = [self.config] if attention is None else [self.config, attention.config]
+        self.watched = [self.config, *(attention.config for attention, _ in encoder.watchers)]
         self.encodes = False  # whether it does: the LLM may then be reading the question
         self.logits_to_keep: LogitsToKeep | None = None  # what the head is asked for
         self.clear()
@@ -112,10 +111,10 @@ class Forward(threading.local):
         self._keep_watching()
         device = next((v.device for v in arguments.values() if isinstance(v, Tensor)), None)
         began = clock(device)
-        self.encoder.begin()
         self.encodes = True
         try:
-            output = encode()
+            with self.encoder.encoding(modality, arguments):
+                output = encode()
         finally:
             self.encodes = False
         pooled = getattr(output, "pooler_output", None)
@@ -129,7 +128,7 @@ class Forward(threading.local):
             grids = family.grids(core, modality, arguments, groups)
         note = Encoded(
             groups, self.encoder.patches, signals, grids, self.encoder.flops or [0] * len(groups),
-            clock(device) - began, getattr(output, EXTRA_FLOPS, ()),
+            clock(device) - began, getattr(output, EXTRA_FLOPS, ()), *self.encoder.flops_of(groups),
         )  # fmt: skip
         self.notes.add(modality, pooled, note)
         self.encodings[modality] = output

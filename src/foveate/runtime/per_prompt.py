@@ -60,6 +60,8 @@ def chosen(choose: Choose, visual: Visual, valid: Bool[Tensor, "B N"]) -> Reduct
 
 
 def can_be_chosen(reduction: Reduction) -> bool:
-    """Whether a reduction can be chosen when a prompt is seen: it needs no encoder signals."""
+    """Whether a reduction can be chosen when a prompt is seen: it needs nothing of the encoder."""
     before = reduction.before
+    if reduction.encode is not None and not reduction.encode.is_off:
+        return False
     return before is None or (before.at == "llm" and not set(before.needs) & set(ENCODING))

@@ -14,6 +14,9 @@ from foveate.runtime.seams import PIXELS
 from foveate.runtime.visual_tokens import Visual
 from foveate.runtime.watch_encoding import Encoded, Notes
 
+# FLOPs that a note counts for each image or clip, and `Visual` for each sample
+COUNTED = ("flops", "encode_flops", "encode_flops_unreduced")
+
 
 def placeholder_masks(
     placeholders: Mapping[str, int], inputs: Mapping[str, Any], *, refuse_embeds: bool = True
@@ -105,7 +108,7 @@ def gather_encodings(
     labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
     clips = labels.clone()
     used, seconds, encoder = 0, 0.0, None
-    flops, question_flops = [0] * len(first), [0] * len(first)
+    counted = {name: [0] * len(first) for name in (*COUNTED, "question_flops")}
     grids: list[tuple[int, int]] = []
     signals: dict[str, Tensor] = {}
     for modality, output in encodings.items():
@@ -131,9 +134,9 @@ def gather_encodings(
                 signals[name] = of_tokens.new_zeros(*mask.shape, *of_tokens.shape[1:])
             signals[name][mask] = of_tokens
         seconds += note.seconds
-        flops = list(map(add, flops, _encoder_flops(note, items, mask)))
-        reading = _question_flops(note.question_flops, len(mask))
-        question_flops = list(map(add, question_flops, reading))
+        more = {name: _by_sample(getattr(note, name), note, items, mask) for name in COUNTED}
+        more["question_flops"] = _question_flops(note.question_flops, len(mask))
+        counted = {name: list(map(add, counted[name], more[name])) for name in counted}
         if note.encoder:
             # a class token has a key but is no patch: it comes first
             patches = note.encoder["features"].shape[1]
@@ -141,19 +144,20 @@ def gather_encodings(
     is_visual = labels >= 0
     signals = {name: value[is_visual] for name, value in signals.items()}
     of_token = labels[is_visual], clips[is_visual]
-    visual = Visual(is_visual, *of_token, encoder, signals, grids, flops, question_flops)
-    return visual, seconds
+    return Visual(is_visual, *of_token, encoder, signals, grids, **counted), seconds
 
 
-def _encoder_flops(note: Encoded, items: list[int], mask: Bool[Tensor, "B N"]) -> list[int]:
-    """For each sample the FLOPs of its pictures' encoder signals."""
+def _by_sample(
+    flops: Sequence[int], note: Encoded, items: list[int], mask: Bool[Tensor, "B N"]
+) -> list[int]:
+    """For each sample its pictures' share of what encoding took."""
     homes = mask.nonzero()[:, 0].tolist()
     spent, start = [0] * len(mask), 0
     # a picture that is shown several times was encoded once
-    parts = divide(sum(note.flops), [note.flops[item] for item in items])
-    for item, flops in zip(items, parts, strict=True):
-        if flops:
-            spent[homes[start]] += flops
+    parts = divide(sum(flops), [flops[item] for item in items])
+    for item, part in zip(items, parts, strict=True):
+        if part:
+            spent[homes[start]] += part
         start += len(note.groups[item])
     return spent
 

@@ -29,7 +29,7 @@ from foveate.runtime.run import Run
 from foveate.runtime.scope import Scope, refuse_outside, scope_of
 from foveate.runtime.target import Target
 from foveate.runtime.vision import EncoderWatch
-from foveate.runtime.watch_attention import watch
+from foveate.runtime.watch_attention import Watcher, watch
 from foveate.runtime.watch_encoding import Notes, watch_encoding
 
 LOG = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Reducer:
         self.scope = Scope(target.model, everywhere=everywhere)
         choose = None if isinstance(reduction, Reduction) else reduction
         first = reduction if isinstance(reduction, Reduction) else Reduction()
-        encoder = EncoderWatch(target.family, target.core, first.before)
+        encoder = EncoderWatch(target.family, target.core, first)
         self.forward = Forward(target, first, choose, self.run, encoder, Notes())
         # threads between a prompt's encoding and the end of its forward
         self.under_way: set[int] = set()
@@ -173,11 +173,10 @@ class Reducer:
                 for index in scored
             }
             yield forward.config, rated
-        attention = forward.encoder.attention
-        if attention is not None:
-            yield attention.config, {attention: self._here(forward.encoder.see_attention)}
+        for attention, watcher in forward.encoder.watchers:
+            yield attention.config, {attention: self._here(watcher)}
 
-    def _here(self, action: Callable[..., None]) -> Callable[..., None]:
+    def _here(self, action: Watcher) -> Watcher:
         """The action, but only in the reduction's context."""
         return lambda *values: action(*values) if self.scope.holds_here() else None
 

@@ -8,6 +8,7 @@ packed.
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,12 +17,13 @@ from torch import Tensor, nn
 
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family
-from foveate.models.towers import TOWERS
-from foveate.reduction import Compressor
+from foveate.models.towers import TOWERS, attention_of
+from foveate.reduction import Reduction
 from foveate.report import divide
+from foveate.runtime.shortened import Shortened
+from foveate.runtime.watch_attention import Watcher
 
 BLOCK = 2**22  # numbers in a block of attention rows
-ATTENTION = ("self_attn", "attention", "attn")  # names that a layer may give its attention module
 CLASS_TOKEN = tuple(kind for kind, tower in TOWERS.items() if tower.class_token)  # first row [CLS]
 
 
@@ -29,14 +31,19 @@ class EncoderWatch(threading.local):
     """Watches one model's encoder for a method before the LLM; its state belongs to each thread.
 
     Attributes:
+        shortened: the tower under a method in the encoder, None without one.
         patches: tensors before the projector, of the current encoding, for a method that works there.
         flops: of the attention that was computed for the method, for each image or clip of this encoding;
             with tiles, divided by visual tokens. Empty if none was.
     """
 
-    def __init__(self, family: Family, core: Any, before: Compressor | None) -> None:
+    def __init__(self, family: Family, core: Any, reduction: Reduction) -> None:
+        before, encode = reduction.before, reduction.encode
         is_on = before is not None and not before.is_off
         self.family, self.core = family, core
+        self.shortened = None
+        if encode is not None and not encode.is_off:
+            self.shortened = Shortened(core, encode)
         self.needs = set(before.needs) if before is not None and is_on else set()
         self.at_encoder = before is not None and is_on and before.at == "encoder"
         self.patches: dict[str, Tensor] = {}
@@ -48,19 +55,48 @@ class EncoderWatch(threading.local):
         """The attention module to watch, None if the method needs none."""
         if self.at_encoder or not self.needs & {"attention", "keys"}:
             return None
-        layer = self.family.vision_layer(self.core)
-        return next(getattr(layer, name) for name in ATTENTION if hasattr(layer, name))
+        return attention_of(self.family.vision_layer(self.core))
 
     def hooks(self) -> Iterator[tuple[nn.Module, Any, bool]]:
-        """For a method at the encoder: (module, hook, whether it runs after the forward)."""
+        """For methods in and at the encoder: (module, hook, whether it runs after the forward)."""
+        if self.shortened is not None:
+            yield from self.shortened.hooks()
         if self.at_encoder:
             yield self.family.projector(self.core), self._see_patches, False
         if self.at_encoder and "keys" in self.needs:
             yield self.family.encoder_keys(self.core), self._see_keys, True
 
-    def begin(self) -> None:
-        """Another encoding starts."""
+    @property
+    def watchers(self) -> Iterator[tuple[nn.Module, Watcher]]:
+        """The attention modules to watch, each with what sees its queries and keys."""
+        if self.attention is not None:
+            yield self.attention, self.see_attention
+        if self.shortened is not None:
+            for attention in self.shortened.attentions():
+                yield attention, self.shortened.raise_by_size
+
+    @contextmanager
+    def encoding(self, modality: str, arguments: Mapping[str, Any]) -> Iterator[None]:
+        """One encoding; arguments as of `encoder_signals`."""
         self.patches, self.queries_and_keys, self.flops = {}, [], []
+        if self.shortened is None:
+            yield
+            return
+        self.shortened.begin(self.family.packed(self.core, modality, arguments))
+        try:
+            yield
+        finally:
+            self.shortened.end()
+
+    def flops_of(self, groups: Sequence[Int[Tensor, " _"]]) -> tuple[list[int], list[int]]:
+        """What the layers of a shortened encoder took in this encoding, and what without the method.
+
+        Args:
+            groups: of each image or clip, whose visual tokens say how the FLOPs are divided.
+        """
+        sizes = [len(entry) for entry in groups]
+        spent = self.shortened.spent if self.shortened is not None else (0, 0)
+        return divide(spent[0], sizes), divide(spent[1], sizes)
 
     def encoder_signals(
         self,
@@ -82,6 +118,8 @@ class EncoderWatch(threading.local):
             return {}
         queries, keys, scalings = zip(*self.queries_and_keys, strict=True)
         query, key = torch.cat(queries, dim=2), torch.cat(keys, dim=2)
+        if self.shortened is not None:
+            query, key = self.shortened.spread_heads(query), self.shortened.spread_heads(key)
         packed = self.family.packed(self.core, modality, arguments)
         lengths = packed or [query.shape[2]]
         has_class = getattr(self.core.config.vision_config, "model_type", "") in CLASS_TOKEN
@@ -113,7 +151,8 @@ class EncoderWatch(threading.local):
         self.patches.setdefault("features", args[0])
 
     def _see_keys(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        self.patches["keys"] = output
+        short = self.shortened
+        self.patches["keys"] = output if short is None else short.spread(output)
 
     def see_attention(self, query: Tensor, key: Tensor, scaling: float | None) -> None:
         """Take queries and keys (I, H, P, d) of the watched layer."""

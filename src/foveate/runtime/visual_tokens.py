@@ -22,6 +22,8 @@ class Visual:
         grid: rows and columns of each group, if the method needs them.
         flops: for each sample the FLOPs of these signals; empty if there are none.
         question_flops: likewise of reading the question for a learned compressor.
+        encode_flops: likewise of the encoder's layers that a method shortens.
+        encode_flops_unreduced: likewise of the same layers without it.
     """
 
     mask: Bool[Tensor, "B N"]
@@ -32,3 +34,5 @@ class Visual:
     grid: Sequence[tuple[int, int]] = ()
     flops: Sequence[int] = ()
     question_flops: Sequence[int] = ()
+    encode_flops: Sequence[int] = ()
+    encode_flops_unreduced: Sequence[int] = ()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
@@ -22,7 +23,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from foveate.errors import UnsupportedError
 
 PREFIX = "foveate_"
-Watcher = Callable[[Tensor, Tensor, float | None], None]  # query, key, scaling
+# query, key, scaling -> what is added to the attention logits, or None
+Watcher = Callable[[Tensor, Tensor, float | None], Tensor | None]
 
 _watchers: dict[int, tuple[Watcher, ...]] = {}  # by attention module
 _users: Counter[int] = Counter()  # config -> contexts open on it
@@ -36,7 +38,8 @@ def watch(config: Any, watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
 
     Args:
         config: the config that all these attention modules share.
-        watchers: attention module -> called with query (B, H, N, d), key (B, Hkv, K, d), scaling.
+        watchers: attention module -> called with query (B, H, N, d), key (B, Hkv, K, d), scaling; returns
+            what is added to the logits, or None.
 
     Raises:
         UnsupportedError: the attention implementation does not go through transformers' interface.
@@ -88,17 +91,39 @@ def _watched(kind: str) -> str:
             f"cannot score under attention {kind!r}; works: eager, sdpa, flash_attention_*"
         )
 
-    def attend(module: nn.Module, query: Tensor, key: Tensor, *others: Any, **options: Any) -> Any:
+    def attend(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None,
+        *others: Any, **options: Any,
+    ) -> Any:  # fmt: skip
         for watcher in _watchers.get(id(module), ()):
-            watcher(query, key, options.get("scaling"))
+            added = watcher(query, key, options.get("scaling"))
+            attention_mask = _with_added(kind, attention_mask, added)
         view = copy.copy(module)
         view.config = _stock.get(id(module.config), module.config)
-        return _attention(kind, module)(view, query, key, *others, **options)
+        attention = _attention(kind, module)
+        return attention(view, query, key, value, attention_mask, *others, **options)
 
     AttentionInterface.register(PREFIX + kind, attend)
     if kind in ALL_MASK_ATTENTION_FUNCTIONS:  # without it no mask is handed over
         AttentionMaskInterface.register(PREFIX + kind, ALL_MASK_ATTENTION_FUNCTIONS[kind])
     return PREFIX + kind
+
+
+def _with_added(kind: str, mask: Tensor | None, added: Tensor | None) -> Tensor | None:
+    """A mask with something added to the logits that it lets through.
+
+    Raises:
+        UnsupportedError: an attention implementation that takes no such mask.
+    """
+    if added is None:
+        return mask
+    if kind not in ("eager", "sdpa"):
+        raise UnsupportedError(
+            f"attention {kind!r} cannot weigh merged patches by their size; works: sdpa, eager"
+        )
+    if mask is None:
+        return added
+    return added.where(mask, -torch.inf) if mask.dtype == torch.bool else mask + added
 
 
 def _attention(kind: str, module: nn.Module) -> Callable[..., Any]:

@@ -34,6 +34,8 @@ class Encoded:
         flops: for each image or clip the FLOPs of these signals.
         seconds: time of the encoding.
         question_flops: for each question the LLM's FLOPs of reading it, for a learned compressor.
+        encode_flops: for each image or clip the FLOPs of the encoder's layers that a method shortens.
+        encode_flops_unreduced: of the same layers without it.
     """
 
     groups: Sequence[Int[Tensor, " _"]]
@@ -43,6 +45,8 @@ class Encoded:
     flops: Sequence[int]
     seconds: float
     question_flops: Sequence[int]
+    encode_flops: Sequence[int]
+    encode_flops_unreduced: Sequence[int]
 
 
 Pooled = (

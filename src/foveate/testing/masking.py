@@ -56,10 +56,11 @@ def _merged_prompt(
     hook = family.language_model(model.model).register_forward_pre_hook(
         lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True
     )
-    groups = _groups(model, inputs)
+    with reduce(model, Reduction(encode=reduction.encode)):  # whose own twin is another
+        groups = _groups(model, inputs)
     hook.remove()
     before = reduction.before
-    handed = [] if before is None or before.is_off else _handed(model, inputs, before)
+    handed = [] if before is None or before.is_off else _handed(model, inputs, before, reduction)
     embeds = seen["inputs_embeds"][0]
     deepstack = [part.clone() for part in family.deepstack(dict(seen))]
     count = len(embeds)
@@ -131,11 +132,11 @@ class _Spy:
 
 
 def _handed(
-    model: Any, inputs: dict[str, Tensor], before: Compressor
+    model: Any, inputs: dict[str, Tensor], before: Compressor, reduction: Reduction
 ) -> list[tuple[Tensor, dict[str, Any]]]:
     """For every group its features, and the method's other arguments."""
     spy: Any = _Spy(before)
-    with reduce(model, Reduction(before=spy)):
+    with reduce(model, Reduction(before=spy, encode=reduction.encode)):
         model(**inputs)
     return spy.handed
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.cost.operation import Cost, Operation
+from foveate.cost.vision.tower import Tower, plain_tower
 from foveate.errors import InputError, UnsupportedError
 from foveate.registry import discover
 
@@ -62,7 +63,7 @@ class Encoded:
     """
 
     groups: tuple[int, ...]
-    tower: Cost
+    tower: Tower
     projector: Cost
     width: int
     key_width: int
@@ -125,23 +126,6 @@ def _square(tokens: int) -> tuple[int, int] | None:
     return (edge, edge) if edge**2 == tokens else None
 
 
-def side(size: Any) -> int:
-    """A square's side, given as a number or a pair."""
-    return size if isinstance(size, int) else size[0]
-
-
-def linear(rows: int, into: int, out: int) -> Operation:
-    """A matrix applied to rows."""
-    flops = 2 * rows * into * out
-    return Operation(flops, flops, into * out + rows * (into + out))
-
-
-def attention(spans: Sequence[int], width: int) -> Operation:
-    """Attention within spans: every token sees its own."""
-    flops = 4 * width * sum(span * span for span in spans)
-    return Operation(flops, flops, 4 * width * sum(spans), attention=True)
-
-
 def patch_attention(spans: Sequence[int], width: int, class_tokens: int = 0) -> Operation:
     """Attention of one layer, computed once more: that of [CLS] if there is one, else of every patch.
 
@@ -152,19 +136,6 @@ def patch_attention(spans: Sequence[int], width: int, class_tokens: int = 0) -> 
     """
     pairs = sum(spans) if class_tokens else sum(span * span for span in spans)
     return Operation(2 * width * pairs, 2 * width * pairs, 2 * width * sum(spans) + pairs)
-
-
-def block(
-    spans: Sequence[int], width: int, inner: int, matrices: int = 2
-) -> tuple[tuple[Operation, int], ...]:
-    """One encoder layer over images, frames or windows, each a span of patches."""
-    rows = sum(spans)
-    return (
-        (linear(rows, width, width), 4),
-        (linear(rows, width, inner), matrices),
-        (attention(spans, width), 1),
-        (Operation(0, 0, rows * (10 * width + 2 * inner)), 1),  # norms, residuals, activation
-    )
 
 
 def by_tower(
@@ -192,30 +163,5 @@ def by_tower(
     """
     width = vision.hidden_size
     shown = patch_attention([patches + extra] * pictures, width, extra)
-    encoding = tower(vision, pictures, patches, extra)
+    encoding = plain_tower(vision, pictures, patches, extra)
     return Encoded(groups, encoding, projector, layers * width, width, shown, grids)
-
-
-def tower(vision: Any, pictures: int, patches: int, extra: int = 0) -> Cost:
-    """A plain ViT: CLIP (`extra=1`, its class token), SigLIP, InternViT.
-
-    Args:
-        vision: its config.
-        pictures: tiles or frames.
-        patches: of one.
-        extra: tokens beside the patches.
-    """
-    width, inner = vision.hidden_size, vision.intermediate_size
-    channels = getattr(vision, "num_channels", 3)
-    patch = channels * side(vision.patch_size) ** 2
-    done = [(linear(pictures * patches, patch, width), 1)]
-    for operation, times in block([patches + extra] * pictures, width, inner):
-        done.append((operation, times * vision.num_hidden_layers))
-    if vision.model_type.startswith("siglip") and getattr(vision, "vision_use_head", True):
-        done += [
-            (linear(pictures * patches, width, width), 2),  # keys and values of its pooling head
-            (linear(pictures, width, width), 2),
-            (attention([1] * pictures, width), patches),
-            (linear(pictures, width, inner), 2),
-        ]
-    return Cost.of(done)

@@ -8,12 +8,10 @@ from foveate.cost.vision.encoder import (
     DEFAULT_SIDE,
     Encoded,
     Media,
-    block,
-    linear,
     patch_attention,
     register_encoder,
-    side,
 )
+from foveate.cost.vision.tower import Tower, TowerLayer, linear, side
 
 IMAGE_TOKENS, FRAME_TOKENS = 280, 70  # the processors' own limits for an image and a frame
 
@@ -27,15 +25,15 @@ def gemma4(config: Any, media: Media) -> Encoded:
     size = (media.height or DEFAULT_SIDE, media.width or DEFAULT_SIDE)
     rows, columns = _cells(size, most)
     tokens, patches = rows * columns, most * pool**2
-    done = [(linear(pictures * patches, 3 * side(vision.patch_size) ** 2, width), 1)]
-    for operation, times in block(
-        [patches] * pictures, width, vision.intermediate_size, matrices=3
-    ):
-        done.append((operation, times * vision.num_hidden_layers))
-    done.append((linear(most, patches, width), pictures))  # the averages, as a product
+    layer = TowerLayer((patches,) * pictures, width, vision.intermediate_size, matrices=3)
+    fixed = [
+        (linear(pictures * patches, 3 * side(vision.patch_size) ** 2, width), 1),
+        (linear(most, patches, width), pictures),  # the averages, as a product
+        *((work, times * vision.num_hidden_layers) for work, times in layer.operations()),
+    ]
     return Encoded(
         groups=(tokens,) * pictures,
-        tower=Cost.of(done),
+        tower=Tower(Cost.of(fixed)),
         projector=Cost.of([(linear(pictures * tokens, width, config.text_config.hidden_size), 1)]),
         width=width,
         key_width=width,

@@ -5,14 +5,8 @@ from itertools import pairwise
 from typing import Any
 
 from foveate.cost.operation import Cost
-from foveate.cost.vision.encoder import (
-    Encoded,
-    Media,
-    by_tower,
-    linear,
-    register_encoder,
-    side,
-)
+from foveate.cost.vision.encoder import Encoded, Media, by_tower, register_encoder
+from foveate.cost.vision.tower import linear, side
 
 Grids = tuple[tuple[int, int], ...]  # rows and columns of each group
 

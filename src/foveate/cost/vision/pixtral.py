@@ -8,12 +8,10 @@ from foveate.cost.vision.encoder import (
     DEFAULT_SIDE,
     Encoded,
     Media,
-    block,
-    linear,
     patch_attention,
     register_encoder,
-    side,
 )
+from foveate.cost.vision.tower import Tower, TowerLayer, linear, side
 
 
 @register_encoder("mistral3", "lighton_ocr")
@@ -29,9 +27,12 @@ def mistral3(config: Any, media: Media) -> Encoded:
     tokens = rows * columns
     patches, width = pictures * tokens * merge**2, vision.hidden_size
     channels = getattr(vision, "num_channels", 3) * side(vision.patch_size) ** 2
-    done = [(linear(patches, channels, width), 1)]
-    for operation, times in block([patches], width, vision.intermediate_size, matrices=3):
-        done.append((operation, times * vision.num_hidden_layers))
+    layer = TowerLayer((patches,), width, vision.intermediate_size, matrices=3)
+    tower = Tower(
+        fixed=Cost.of([(linear(patches, channels, width), 1)]),
+        layers=(layer,) * vision.num_hidden_layers,
+        pictures=(tokens * merge**2,) * pictures,
+    )
     layers = getattr(config, "vision_feature_layer", -1)
     read = width * (1 if isinstance(layers, int) else len(layers))
     out, shown = config.text_config.hidden_size, pictures * tokens
@@ -42,7 +43,7 @@ def mistral3(config: Any, media: Media) -> Encoded:
     ]
     return Encoded(
         groups=(tokens,) * pictures,
-        tower=Cost.of(done),
+        tower=tower,
         projector=Cost.of(projector),
         width=read,
         key_width=width,

@@ -3,16 +3,9 @@
 from typing import Any
 
 from foveate.cost.operation import Cost
-from foveate.cost.vision.encoder import (
-    DEFAULT_SIDE,
-    Encoded,
-    Media,
-    by_tower,
-    linear,
-    register_encoder,
-    side,
-)
+from foveate.cost.vision.encoder import DEFAULT_SIDE, Encoded, Media, by_tower, register_encoder
 from foveate.cost.vision.qwen import resized
+from foveate.cost.vision.tower import linear, side
 from foveate.errors import UnsupportedError
 
 PADDLE_PIXELS = (384 * 384, 1536 * 1536)  # the least and the most of its image processor

@@ -3,17 +3,15 @@
 import math
 from typing import Any
 
-from foveate.cost.operation import Cost, Operation
+from foveate.cost.operation import Cost
 from foveate.cost.vision.encoder import (
     DEFAULT_SIDE,
     Encoded,
     Media,
-    block,
-    linear,
     patch_attention,
     register_encoder,
-    side,
 )
+from foveate.cost.vision.tower import Tower, TowerLayer, linear, side
 
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 28 * 28 * 1280  # the image processor's own limits
 
@@ -47,9 +45,13 @@ def qwen_vl(config: Any, media: Media) -> Encoded:
     patches = rows * columns
     width = vision.embed_dim if config.model_type == "qwen2_vl" else vision.hidden_size
     channels = getattr(vision, "in_channels", 3) * time * patch**2
-    done = [(linear(steps * patches, channels, width), 1)]
-    for layer in range(vision.depth):
-        done += _block(config.model_type, vision, layer, steps, (rows, columns))
+    tower = Tower(
+        fixed=Cost.of([(linear(steps * patches, channels, width), 1)]),
+        layers=tuple(
+            _layer(config.model_type, vision, layer, steps, (rows, columns))
+            for layer in range(vision.depth)
+        ),
+    )
     joined = width * merge**2
     out = vision.hidden_size if config.model_type == "qwen2_vl" else vision.out_hidden_size
     mergers = 1 + len(getattr(vision, "deepstack_visual_indexes", ()))
@@ -60,7 +62,7 @@ def qwen_vl(config: Any, media: Media) -> Encoded:
     ]
     return Encoded(
         groups=(tokens,) * steps,
-        tower=Cost.of(done),
+        tower=tower,
         projector=Cost.of(projector),
         width=width,
         key_width=width,
@@ -69,21 +71,20 @@ def qwen_vl(config: Any, media: Media) -> Encoded:
     )
 
 
-def _block(
-    kind: str, vision: Any, layer: int, steps: int, grid: tuple[int, int]
-) -> tuple[tuple[Operation, int], ...]:
-    spans = [grid[0] * grid[1]] * steps
+def _layer(kind: str, vision: Any, layer: int, steps: int, grid: tuple[int, int]) -> TowerLayer:
+    spans = (grid[0] * grid[1],) * steps
     if kind == "qwen2_vl":
-        return block(spans, vision.embed_dim, int(vision.embed_dim * vision.mlp_ratio))
+        return TowerLayer(spans, vision.embed_dim, int(vision.embed_dim * vision.mlp_ratio))
     if kind != "qwen2_5_vl":
-        return block(spans, vision.hidden_size, vision.intermediate_size)
+        return TowerLayer(spans, vision.hidden_size, vision.intermediate_size)
     if layer not in vision.fullatt_block_indexes:
         # a window is a whole number of merged tokens; those at the border are smaller
         reach = vision.window_size // vision.patch_size // vision.spatial_merge_size
         reach *= vision.spatial_merge_size
-        spans = [
+        windows = [
             min(reach, grid[0] - top) * min(reach, grid[1] - left)
             for top in range(0, grid[0], reach)
             for left in range(0, grid[1], reach)
-        ] * steps
-    return block(spans, vision.hidden_size, vision.intermediate_size, matrices=3)
+        ]
+        spans = tuple(windows) * steps
+    return TowerLayer(spans, vision.hidden_size, vision.intermediate_size, matrices=3)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from foveate.cost.operation import Cost
-from foveate.cost.vision.encoder import Encoded, Media, by_tower, linear, register_encoder, side
+from foveate.cost.vision.encoder import Encoded, Media, by_tower, register_encoder
+from foveate.cost.vision.tower import linear, side
 
 MOST_TILES = 12  # of InternVL: `max_patches`; `min_patches` is 1
 LONGEST_EDGE = (

@@ -131,6 +131,8 @@ def taken(
     for n, own in enumerate(report.samples):
         sample = asked_anew(own, reading[n])
         encoding = encoding_flops(vlm, pictures[n], sample.visual_tokens_in)
+        if encoding is not None:
+            encoding -= own.encode_flops_unreduced - own.encode_flops
         if asked is not None:
             sample = beside_whole(vlm, sample, *asked[n])
         rows.append(Taken.of(vlm.model.config, sample, lengths[n], encoding))
@@ -160,7 +162,7 @@ def beside_whole(vlm: VLM, sample: SampleReport, visual: int, others: int) -> Sa
 
 
 def encoding_flops(vlm: VLM, pictures: Shown, tokens: int) -> int | None:
-    """FLOPs of vision tower and projector; None if the config alone does not determine them.
+    """FLOPs of vision tower and projector, unreduced; None if the config does not determine them.
 
     Args:
         vlm: the model.

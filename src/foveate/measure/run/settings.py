@@ -89,7 +89,8 @@ def settings(names: Sequence[str], shares: Sequence[float | int], layers: int) -
         if share == 1:
             raise InputError("a share of 1.0 is unreduced, which is always measured; leave it out")
     known = methods()
-    chosen = [*known, RESIZE] if "all" in names else list(dict.fromkeys(names))
+    usual = [name for name, row in known.items() if row.stage != "encode"]
+    chosen = [*usual, RESIZE] if "all" in names else list(dict.fromkeys(names))
     return [
         UNREDUCED_SETTING,
         *(

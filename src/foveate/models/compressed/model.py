@@ -198,9 +198,12 @@ class CompressedModel(_Model):
         wanted: Tensor | None,
     ) -> BaseModelOutputWithPooling:
         """Tokens of pictures of `views` views each, with the FLOPs of the question noted."""
+        config = self.config
         states = self.vision_tower(pixels, output_hidden_states=True).hidden_states
-        if self.config.vision_feature_select_strategy == "default":
-            states = [state[:, 1:] for state in states]
+        looked_at = (config.vision_feature_layer, *(config.multi_level_layers or ()))
+        looked_at = {layer % len(states) for layer in looked_at}
+        first = int(config.vision_feature_select_strategy == "default")  # behind [CLS]
+        states = [s[:, first:] if n in looked_at else None for n, s in enumerate(states)]
         question, flops = self._question(query_ids, query_mask, sample, len(views))
         if question is not None:
             each = torch.tensor(views, device=question.device)
