@@ -38,13 +38,19 @@ from foveate.records.journal import Journal
 from foveate.runtime.prefill import clock
 
 ROOT = Path(__file__).parent.parent
+AIM = foveate.AIM(keep=0.25, prune=(0.5, 0.786))
 # condition -> of an LLM of so many layers its reduction; None for no reduce() at all
 CONDITIONS: dict[str, Callable[[int], Any] | None] = {
     "without foveate": None,
     "unreduced": lambda layers: foveate.Reduction(),
-    "aim": lambda layers: foveate.AIM(keep=0.25, prune=(0.5, 0.786)),
+    "aim": lambda layers: AIM,
     "aim-merge 25%": lambda layers: foveate.Reduction(before=foveate.AIMMerge(0.25)),
     "fovea 25%": lambda layers: foveate.Fovea.for_share(0.25, layers),
+    "aim, encoder 50%": lambda layers: AIM.encoded_by(foveate.ToMeEncoder(0.5)),
+    "aim, encoder 35%": lambda layers: AIM.encoded_by(foveate.ToMeEncoder(0.35)),
+    "fovea 25%, encoder 50%": lambda layers: foveate.Fovea.for_share(0.25, layers).encoded_by(
+        foveate.ToMeEncoder(0.5)
+    ),
 }
 CUT = {"onevision-7b": 6, "qwen2.5-vl-7b": 6}  # layers on a CPU; with fewer none would be scored
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
