@@ -53,13 +53,11 @@ def waits(once: Callable[[], Any]) -> collections.Counter[str]:
     def note(message: Any, *_: Any, **__: Any) -> None:
         if "synchronizing" not in str(message):
             return
-        ours = [f for f in traceback.extract_stack() if "/foveate/" in f.filename]
-        theirs = [f for f in traceback.extract_stack() if "/transformers/" in f.filename]
-        frame = ours[-1] if ours and (not theirs or _is_deeper(ours[-1], theirs[-1])) else None
-        last = frame or (theirs or traceback.extract_stack())[-1]
+        stack = traceback.extract_stack()[:-1]
+        known = [f for f in stack if "/foveate/" in f.filename or "/transformers/" in f.filename]
+        last = (known or stack)[-1]
         found[f"{'/'.join(Path(last.filename).parts[-3:])}:{last.lineno} {last.line}"] += 1
 
-    shown, warnings.showwarning = warnings.showwarning, note
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings():
@@ -68,14 +66,7 @@ def waits(once: Callable[[], Any]) -> collections.Counter[str]:
             once()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-        warnings.showwarning = shown
     return found
-
-
-def _is_deeper(one: traceback.FrameSummary, other: traceback.FrameSummary) -> bool:
-    stack = traceback.extract_stack()
-    places = [(frame.filename, frame.lineno) for frame in stack]
-    return places.index((one.filename, one.lineno)) > places.index((other.filename, other.lineno))
 
 
 def main() -> None:
