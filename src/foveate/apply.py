@@ -15,7 +15,7 @@ from foveate.planner.degradation import Task
 from foveate.planner.measured import Measured, read_measured
 from foveate.planner.reduction import decide, plan_requests
 from foveate.planner.suggestion import Suggests, read_analysis
-from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
+from foveate.reduction import Given, Reduction, as_reduction
 from foveate.runtime import reducer
 from foveate.runtime.per_prompt import Choose, Sample, can_be_chosen
 
@@ -23,7 +23,7 @@ from foveate.runtime.per_prompt import Choose, Sample, can_be_chosen
 @contextmanager
 def reduce(
     model: Any,
-    reduction: Reduction | Compressor | Pruner | Choose | None = None,
+    reduction: Given | Choose | None = None,
     *,
     budget: Budget | float | int | str | None = None,
     everywhere: bool = False,

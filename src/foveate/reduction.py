@@ -169,6 +169,9 @@ class Reduction:
         return _read(row)
 
 
+Given = Reduction | Shortener | Compressor | Pruner  # a method alone stands for a reduction
+
+
 def _read(row: Any) -> Reduction:
     if isinstance(row, Mapping) and "method" in row:
         return _staged(*_made(row))
@@ -330,8 +333,7 @@ def at_share(found: Method, share: float | int, layers: int) -> Reduction:
     for_share = getattr(found.build, "for_share", None)
     if found.stage == "encode":
         raise InputError(
-            f"{found.name} works in the encoder and leaves the LLM all visual tokens, so no share of them "
-            "sets it"
+            f"{found.name} works in the encoder and leaves the LLM all visual tokens: no share sets it"
         )
     if for_share is not None:
         built = for_share(share, layers)

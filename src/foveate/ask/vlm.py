@@ -28,7 +28,7 @@ from foveate.models.family import Family, family_of, family_of_config
 from foveate.pictures import to_rgb
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import Task
-from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
+from foveate.reduction import Given, Reduction, as_reduction
 from foveate.report import Report
 
 LOG = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class VLM:
         self,
         media: Source | Sequence[Source],
         question: str,
-        reduction: Reduction | Compressor | Pruner | None = None,
+        reduction: Given | None = None,
         budget: Budget | int | float | str | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
         frames: int | None = None,
@@ -130,7 +130,7 @@ class VLM:
         self,
         media: Source | Sequence[Source],
         question: str,
-        reduction: Reduction | Compressor | Pruner | None = None,
+        reduction: Given | None = None,
         budget: Budget | int | float | str | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
         frames: int | None = None,
@@ -156,7 +156,7 @@ class VLM:
         self,
         media: Source | Sequence[Source],
         question: str,
-        reduction: Reduction | Compressor | Pruner | None,
+        reduction: Given | None,
         budget: Budget | int | float | str | None,
         max_new_tokens: int,
         frames: int | None,

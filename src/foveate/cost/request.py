@@ -22,7 +22,7 @@ from foveate.errors import InputError, UnsupportedError
 from foveate.keep import kept_count
 from foveate.prune.aim import AIMPrune
 from foveate.prune.schedule import Bound, Schedule, kept_after
-from foveate.reduction import Compressor, Pruner, Reduction, Shortener, as_reduction
+from foveate.reduction import Compressor, Given, Pruner, Reduction, Shortener, as_reduction
 
 # what is shown; or visual tokens, all together or a group each
 Visual = Media | int | Sequence[int]
@@ -132,7 +132,7 @@ class Request:
 
     def cost(
         self,
-        reduction: Reduction | Compressor | Pruner | None = None,
+        reduction: Given | None = None,
         convention: Convention = "exact",
     ) -> RequestCost:
         """Cost under a reduction; arguments and errors as of `request_cost`."""
@@ -232,7 +232,7 @@ def request_cost(
     config: Any,
     media: Visual,
     text_tokens: int,
-    reduction: Reduction | Compressor | Pruner | None = None,
+    reduction: Given | None = None,
     *,
     answer_tokens: int = ANSWER_TOKENS,
     convention: Convention = "exact",

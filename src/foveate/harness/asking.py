@@ -14,8 +14,7 @@ from foveate.combine.aim import AIM
 from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 from foveate.reduction import (
-    Compressor,
-    Pruner,
+    Given,
     Reduction,
     as_reduction,
     at_share,
@@ -55,7 +54,7 @@ class Asker:
     def of(
         cls,
         pretrained: str,
-        reduction: str | Mapping[str, Any] | Reduction | Compressor | Pruner | None = None,
+        reduction: str | Mapping[str, Any] | Given | None = None,
         preset: str | None = None,
         budget: Any = None,
         task: str = TASK,

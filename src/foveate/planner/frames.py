@@ -10,7 +10,7 @@ from foveate.cost.request import RequestCost, request_cost
 from foveate.cost.vision.encoder import Media
 from foveate.defaults import TEXT_TOKENS
 from foveate.errors import InputError
-from foveate.reduction import Compressor, Pruner, Reduction
+from foveate.reduction import Given
 
 MOST_FRAMES = 1 << 16
 
@@ -37,7 +37,7 @@ def plan_frames(
     frames: int,
     text_tokens: int = TEXT_TOKENS,
     *,
-    reduction: Reduction | Compressor | Pruner | None = None,
+    reduction: Given | None = None,
     size: tuple[int, int] | None = None,
     encoder: bool = False,
     convention: Convention = "exact",
@@ -61,7 +61,7 @@ def plan_frames(
         raise InputError(f"frames must be at least 1, got {frames}")
     config, wanted = config_of(model), AIM() if reduction is None else reduction
 
-    def cost_of(count: int, reduction: Reduction | Compressor | Pruner | None) -> RequestCost:
+    def cost_of(count: int, reduction: Given | None) -> RequestCost:
         media = Media(frames=count, height=size and size[0], width=size and size[1])
         return request_cost(config, media, text_tokens, reduction, convention=convention)
 

@@ -18,7 +18,7 @@ from foveate.planner.frames import Frames, plan_frames
 from foveate.planner.measured import Measured
 from foveate.planner.reduction import ITEMSIZE, Plan, plan_reduction
 from foveate.planner.suggestion import Suggests
-from foveate.reduction import Compressor, Pruner, Reduction
+from foveate.reduction import Given
 
 
 def plan_size(
@@ -75,7 +75,7 @@ def plan(
     *,
     frames: int,
     text_tokens: int = TEXT_TOKENS,
-    reduction: Reduction | Compressor | Pruner | None = None,
+    reduction: Given | None = None,
     size: tuple[int, int] | None = None,
     encoder: bool = False,
     convention: Convention = "exact",

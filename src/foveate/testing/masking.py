@@ -72,14 +72,7 @@ def _merged_prompt(
             groups = torch.where(sizes[groups] == sizes[groups[0]], groups[0], groups)
         if "sample" in before.needs:
             groups = torch.zeros_like(groups)
-        for label in groups.unique():
-            members = rows[groups == label]
-            (needed,) = [more for given, more in handed if torch.equal(given, embeds[members])]
-            merged = before(embeds[None, members], **needed)
-            places = members[merged.position[0].sort().values]
-            for row in members.tolist():
-                stays[row] = row in places.tolist()
-            embeds[places] = merged.features[0]
+        _merge(before, [rows[groups == label] for label in groups.unique()], handed, embeds, stays)
     device = embeds.device
     block = family.blocks(inputs)
     block = torch.full((1, count), -1, device=device) if block is None else block
@@ -108,6 +101,23 @@ def _merged_prompt(
         "embeds": embeds[stays][None], "positions": positions, "block": block[0, stays],
         "removed_after": removed_after, "visual": visual, "deepstack": deepstack, "others": others,
     }  # fmt: skip
+
+
+def _merge(
+    before: Compressor,
+    units: list[Tensor],
+    handed: list[tuple[Tensor, dict[str, Any]]],
+    embeds: Tensor,
+    stays: list[bool],
+) -> None:
+    """Put merged tokens in their places among the embeddings (N, D), one group of rows after another."""
+    for members in units:
+        (needed,) = [more for given, more in handed if torch.equal(given, embeds[members])]
+        merged = before(embeds[None, members], **needed)
+        places = members[merged.position[0].sort().values]
+        for row in members.tolist():
+            stays[row] = row in places.tolist()
+        embeds[places] = merged.features[0]
 
 
 @dataclass

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from foveate.models.family import families
-from foveate.reduction import Compressor, Pruner, Reduction, as_reduction
+from foveate.reduction import Given, as_reduction
 from foveate.runtime.run import Run
 
-Given = Reduction | Compressor | Pruner  # what `foveate.reduce` takes
 GREEDY = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
 CASES = tuple((name, kind) for name, family in families().items() for kind in family.modalities)
 
