@@ -5,7 +5,10 @@ greedily with cosine distance. It starts from the token whose nearest neighbour 
 is the token farthest from those already kept.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +19,8 @@ from foveate.compress.base import KeepShare
 from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
+
+LOG = logging.getLogger(__name__)
 
 
 @register("divprune", stage="before", paper="2503.02175")
@@ -37,17 +42,41 @@ class DivPrune(KeepShare):
         return 2 * tokens * tokens * width
 
 
+@torch.no_grad()  # places have no gradient
 def diverse(features: Float[Tensor, "B N D"], count: int) -> Int[Tensor, "B K"]:
     """Greedy max-min choice of `count` rows by cosine distance, in the order in which they are chosen."""
     unit = F.normalize(features.float(), dim=-1)
     distance = (unit @ unit.mT).neg_().add_(1)  # in place: N x N is the most that this holds
     own = distance.diagonal(dim1=1, dim2=2)
     own.fill_(torch.inf)
-    chosen = [distance.amin(-1).argmax(-1)]
+    first = distance.amin(-1).argmax(-1)
     own.fill_(-torch.inf)  # so that what is chosen is never nearest to what is left
-    nearest = torch.full(distance.shape[:2], torch.inf, device=features.device)
-    each = torch.arange(len(unit), device=unit.device)
+    cuda = distance.is_cuda and not torch.version.hip  # ROCm's GPUs call themselves so, too
+    return (kernel_on(distance.device) if cuda else steps)(distance, first, count)
+
+
+def steps(
+    distance: Float[Tensor, "B N N"], first: Int[Tensor, "B"], count: int
+) -> Int[Tensor, "B K"]:
+    """From the first row on the one that is farthest from those before it, until there are `count`."""
+    chosen = [first]
+    nearest = torch.full(distance.shape[:2], torch.inf, device=distance.device)
+    each = torch.arange(len(distance), device=distance.device)
     for _ in range(count - 1):  # few operations a step: on a GPU each costs the same, however small
         torch.minimum(nearest, distance[each, chosen[-1]], out=nearest)
         chosen.append(nearest.argmax(-1))
     return torch.stack(chosen, dim=1)
+
+
+@cache
+def kernel_on(device: torch.device) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """All `steps` in one kernel, tried on two rows; where that fails, `steps` and a line in the log."""
+    try:
+        from foveate.compress.kernels.diverse import steps_in_one_kernel
+
+        first = torch.zeros(1, dtype=torch.long, device=device)
+        steps_in_one_kernel(torch.zeros(1, 2, 2, device=device), first, 2)
+    except Exception as error:  # no Triton, no C compiler for it, a GPU that it does not know
+        LOG.info("no kernel for the tokens that differ most on %s, so a loop: %s", device, error)
+        return steps
+    return steps_in_one_kernel
