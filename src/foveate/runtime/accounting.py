@@ -73,7 +73,7 @@ def report_of(prefill: Prefill, now: float) -> Report:
 def _flops(prefill: Prefill, rows_by_layer: Sequence[Rows]) -> list[int]:
     """For each sample what the LLM takes to compute these rows of it, and to say the next token."""
     visual = zip(*(rows.visual_counts for rows in rows_by_layer), strict=True)
-    real = zip(*(rows.valid.sum(1).tolist() for rows in rows_by_layer), strict=True)
+    real = zip(*(rows.lengths for rows in rows_by_layer), strict=True)
     return [
         prefill_cost(prefill.sizes, seen, [n - v for n, v in zip(all_, seen, strict=True)]).flops
         for seen, all_ in zip(visual, real, strict=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from foveate.cost.layers import RECURRENT
 from foveate.errors import UnsupportedError
 from foveate.runtime.layout import Layout
 from foveate.runtime.masks import MaskInputs, layer_mask
@@ -19,7 +20,7 @@ def enter_continuation(
     padding: Any,
     call: Mapping[str, Any],
     cache: Any,
-) -> tuple[dict[str, Any], list[Any]]:
+) -> tuple[dict[str, Any], list[Any] | None]:
     """Give new tokens their positions after the reduced prompt, and masks for what each layer caches.
 
     Args:
@@ -31,7 +32,8 @@ def enter_continuation(
         cache: the reduced cache.
 
     Returns:
-        The changed arguments, and the attention mask of each layer.
+        The changed arguments, and the attention mask of each layer; None where the LLM's own serve: a
+        token alone sees all that is cached.
 
     Raises:
         UnsupportedError: the padding is not a 2D mask of all tokens, or differs from that of the cached
@@ -62,7 +64,9 @@ def enter_continuation(
     state.extend(is_real, in_order.expand(embeds.shape[:2]))
     full = layout.kinds.index("full_attention") if "full_attention" in layout.kinds else 0
     masks = _masks(state, config, layout, embeds, cache)
-    return {"position_ids": positions, "attention_mask": state.valid[full]}, masks
+    plain = not set(layout.kinds) - {"full_attention", *RECURRENT} and count == 1
+    own = None if plain and not any(mask is not None for mask in masks) else masks
+    return {"position_ids": positions, "attention_mask": state.valid[full]}, own
 
 
 def _masks(

@@ -203,12 +203,13 @@ class Prefill:
     def prune(self, layer: int, kept: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"] | None:
         """Drop the visual rows not in `kept`; returns the rows left, None if nothing was dropped."""
         rows = self.rows
-        dropped = rows.visual & ~kept
-        if not dropped.any():
+        index, left = rows.select(~rows.visual | kept)
+        if left.lengths == rows.lengths:
             return None
-        sample, row = dropped.nonzero(as_tuple=True)
-        self.pruned_after[sample, rows.origin[sample, row]] = layer
-        index, self.rows = rows.select(~rows.visual | kept)
+        before = self.pruned_after.gather(1, rows.origin)
+        now = before.masked_fill(rows.visual & ~kept, layer)
+        self.pruned_after = self.pruned_after.scatter(1, rows.origin, now)
+        self.rows = left
         self.pruned = index if self.pruned is None else self.pruned.gather(1, index)
         if self.scores is not None:
             self.scores = self.scores.gather(1, index)

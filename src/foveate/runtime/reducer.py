@@ -2,14 +2,15 @@
 
 One hook sees the prompt, one replaces the visual tokens at the LLM's input, one for each layer hands it
 the masks and positions of the rows that are left, and one after each pruning layer drops rows (`Forward`
-has what each does). On leaving, also by an exception, the hooks are removed; nothing else was touched.
+has what each does). Those of the layers are there only while a forward needs them. On leaving, also by an
+exception, the hooks are removed; nothing else was touched.
 """
 
 import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType
@@ -17,6 +18,7 @@ from typing import Any, Never
 
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
 
 from foveate.errors import InputError, UnsupportedError
 from foveate.models.family import family_of
@@ -33,6 +35,7 @@ from foveate.runtime.watch_attention import Watcher, watch
 from foveate.runtime.watch_encoding import Notes, watch_encoding
 
 LOG = logging.getLogger(__name__)
+REGISTERING = threading.Lock()  # torch numbers hooks without one: two at once would be one
 
 
 @contextmanager
@@ -107,6 +110,39 @@ class Hook:
         )
 
 
+class LayerHooks:
+    """The hooks of the LLM's layers: there only while a forward needs them, for each costs every token.
+
+    Attributes:
+        hooks: module, hook, and whether it runs after the forward.
+    """
+
+    def __init__(self, hooks: Iterable[tuple[nn.Module, Hook, bool]]) -> None:
+        self.hooks = list(hooks)
+        self._users, self._handles = 0, ExitStack()
+
+    def take(self) -> None:
+        """A forward needs them, until `give_back`."""
+        with REGISTERING:
+            self._users += 1
+            if self._users == 1:
+                for hook in self.hooks:
+                    self._handles.callback(_placed(*hook).remove)
+
+    def give_back(self) -> None:
+        """It no longer does."""
+        with REGISTERING:
+            self._users -= 1
+            if not self._users:
+                self._handles.close()
+
+
+def _placed(module: nn.Module, hook: Hook, after: Any) -> RemovableHandle:
+    """Register a hook before all others: these see the same rows, whenever they were registered."""
+    place = module.register_forward_hook if after else module.register_forward_pre_hook
+    return place(hook, prepend=True, with_kwargs=True)
+
+
 class Reducer:
     """The hooks of one reduction on one model."""
 
@@ -116,7 +152,8 @@ class Reducer:
         choose = None if isinstance(reduction, Reduction) else reduction
         first = reduction if isinstance(reduction, Reduction) else Reduction()
         encoder = EncoderWatch(target.family, target.core, first)
-        self.forward = Forward(target, first, choose, self.run, encoder, Notes())
+        self.layer_hooks = LayerHooks(self._layer_hooks())
+        self.forward = Forward(target, first, choose, self.run, encoder, Notes(), self.layer_hooks)
         # threads between a prompt's encoding and the end of its forward
         self.under_way: set[int] = set()
 
@@ -131,12 +168,8 @@ class Reducer:
             stack.enter_context(watch_encoding(self.target.core, self._encode))
             for module, action, after in self._hooks():
                 hook = action if isinstance(action, Hook) else Hook(self.scope, action)
-                # before all other hooks, so that these see the same rows, whenever they were registered
-                if after:
-                    place = partial(module.register_forward_hook, prepend=True)
-                else:
-                    place = partial(module.register_forward_pre_hook, prepend=True)
-                stack.callback(place(hook, with_kwargs=True).remove)
+                with REGISTERING:
+                    stack.callback(_placed(module, hook, after).remove)
             # runs last, and also after a forward that failed
             handle = self.target.core.register_forward_hook(
                 Hook(self.scope, self._leave), with_kwargs=True, always_call=True
@@ -148,7 +181,7 @@ class Reducer:
             yield
 
     def _hooks(self) -> Iterator[tuple[nn.Module, Callable[..., Any], bool]]:
-        """Every hook: module, what it does, and whether it runs after the forward."""
+        """Every hook but those of the layers: module, what it does, whether it runs after the forward."""
         forward, target = self.forward, self.target
         yield target.model, forward.enter_model, False
         yield target.core, Hook(self.scope, self._enter_core, self._enter_core_outside), False
@@ -156,12 +189,19 @@ class Reducer:
         yield target.llm, forward.enter_llm, False
         yield target.llm, forward.leave_llm, True
         yield from forward.encoder.hooks()
-        for index, layer in enumerate(target.llm.layers):
-            yield layer, partial(forward.enter_layer, index), False
-            yield layer, self._leave_layer(index), True
 
-    def _leave_layer(self, index: int) -> Callable[..., Any]:
-        return lambda args, kwargs, output: self.forward.leave_layer(index, output)
+    def _layer_hooks(self) -> Iterator[tuple[nn.Module, Hook, bool]]:
+        for index, layer in enumerate(self.target.llm.layers):
+            yield layer, Hook(self.scope, partial(self._enter_layer, index)), False
+            yield layer, Hook(self.scope, partial(self._leave_layer, index)), True
+
+    def _enter_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.forward.enter_layer(index, args, kwargs)
+
+    def _leave_layer(
+        self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        return self.forward.leave_layer(index, output)
 
     def _watchers(self) -> Iterator[tuple[Any, dict[nn.Module, Any]]]:
         """Configs whose attention is watched, each with the watchers of its attention modules."""

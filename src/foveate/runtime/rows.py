@@ -33,12 +33,17 @@ class Rows:
     @cached_property
     def mask(self) -> Bool[Tensor, "B N"] | None:
         """The 2D attention mask, None where nothing is padding (so that SDPA stays causal and fast)."""
-        return None if bool(self.valid.all()) else self.valid
+        return None if min(self.lengths) == self.valid.shape[1] else self.valid
 
-    @property
+    @cached_property
     def visual_counts(self) -> list[int]:
         """Visual tokens of each sample."""
         return self.visual.sum(1).tolist()
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Rows of each sample that are not padding."""
+        return self.valid.sum(1).tolist()
 
     def last(self, count: int) -> "Rows":
         """The last so many of every sample, padding among them."""

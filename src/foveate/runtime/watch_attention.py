@@ -2,8 +2,8 @@
 
 The model's attention implementation is replaced by one of the same kind that first shows query and key to
 the layer's watchers. This uses transformers' own seam (AttentionInterface): nothing is recomputed and
-nothing else changes. The original runs on a view of its module whose config still has the original name,
-because flash attention looks up its kernels by that name.
+nothing else changes. Flash attention looks up its kernels by the name in its module's config, so it runs
+on a view of the module whose config still has the original name.
 """
 
 import copy
@@ -23,6 +23,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from foveate.errors import UnsupportedError
 
 PREFIX = "foveate_"
+BY_FUNCTION = ("eager", "sdpa")  # do not look at the name in their module's config
 # query, key, scaling -> what is added to the attention logits, or None
 Watcher = Callable[[Tensor, Tensor, float | None], Tensor | None]
 
@@ -98,10 +99,11 @@ def _watched(kind: str) -> str:
         for watcher in _watchers.get(id(module), ()):
             added = watcher(query, key, options.get("scaling"))
             attention_mask = _with_added(kind, attention_mask, added)
-        view = copy.copy(module)
-        view.config = _stock.get(id(module.config), module.config)
+        if kind not in BY_FUNCTION:
+            module = copy.copy(module)
+            module.config = _stock.get(id(module.config), module.config)
         attention = _attention(kind, module)
-        return attention(view, query, key, value, attention_mask, *others, **options)
+        return attention(module, query, key, value, attention_mask, *others, **options)
 
     AttentionInterface.register(PREFIX + kind, attend)
     if kind in ALL_MASK_ATTENTION_FUNCTIONS:  # without it no mask is handed over
@@ -117,7 +119,7 @@ def _with_added(kind: str, mask: Tensor | None, added: Tensor | None) -> Tensor 
     """
     if added is None:
         return mask
-    if kind not in ("eager", "sdpa"):
+    if kind not in BY_FUNCTION:
         raise UnsupportedError(
             f"attention {kind!r} cannot weigh merged patches by their size; works: sdpa, eager"
         )
