@@ -11,8 +11,8 @@ from foveate.models.family import families
 from foveate.runtime.watch_encoding import watch_encoding
 
 FAMILIES = (
-    "aya_vision", "cohere2_vision", "deepseek_vl", "lighton_ocr", "paddleocr_vl", "qianfan_ocr",
-    "qwen3_vl_moe", "vipllava",
+    "aya_vision", "cohere2_vision", "deepseek_vl", "glm46v", "glm4v", "glm4v_moe", "glm_ocr",
+    "lighton_ocr", "paddleocr_vl", "qianfan_ocr", "qwen3_vl_moe", "vipllava",
 )  # fmt: skip
 
 

@@ -150,12 +150,14 @@ def test_a_batch_is_its_samples_alone(name, reduction, padding):
     if padding == "right" and getattr(model.config.text_config, "sliding_window", None):
         # padding behind a short sample would count as rows of a sliding window, reduced or not
         model.config.text_config.sliding_window = 512
-    first, *others = family.placeholders(model.config)
-    last = others[0] if others else first
-    samples = [
-        [(first, 0)],
-        [],
-        [(last, 1), (first, 2)],
-        [(first, 3), (last, 1), (first, 0), (first, 2)],
-    ]
-    testing.check_batch_is_samples_alone(model, samples, reduction, padding)
+    kinds = family.modalities
+    # where clips are image tokens, stock models take no images beside them
+    pairs = zip(kinds, kinds, strict=True) if family.clips_as_images else [(kinds[0], kinds[-1])]
+    for first, last in pairs:
+        samples = [
+            [(first, 0)],
+            [],
+            [(last, 1), (first, 2)],
+            [(first, 3), (last, 1), (first, 0), (first, 2)],
+        ]
+        testing.check_batch_is_samples_alone(model, samples, reduction, padding)

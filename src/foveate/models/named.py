@@ -11,6 +11,7 @@ from foveate.models.rules import DEEPSTACK
 BOTH: dict[str, Any] = {"modalities": ("image", "video")}
 ON_GRID: dict[str, Any] = {"grid_positions": True, "token_types": "mm_token_type_ids"}
 NO_COST: dict[str, Any] = {"has_cost": False}
+CLIPS_AS_IMAGES: dict[str, Any] = {"clips_as_images": True}
 DEEP: dict[str, Any] = {"llm_arguments": DEEPSTACK}
 
 
@@ -24,6 +25,10 @@ NAMED = (
     _named("cohere2_vision", "Cohere2Vision"),
     _named("deepseek_vl", "DeepseekVL"),
     _named("exaone4_5", "Exaone4_5_", **NO_COST, **BOTH),
+    _named("glm46v", "Glm46V", **BOTH, **ON_GRID, **CLIPS_AS_IMAGES),
+    _named("glm4v", "Glm4v", **BOTH, **ON_GRID, **CLIPS_AS_IMAGES),
+    _named("glm4v_moe", "Glm4vMoe", **BOTH, **ON_GRID, **CLIPS_AS_IMAGES),
+    _named("glm_ocr", "GlmOcr", **BOTH, **ON_GRID, **CLIPS_AS_IMAGES),
     _named("got_ocr2", "GotOcr2", **NO_COST),
     _named("janus", "Janus", **NO_COST),
     _named("lighton_ocr", "LightOnOcr"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from foveate.cost.layers import Delta, Layer, layer_fields
+from foveate.cost.layers import LATENT, Delta, Layer, layer_fields
 from foveate.cost.shapes import LLM
 from foveate.errors import UnsupportedError
 from foveate.runtime.layout import Layout
@@ -55,6 +55,8 @@ def _layer(layer: nn.Module, config: Any, layout: Layout, number: int, picked: i
     width = getattr(attention, "head_dim", None) or getattr(fields, "head_dim", None)
     width = width or config.hidden_size // heads
     keys = (getattr(fields, "num_key_value_heads", None) or heads) * width
+    if rank := getattr(attention, LATENT, 0):
+        keys = (rank + attention.qk_rope_head_dim) // 2
     if isinstance(projection := getattr(attention, "k_proj", None), nn.Module):
         keys = _sides(projection)[1] or keys
     return Layer(

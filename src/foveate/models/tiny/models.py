@@ -136,6 +136,20 @@ PLAIN_GRID: Fields = {
     "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
     "num_position_embeddings": 64,
 }  # fmt: skip
+GLM_TOWER: Fields = {
+    "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
+    "image_size": 112,
+}  # fmt: skip
+GLM_HALF_TURNED: Fields = {  # half of each head is turned by its place
+    **GRID_TEXT, "head_dim": 16, "rope_parameters": {
+        "rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2],
+        "partial_rotary_factor": 0.5,
+    },
+}  # fmt: skip
+ROUTED: Fields = {  # experts behind a dense layer, beside shared ones
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+    "first_k_dense_replace": 1, "n_shared_experts": 1,
+}  # fmt: skip
 HYBRID: Fields = {  # every other layer is linear attention
     "head_dim": 16, "layer_types": ["full_attention", "linear_attention"] * 3,
     "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
@@ -210,6 +224,11 @@ ANY_SIZE = (
     _grid("qwen3_5", PLAIN_GRID, {**GRID_TEXT, **HYBRID}, stamped_steps),
     _grid("qwen3_5_moe", PLAIN_GRID,
           {**GRID_TEXT, **HYBRID, **EXPERTS, "shared_expert_intermediate_size": 32}, stamped_steps),
+    _grid("glm4v", GLM_TOWER, GRID_TEXT, stamped_steps),
+    _grid("glm46v", {"model_type": "glm4v_vision", **GLM_TOWER},
+          {"model_type": "glm4v_text", **GRID_TEXT}, stamped_steps),
+    _grid("glm4v_moe", GLM_TOWER, {**GLM_HALF_TURNED, **ROUTED}, stamped_steps),
+    _grid("glm_ocr", GLM_TOWER, {**GRID_TEXT, "head_dim": 16}, stamped_steps),
     _grid("paddleocr_vl", PLAIN, {**GRID_TEXT, "head_dim": 16}, flat=False),
     _grid("exaone4_5", {**WINDOWED, "num_key_value_heads": 1},
           _llm("exaone4", head_dim=16, sliding_window=24, layer_types=KINDS)),
