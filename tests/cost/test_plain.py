@@ -11,8 +11,9 @@ from foveate.models.family import families
 from foveate.runtime.watch_encoding import watch_encoding
 
 FAMILIES = (
-    "aya_vision", "cohere2_vision", "deepseek_vl", "glm46v", "glm4v", "glm4v_moe", "glm_ocr",
-    "lighton_ocr", "paddleocr_vl", "qianfan_ocr", "qwen3_vl_moe", "vipllava",
+    "aya_vision", "cohere2_vision", "deepseek_ocr2", "deepseek_vl", "glm46v", "glm4v", "glm4v_moe",
+    "glm_ocr", "kimi_k25", "lighton_ocr", "paddleocr_vl", "qianfan_ocr", "qwen3_vl_moe", "step3p7",
+    "vipllava",
 )  # fmt: skip
 
 
@@ -27,7 +28,8 @@ def test_encoding_costs_what_torch_counts(monkeypatch, name):
     def counted(modality, encode, arguments):
         with FlopCounterMode(display=False) as counter:
             output = encode()
-        groups = [len(entry) for entry in output.pooler_output]
+        labels = family.groups(model.model, modality, arguments, output.pooler_output)
+        groups = [n for entry in labels for n in entry.bincount().tolist()]
         seen.update(flops=counter.get_total_flops(), groups=groups, arguments=arguments)
         return output
 

@@ -22,7 +22,12 @@ UNKNOWN = (
 )  # fmt: skip
 LATENT = "kv_lora_rank"  # field of LLMs that cache what keys and values are made of
 ROUTED = "n_routed_experts"
-KNOWN = {"glm4v_moe_text": {ROUTED}, "deepseek_v3": {ROUTED, LATENT}}  # of these, by model type
+KNOWN = {  # of these, by model type
+    "deepseek_ocr2_text": {ROUTED},
+    "deepseek_v3": {ROUTED, LATENT},
+    "glm4v_moe_text": {ROUTED},
+    "step3p5": {ROUTED, "moe_num_experts"},
+}
 # how many, chosen per token, width of one, width of the shared, outputs of the shared one's gate
 Experts = tuple[int, int, int, int, int]
 
@@ -148,6 +153,8 @@ def uneven_layers(
         )
     if getattr(text, LATENT, None):
         return tuple(_latent(text, layer, chosen) for layer, chosen in enumerate(experts))
+    if family == "step3p5":
+        return tuple(_step(text, layer, chosen) for layer, chosen in enumerate(experts))
     if family.startswith("gemma4"):
         sources = kv_sources(text, kinds)
         return tuple(
@@ -195,6 +202,16 @@ def _qwen3_5(text: Any, layer: int, kind: str, experts: Experts | None) -> Layer
     heads, one = _field(text, "num_attention_heads"), _field(text, "head_dim")
     queries, keys = heads * one, _field(text, "num_key_value_heads") * one
     return Layer(width * (3 * queries + 2 * keys) + mlp, queries, keys, layer)
+
+
+def _step(text: Any, layer: int, experts: Experts | None) -> Layer:
+    """Sliding layers have heads of their own number, and every head has a gate."""
+    own, width = layer_fields(text, layer), text.hidden_size
+    heads, one = _field(own, "num_attention_heads"), _field(own, "head_dim")
+    queries, keys = heads * one, _field(own, "num_key_value_heads") * one
+    weights = width * (2 * queries + 2 * keys + heads)
+    weights += mlp_weights(width, _field(text, "intermediate_size"), 3, experts)
+    return Layer(weights, queries, keys, layer)
 
 
 def _latent(text: Any, layer: int, experts: Experts | None) -> Layer:

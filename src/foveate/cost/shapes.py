@@ -111,14 +111,14 @@ def read_llm(config: Any) -> LLM:
     if isinstance(config, LLM):
         return config
     text = getattr(config, "text_config", None) or config
+    usual = layer_fields(text, 0)
     for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
-        if not isinstance(getattr(text, name, None), int):
+        if not isinstance(getattr(usual, name, None), int):
             raise InputError(
                 f"a config needs {name}, but {type(text).__name__} "
-                f"({getattr(text, 'model_type', None)!r}) gives {getattr(text, name, None)!r}"
+                f"({getattr(text, 'model_type', None)!r}) gives {getattr(usual, name, None)!r}"
             )
-    heads, window = text.num_attention_heads, getattr(text, "sliding_window", None)
-    usual = layer_fields(text, 0)
+    heads, window = usual.num_attention_heads, getattr(text, "sliding_window", None)
     layers, kinds = text.num_hidden_layers, layer_kinds(text)
     refuse_unknown(text, kinds)
     experts = tuple(_experts(text, layer) for layer in range(layers))
@@ -143,6 +143,8 @@ def _experts(text: Any, layer: int) -> Experts | None:
     many = next((many for name in names if (many := getattr(text, name, None))), None)
     if not many or layer in (getattr(text, "mlp_only_layers", None) or ()):
         return None
+    if (kinds := getattr(text, "mlp_layer_types", None)) and kinds[layer] == "dense":
+        return None
     if layer < (getattr(text, "first_k_dense_replace", None) or 0):
         return None
     if not getattr(text, "enable_moe_block", True):
@@ -151,7 +153,11 @@ def _experts(text: Any, layer: int) -> Experts | None:
         return None
     inner = getattr(text, "moe_intermediate_size", None) or text.intermediate_size
     gated = getattr(text, "shared_expert_intermediate_size", None) or 0
-    shared = gated or inner * (getattr(text, "n_shared_experts", None) or 0)
+    shared = (
+        gated
+        or getattr(text, "share_expert_dim", None)
+        or inner * (getattr(text, "n_shared_experts", None) or 0)
+    )
     picked = getattr(text, "num_experts_per_tok", None) or getattr(text, "top_k_experts", None)
     if not picked:
         raise InputError(f"a config with {many} experts needs num_experts_per_tok")

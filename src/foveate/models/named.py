@@ -24,6 +24,7 @@ NAMED = (
     _named("aya_vision", "AyaVision"),
     _named("cohere2_vision", "Cohere2Vision"),
     _named("deepseek_vl", "DeepseekVL"),
+    _named("deepseek_ocr2", "DeepseekOcr2"),
     _named("exaone4_5", "Exaone4_5_", **NO_COST, **BOTH),
     _named("glm46v", "Glm46V", **BOTH, **ON_GRID, **CLIPS_AS_IMAGES),
     _named("glm4v", "Glm4v", **BOTH, **ON_GRID, **CLIPS_AS_IMAGES),
@@ -31,6 +32,7 @@ NAMED = (
     _named("glm_ocr", "GlmOcr", **BOTH, **ON_GRID, **CLIPS_AS_IMAGES),
     _named("got_ocr2", "GotOcr2", **NO_COST),
     _named("janus", "Janus", **NO_COST),
+    _named("kimi_k25", "Kimi_K25", **BOTH),
     _named("lighton_ocr", "LightOnOcr"),
     _named("llava_next", "LlavaNext"),
     _named("llava_next_video", "LlavaNextVideo", **BOTH),
@@ -44,6 +46,7 @@ NAMED = (
     _named("qwen3_5_moe", "Qwen3_5Moe", **BOTH, **ON_GRID),
     _named("qwen3_vl", "Qwen3VL", **BOTH, **ON_GRID, **DEEP),
     _named("qwen3_vl_moe", "Qwen3VLMoe", **BOTH, **ON_GRID, **DEEP),
+    _named("step3p7", "Step3p7"),
     _named("video_llava", "VideoLlava", **NO_COST, **BOTH),
     _named("vipllava", "VipLlava"),
 )

@@ -89,6 +89,31 @@ def frames(count: int, side: int, tokens: int, separators: int = 0) -> Draw:
     )
 
 
+def views(side: int, tokens: int, local: tuple[int, int], *, separator: bool = False) -> Draw:
+    """Images of 2, 1 or 0 local tiles and a global view.
+
+    Args:
+        side: of the global view, in pixels.
+        tokens: of it.
+        local: the same of a tile.
+        separator: whether a token is behind them; without, each is wrapped on its own.
+    """
+
+    def drawn(config: Any, placeholder: int, size: int) -> Picture:
+        count = 2 - size % 3
+        around = ([], []) if separator else ([TINY_START], [TINY_END])
+        runs = [[placeholder] * n for n in [local[1]] * count + [tokens + separator]]
+        tensors = {
+            "pixel_values": noise(1, 3, side, side, seed=size),
+            "num_local_patches": torch.tensor([count]),
+        }
+        if count:
+            tensors["pixel_values_local"] = noise(count, 3, local[0], local[0], seed=size + 1)
+        return Picture([t for run in runs for t in (*around[0], *run, *around[1])], tensors)
+
+    return drawn
+
+
 def rows_with_breaks(config: Any, placeholder: int, size: int) -> Picture:
     """Images of three shapes, a token for 28 x 28 pixels, a break after each row but the last."""
     rows, columns = SHAPES[size % 3]
@@ -140,6 +165,11 @@ def _patch_shape(vision: Any, *, flat: bool) -> tuple[int, ...]:
 def wrapped_steps(placeholder: int, steps: int, tokens: int) -> list[int]:
     """All time steps together, wrapped."""
     return [TINY_START, *[placeholder] * (steps * tokens), TINY_END]
+
+
+def averaged_steps(placeholder: int, steps: int, tokens: int) -> list[int]:
+    """A clip has as many tokens as one time step."""
+    return wrapped_steps(placeholder, 1, tokens)
 
 
 def stamped_steps(placeholder: int, steps: int, tokens: int) -> list[int]:
