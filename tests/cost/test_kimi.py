@@ -31,8 +31,9 @@ def test_a_pictures_tokens_are_those_of_the_processor(config):
 
 @pytest.mark.parametrize("frames", [1, 4, 6])
 def test_four_frames_have_the_tokens_of_one(config, frames):
-    process = Kimi_K25VideoProcessor()
+    process = Kimi_K25ImageProcessor()
     for height, width in sizes(50):
-        patches = process.get_num_of_video_patches(1, height, width)
+        limit = {"max_patches": Kimi_K25VideoProcessor.max_patches}
+        patches = process.get_number_of_image_patches(height, width, limit)
         found = encode(config, Media(frames=frames, height=height, width=width))
         assert found.groups == (patches // 4,) * (1 + frames // 5)

@@ -44,6 +44,7 @@ class Family:
             them when others are merged away; elsewhere merging renumbers the sequence.
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
         llm_arguments: what the LLM is handed beside what every LLM is.
+        keeps_logits: whether the head takes `logits_to_keep`; else it computes all of them.
         clips_as_images: whether clips stand in `input_ids` as image tokens; token types tell them apart.
         has_cost: whether `foveate.cost.vision` tells what its pictures cost from its config alone.
     """
@@ -55,6 +56,7 @@ class Family:
     grid_positions: bool = False
     token_types: str | None = None
     llm_arguments: tuple[str, ...] = ()
+    keeps_logits: bool = True
     clips_as_images: bool = False
     has_cost: bool = True
 

@@ -86,6 +86,12 @@ def patch_grids(modality: str, arguments: Arguments) -> Int[Tensor, "pictures 3"
     return next((arguments[name] for name in names if arguments.get(name) is not None), None)
 
 
+def patch_shapes(modality: str, arguments: Arguments) -> list[Shape] | None:
+    """Rows and columns of the patches of each tile or frame, where pixels stand in one row of patches."""
+    sizes = arguments.get("target_sizes" if modality == "image" else "target_sizes_videos")
+    return None if sizes is None else [(rows, columns) for rows, columns in sizes.tolist()]
+
+
 def packed(core: Any, modality: str, arguments: Arguments) -> list[int] | None:
     """Patches of each sequence that the encoder computes beside others in one; None for a batch."""
     grids = patch_grids(modality, arguments)
@@ -113,9 +119,12 @@ def grids_of(core: Any, modality: str, arguments: Arguments, groups: Groups) -> 
             [_tokens_of((rows, columns), len(entry) // count)] * count
             for (_, rows, columns), count, entry in zip(grids.tolist(), counts, groups, strict=True)
         ]
-    if _packs_sizes(core):
-        shapes = zip(_sized(core, arguments), groups, strict=True)
-        return [[_tokens_of(shape, len(entry))] for shape, entry in shapes]
+    shapes = patch_shapes(modality, arguments)
+    if shapes is None and _packs_sizes(core):
+        shapes = _sized(core, arguments)
+    if shapes is not None:
+        sized = zip(shapes, groups, strict=True)
+        return [[_tokens_of(shape, len(entry))] for shape, entry in sized]
     return [_square_grids(entry, core.config.model_type) for entry in groups]
 
 

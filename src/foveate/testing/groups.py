@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foveate.models.family import family_of
-from foveate.models.groups import patch_grids, pixels_of
+from foveate.models.groups import patch_grids, patch_shapes, pixels_of
 from foveate.runtime.watch_encoding import watch_encoding
 
 Unit = tuple[int | slice, ...]  # where the pixels of a tile, a frame or a time step are
@@ -79,9 +79,13 @@ def _told(changed: Tensor, members: list[Tensor]) -> str:
 
 def _units(modality: str, arguments: Mapping[str, Any], pixels: Tensor) -> Iterator[Unit]:
     """Where the pixels of each tile, frame or time step stand."""
-    grids = patch_grids(modality, arguments)
-    if grids is not None:
-        start = 0
+    grids, shapes = patch_grids(modality, arguments), patch_shapes(modality, arguments)
+    start = 0
+    if shapes is not None:
+        every, patch = slice(None), pixels.shape[-2]
+        for rows, columns in shapes:
+            yield every, every, every, slice(start, start := start + rows * columns * patch)
+    elif grids is not None:
         for steps, rows, columns in grids.tolist():
             for _ in range(steps):
                 yield (slice(start, start := start + rows * columns),)
