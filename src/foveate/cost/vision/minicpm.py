@@ -17,7 +17,8 @@ from foveate.cost.vision.encoder import (
 )
 
 SLICE, MOST_SLICES = 448, 9  # the processors' own side of a slice, and the most of them
-Shape, Size = tuple[int, int], tuple[float, float]
+Shape = tuple[int, int]
+Size = tuple[float, float]
 Work = list[tuple[Operation, int]]
 
 
