@@ -10,6 +10,7 @@ import foveate
 from foveate import testing
 from foveate.errors import UnsupportedError
 from foveate.models import family as table
+from foveate.models import rules
 from foveate.models.family import families, family_of, family_of_config
 from foveate.models.tiny.copies import small_copies
 from foveate.testing.contract import check_contract
@@ -49,7 +50,7 @@ def test_it_works_by_the_rules_with_one_warning(unnamed, name, modality):
         warnings.simplefilter("error", UserWarning)
         testing.check_tokens_are_gone(model, inputs, reduction)
     family = family_of(model)
-    for said in ("modalities", "grid_positions", "token_types", "llm_arguments"):
+    for said in ("modalities", "grid_positions", "token_types", "llm_arguments", "keeps_logits"):
         assert getattr(family, said) == getattr(known, said)
 
 
@@ -87,6 +88,15 @@ def test_what_the_rules_cannot_decide_is_refused_by_name(kind, lacking):
         family_of_config(AutoConfig.for_model(kind), "mine")
     assert f"model type {kind!r}" in str(told.value)
     assert lacking in str(told.value)
+
+
+def test_clips_that_are_encoded_as_images_are_refused(monkeypatch):
+    """As perception_lm does."""
+    model, _ = testing.tiny("llava_onevision")
+    assert not list(rules.faults(model))
+    monkeypatch.delattr(type(model.model), "get_video_features")
+    (fault,) = rules.faults(model)
+    assert "its clips go through get_image_features" in fault
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "mistral3", "idefics3"])

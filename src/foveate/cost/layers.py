@@ -20,7 +20,16 @@ CHUNK = 64  # tokens that a delta net computes at a time
 UNKNOWN = (
     "kv_lora_rank", "n_routed_experts", "moe_num_experts", "altup_num_inputs", "mamba_num_heads",
 )  # fmt: skip
-Experts = tuple[int, int, int, int]  # how many, chosen per token, width of one, width of the shared
+LATENT = "kv_lora_rank"  # field of LLMs that cache what keys and values are made of
+ROUTED = "n_routed_experts"
+KNOWN = {  # of these, by model type
+    "deepseek_ocr2_text": {ROUTED},
+    "deepseek_v3": {ROUTED, LATENT},
+    "glm4v_moe_text": {ROUTED},
+    "step3p5": {ROUTED, "moe_num_experts"},
+}
+# how many, chosen per token, width of one, width of the shared, outputs of the shared one's gate
+Experts = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class Layer:
         source: the layer whose keys it reads: itself, or an earlier one.
         delta: its linear attention, if it has any.
         state: other numbers that it remembers however long the sequence is.
+        unpacked: weights among these that make keys and values of what is cached, anew in each step.
     """
 
     weights: int
@@ -68,6 +78,7 @@ class Layer:
     source: int
     delta: Delta | None = None
     state: int = 0
+    unpacked: int = 0
 
 
 def layer_kinds(text: Any) -> tuple[str, ...]:
@@ -116,7 +127,8 @@ def refuse_unknown(text: Any, kinds: Sequence[str]) -> None:
             f"what layers of kind {', '.join(odd)} cost is not known (model type {name!r}); "
             f"known: {', '.join((*ATTENTION, 'linear_attention'))}"
         )
-    parts = [field for field in UNKNOWN if getattr(text, field, None)]
+    unknown = (field for field in UNKNOWN if field not in KNOWN.get(str(name), ()))
+    parts = [field for field in unknown if getattr(text, field, None)]
     if parts or not isinstance(getattr(text, "moe_intermediate_size", None) or 0, int):
         parts = parts or ["moe_intermediate_size"]
         raise UnsupportedError(
@@ -139,6 +151,10 @@ def uneven_layers(
             _qwen3_5(text, layer, kind, chosen)
             for layer, (kind, chosen) in enumerate(zip(kinds, experts, strict=True))
         )
+    if getattr(text, LATENT, None):
+        return tuple(_latent(text, layer, chosen) for layer, chosen in enumerate(experts))
+    if family == "step3p5":
+        return tuple(_step(text, layer, chosen) for layer, chosen in enumerate(experts))
     if family.startswith("gemma4"):
         sources = kv_sources(text, kinds)
         return tuple(
@@ -156,8 +172,8 @@ def mlp_weights(width: int, inner: int, matrices: int, experts: Experts | None) 
     """Weights that one token meets behind the attention."""
     if experts is None:
         return matrices * width * inner
-    many, picked, one, shared = experts
-    return width * many + 3 * width * (picked * one + shared) + (width if shared else 0)
+    many, picked, one, shared, gates = experts
+    return width * (many + gates) + 3 * width * (picked * one + shared)
 
 
 def _field(text: Any, name: str) -> int:
@@ -186,6 +202,30 @@ def _qwen3_5(text: Any, layer: int, kind: str, experts: Experts | None) -> Layer
     heads, one = _field(text, "num_attention_heads"), _field(text, "head_dim")
     queries, keys = heads * one, _field(text, "num_key_value_heads") * one
     return Layer(width * (3 * queries + 2 * keys) + mlp, queries, keys, layer)
+
+
+def _step(text: Any, layer: int, experts: Experts | None) -> Layer:
+    """Sliding layers have heads of their own number, and every head has a gate."""
+    own, width = layer_fields(text, layer), text.hidden_size
+    heads, one = _field(own, "num_attention_heads"), _field(own, "head_dim")
+    queries, keys = heads * one, _field(own, "num_key_value_heads") * one
+    weights = width * (2 * queries + 2 * keys + heads)
+    weights += mlp_weights(width, _field(text, "intermediate_size"), 3, experts)
+    return Layer(weights, queries, keys, layer)
+
+
+def _latent(text: Any, layer: int, experts: Experts | None) -> Layer:
+    """What is cached is narrow: keys and values of all heads are made of it anew (MLA)."""
+    width, heads = text.hidden_size, _field(text, "num_attention_heads")
+    turned, values = _field(text, "qk_rope_head_dim"), _field(text, "v_head_dim")
+    plain, rank = _field(text, "qk_nope_head_dim"), _field(text, LATENT)
+    queries, narrow = heads * (plain + turned), getattr(text, "q_lora_rank", None)
+    weights = narrow * (width + queries) if narrow else width * queries
+    unpacked = rank * heads * (plain + values)
+    weights += width * (rank + turned) + unpacked + heads * values * width
+    weights += mlp_weights(width, _field(text, "intermediate_size"), 3, experts)
+    seen = heads * (plain + turned + values) // 2
+    return Layer(weights, seen, (rank + turned) // 2, layer, unpacked=unpacked)
 
 
 def _gemma4(text: Any, layer: int, kind: str, source: int, experts: Experts | None) -> Layer:

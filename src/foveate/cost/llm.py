@@ -109,8 +109,9 @@ def _step(llm: LLM, number: int, rows: int) -> tuple[Operation, ...]:
     attention = 4 * held * layer.attention_width
     keys = llm.layer(layer.source).kv_width
     remembered = 2 * (layer.state + (layer.delta.state if layer.delta else 0))  # read and written
+    dense = 2 * (layer.weights + (held - 1) * layer.unpacked)
     work = (
-        Operation(2 * layer.weights, 2 * layer.weights, layer.weights),
+        Operation(dense, dense, layer.weights),
         Operation(attention, attention, 2 * held * keys, attention=True),
     )
     return (*work, Operation(0, 0, remembered)) if remembered else work

@@ -6,6 +6,7 @@ module of this package with a subclass under `register_family`; nothing else is 
 `Any` here: their attributes are transformers' and known to no type checker.
 """
 
+import copy
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,8 @@ class Family:
             them when others are merged away; elsewhere merging renumbers the sequence.
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
         llm_arguments: what the LLM is handed beside what every LLM is.
+        keeps_logits: whether the head takes `logits_to_keep`; else it computes all of them.
+        clips_as_images: whether clips stand in `input_ids` as image tokens; token types tell them apart.
         has_cost: whether `foveate.cost.vision` tells what its pictures cost from its config alone.
     """
 
@@ -53,6 +56,8 @@ class Family:
     grid_positions: bool = False
     token_types: str | None = None
     llm_arguments: tuple[str, ...] = ()
+    keeps_logits: bool = True
+    clips_as_images: bool = False
     has_cost: bool = True
 
     def __init__(self, **stated: Any) -> None:
@@ -65,7 +70,8 @@ class Family:
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Placeholder token of each modality ("image", "video") that the family takes."""
-        tokens = {kind: rules.placeholder(config, kind) for kind in self.modalities}
+        names = {kind: "image" if self.clips_as_images else kind for kind in self.modalities}
+        tokens = {kind: rules.placeholder(config, name) for kind, name in names.items()}
         return {kind: token for kind, token in tokens.items() if token is not None}
 
     def groups(
@@ -199,7 +205,7 @@ class Family:
         """
         from transformers import AutoConfig, AutoModelForImageTextToText
 
-        config = AutoConfig.for_model(**self._tiny_model.config)
+        config = AutoConfig.for_model(**copy.deepcopy(self._tiny_model.config))  # they change it
         return AutoModelForImageTextToText.from_config(config).eval()
 
     @property
@@ -248,12 +254,11 @@ class Family:
         drawn = [[self.tiny_picture(config, *picture) for picture in sample] for sample in samples]
         inputs = prompt(drawn, self.tiny_collate, padding)
         if self.token_types is not None:
-            places = {
-                token: place for place, token in enumerate(self.placeholders(config).values(), 1)
-            }
+            shown = {modality for sample in samples for modality, _ in sample}
             kinds = torch.zeros_like(inputs["input_ids"])
-            for token, place in places.items():
-                kinds[inputs["input_ids"] == token] = place
+            for place, (modality, token) in enumerate(self.placeholders(config).items(), 1):
+                if modality in shown:
+                    kinds[inputs["input_ids"] == token] = place
             inputs[self.token_types] = kinds
         return inputs
 

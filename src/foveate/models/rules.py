@@ -7,6 +7,7 @@
 | LLM | `get_decoder()` |
 | positions on a grid (M-RoPE) | it has a `get_rope_index` |
 | token types | the first of `mm_token_type_ids`, `token_type_ids` in the forward's signature |
+| logits of some rows | its head's forward takes `logits_to_keep` |
 | DeepStack | the LLM's forward takes `deepstack_visual_embeds` |
 
 Groups and what depends on them: `foveate.models.groups`.
@@ -45,6 +46,7 @@ def stated(model: Any) -> dict[str, Any]:
         "modalities": modalities(core),
         "grid_positions": hasattr(core, "get_rope_index"),
         "token_types": next((name for name in TOKEN_TYPES if name in taken), None),
+        "keeps_logits": "logits_to_keep" in parameters(model),
         "llm_arguments": tuple(n for n in DEEPSTACK if n in parameters(core.get_decoder())),
     }
 
@@ -70,6 +72,8 @@ def faults(model: Any) -> Iterator[str]:
         yield f"{type(core).__name__} has no get_image_features"
     elif not modalities(core):
         yield f"its config has no image_token_id (fields: {_tokens(config)})"
+    if "pixel_values_videos" in parameters(core) and not hasattr(core, "get_video_features"):
+        yield "its clips go through get_image_features, so they cannot be told from images"
     decoder = getattr(core, "get_decoder", lambda: None)()
     if decoder is None or not hasattr(decoder, "layers"):
         yield "get_decoder() finds no LLM with layers"

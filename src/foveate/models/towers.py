@@ -22,12 +22,14 @@ class Tower:
         class_token: whether its first row is [CLS].
         packs_sizes: whether pictures of any size (`image_sizes`) are one sequence, row by row.
         raster: whether pictures on a grid (`image_grid_thw`) are so, too; else token by token.
+        pools_time: whether all time steps of a grid are one sequence, and are averaged.
     """
 
     layers: str
     class_token: bool = False
     packs_sizes: bool = False
     raster: bool = False
+    pools_time: bool = False
 
 
 TOWERS = {  # by the model type of `config.vision_config`
@@ -37,6 +39,9 @@ TOWERS = {  # by the model type of `config.vision_config`
     "idefics3_vision": Tower("encoder.layers"),
     "smolvlm_vision": Tower("encoder.layers"),
     "pixtral": Tower("transformer.layers", packs_sizes=True),
+    "glm4v_vision": Tower("blocks"),
+    "glm4v_moe_vision": Tower("blocks"),
+    "glm_ocr_vision": Tower("blocks"),
     "qwen2_vl_vision": Tower("blocks"),
     "qwen2_5_vl_vision": Tower("blocks"),
     "qwen3_vl_vision": Tower("blocks"),
@@ -44,6 +49,7 @@ TOWERS = {  # by the model type of `config.vision_config`
     "qwen3_5_vision": Tower("blocks"),
     "qwen3_5_moe_vision": Tower("blocks"),
     "exaone4_5_vision": Tower("blocks"),
+    "kimi_k25_vision": Tower("layers", raster=True, pools_time=True),
     "janus_vision_model": Tower("encoder.layers"),
     "ovis2_vision": Tower("transformer.encoder.layers"),
     "paddleocr_vl_vision": Tower("encoder.layers", raster=True),

@@ -146,7 +146,9 @@ class Forward(threading.local):
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        self.logits_to_keep = LogitsToKeep.of(call, placeholder_masks(placeholders, call))
+        masks = placeholder_masks(placeholders, call)
+        if self.target.family.keeps_logits:
+            self.logits_to_keep = LogitsToKeep.of(call, masks)
         if self.logits_to_keep is None:
             return None
         return self.target.seams.head.rebind(

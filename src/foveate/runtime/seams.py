@@ -170,7 +170,7 @@ def _faults(seams: Seams, core: Any, family: Any) -> Iterator[str]:
     prompt = ["input_ids", *INPUTS, *(PIXELS[modality] for modality in family.modalities)]
     prompt += [] if family.token_types is None else [family.token_types]
     taken = {
-        seams.head: [*prompt, "labels", "logits_to_keep"],
+        seams.head: [*prompt, "labels", *(["logits_to_keep"] if family.keeps_logits else [])],
         seams.core: prompt,
         seams.llm: [*INPUTS, *family.llm_arguments],
     }

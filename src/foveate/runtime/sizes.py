@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from foveate.cost.layers import Delta, Layer, layer_fields
+from foveate.cost.layers import LATENT, Delta, Layer, layer_fields
 from foveate.cost.shapes import LLM
 from foveate.errors import UnsupportedError
 from foveate.runtime.layout import Layout
@@ -38,7 +38,7 @@ def sizes_of(model: Any, llm: Any, layout: Layout) -> LLM:
     window, head = getattr(config, "sliding_window", None), model.get_output_embeddings()
     none = (None,) * len(each)
     return LLM(
-        layers=len(each), width=config.hidden_size, heads=config.num_attention_heads,
+        layers=len(each), width=config.hidden_size, heads=layer_fields(config, 0).num_attention_heads,
         kv_heads=0, head_dim=0, inner=0, matrices=0, vocab=head.weight.shape[0], experts=none,
         windows=tuple(window if kind == "sliding_attention" else None for kind in layout.kinds),
         qkv_bias=False, each=tuple(each),
@@ -51,10 +51,12 @@ def _layer(layer: nn.Module, config: Any, layout: Layout, number: int, picked: i
         return Layer(weights, 0, 0, number, _delta(layer, layout.kinds[number]))
     attention: Any = layer.self_attn
     fields = layer_fields(config, number)
-    heads = config.num_attention_heads
+    heads = fields.num_attention_heads
     width = getattr(attention, "head_dim", None) or getattr(fields, "head_dim", None)
     width = width or config.hidden_size // heads
     keys = (getattr(fields, "num_key_value_heads", None) or heads) * width
+    if rank := getattr(attention, LATENT, 0):
+        keys = (rank + attention.qk_rope_head_dim) // 2
     if isinstance(projection := getattr(attention, "k_proj", None), nn.Module):
         keys = _sides(projection)[1] or keys
     return Layer(

@@ -22,14 +22,18 @@ from foveate.models.tiny.pictures import (
     PINPOINTS,
     Draw,
     anyres,
+    averaged_steps,
     frames,
     on_grid,
     one_view,
+    patches_in_a_row,
     rows_with_breaks,
+    slices,
     square,
     stamped_steps,
     tiles,
     tiles_of_sample,
+    views,
     wrapped,
     wrapped_steps,
 )
@@ -106,11 +110,12 @@ def _grid(
     vision: Fields,
     text: Fields,
     layout: Callable[[int, int, int], list[int]] = wrapped_steps,
+    fields: Fields | None = None,
     **more: Any,
 ) -> TinyModel:
-    """Patches on a grid in time, images and clips; `more` as of `on_grid`."""
+    """Patches on a grid in time, images and clips; other fields of the config; `more` as of `on_grid`."""
     image, video = (on_grid(modality, layout, **more) for modality in ("image", "video"))
-    return _row(kind, vision, text, image, video, **GRID_IDS)
+    return _row(kind, vision, text, image, video, **{**GRID_IDS, **(fields or {})})
 
 
 IMAGE: Fields = {"image_token_id": TINY_IMAGE}
@@ -135,6 +140,33 @@ DEEP: Fields = {
 PLAIN_GRID: Fields = {
     "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
     "num_position_embeddings": 64,
+}  # fmt: skip
+GLM_TOWER: Fields = {
+    "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
+    "image_size": 112,
+}  # fmt: skip
+GLM_HALF_TURNED: Fields = {  # half of each head is turned by its place
+    **GRID_TEXT, "head_dim": 16, "rope_parameters": {
+        "rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2],
+        "partial_rotary_factor": 0.5,
+    },
+}  # fmt: skip
+ROUTED: Fields = {  # experts behind a dense layer, beside shared ones
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+    "first_k_dense_replace": 1, "n_shared_experts": 1,
+}  # fmt: skip
+SPARSE: Fields = {**ROUTED, "mlp_layer_types": ["dense"] + ["sparse"] * 5}
+QUERIED: Fields = {  # learned queries read what a SAM tower sees
+    "sam_config": {
+        "hidden_size": 32, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 64, "window_size": 3, "global_attn_indexes": [1], "mlp_ratio": 2.0,
+        "downsample_channels": [16, 32], "initializer_range": 0.02,
+    },
+    "encoder_config": {**TINY_LLM, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
+}  # fmt: skip
+LATENT: Fields = {
+    **_llm("deepseek_v3"), "num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": 24,
+    "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 24, "n_group": 1, "topk_group": 1,
 }  # fmt: skip
 HYBRID: Fields = {  # every other layer is linear attention
     "head_dim": 16, "layer_types": ["full_attention", "linear_attention"] * 3,
@@ -187,6 +219,12 @@ TILES = (
          collate=tiles_of_sample, **IMAGE, scale_factor=2),
     _row("smolvlm", _vision("smolvlm_vision", 112), _llm("llama"), tiles(112, 16),
          collate=tiles_of_sample, **IMAGE, scale_factor=2),
+    _row("deepseek_ocr2", QUERIED, _llm("deepseek_ocr2_text", **SPARSE),
+         views(64, 144, (64, 144), separator=True), **IMAGE),
+    _row("step3p7", {**TINY_VISION, "image_size": 224, "mlp_ratio": 1.5},
+         _llm("step3p5", **SPARSE, head_dim=16, sliding_window=24, layer_types=KINDS,
+              num_sliding_attention_heads=8, share_expert_dim=48),
+         views(224, 16, (112, 4)), **IMAGE),
     _row("llava_next", _clip(56), _llm("llama"), anyres, collate=_padded(1), **CUT, **IMAGE_INDEX),
     _row("llava_next_video", _clip(56), _llm("llama"), anyres, frames(10, 56, 4), _padded(1),
          **CUT, **BOTH_INDEX, spatial_pool_stride=2),
@@ -210,6 +248,16 @@ ANY_SIZE = (
     _grid("qwen3_5", PLAIN_GRID, {**GRID_TEXT, **HYBRID}, stamped_steps),
     _grid("qwen3_5_moe", PLAIN_GRID,
           {**GRID_TEXT, **HYBRID, **EXPERTS, "shared_expert_intermediate_size": 32}, stamped_steps),
+    _grid("glm4v", GLM_TOWER, GRID_TEXT, stamped_steps),
+    _grid("glm46v", {"model_type": "glm4v_vision", **GLM_TOWER},
+          {"model_type": "glm4v_text", **GRID_TEXT}, stamped_steps),
+    _grid("glm4v_moe", GLM_TOWER, {**GLM_HALF_TURNED, **ROUTED}, stamped_steps),
+    _grid("glm_ocr", GLM_TOWER, {**GRID_TEXT, "head_dim": 16}, stamped_steps),
+    _grid("kimi_k25", {**TINY_VISION, "pos_emb_time": 8}, {**LATENT, **ROUTED}, averaged_steps,
+          {"projection_hidden_size": 32}, flat=False),
+    _row("minicpmv4_6", {**TINY_VISION, "image_size": 112, "num_hidden_layers": 3},
+         {"model_type": "qwen3_5_text", **GRID_TEXT, **HYBRID}, slices("image"), slices("video"),
+         patches_in_a_row, **GRID_IDS, insert_layer_id=0),
     _grid("paddleocr_vl", PLAIN, {**GRID_TEXT, "head_dim": 16}, flat=False),
     _grid("exaone4_5", {**WINDOWED, "num_key_value_heads": 1},
           _llm("exaone4", head_dim=16, sliding_window=24, layer_types=KINDS)),
