@@ -7,6 +7,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     Gemma4TextConfig,
+    Lfm2Config,
     Qwen3_5MoeTextConfig,
     Qwen3_5TextConfig,
 )
@@ -37,6 +38,9 @@ CONFIGS = {
     "qwen3_5": lambda: Qwen3_5TextConfig(**SIZES, **LINEAR, intermediate_size=256),
     "qwen3_5_moe": lambda: Qwen3_5MoeTextConfig(
         **SIZES, **LINEAR, **EXPERTS, num_experts_per_tok=2, shared_expert_intermediate_size=64
+    ),
+    "lfm2": lambda: Lfm2Config(
+        **SIZES, intermediate_size=480, layer_types=["conv", "conv", "full_attention"] * 2
     ),
     "gemma4": lambda: Gemma4TextConfig(
         **GEMMA, num_global_key_value_heads=1, attention_k_eq_v=True

@@ -110,11 +110,11 @@ def refuse_unknown(text: Any, kinds: Sequence[str]) -> None:
         UnsupportedError: layers of another kind, or parts that nothing here knows.
     """
     name = getattr(text, "model_type", None)
-    odd = sorted(set(kinds) - {*ATTENTION, "linear_attention"})
-    if odd:
+    known = (*ATTENTION, *(RECURRENT if name == "lfm2" else RECURRENT[:1]))
+    if odd := sorted(set(kinds) - set(known)):
         raise UnsupportedError(
             f"what layers of kind {', '.join(odd)} cost is not known (model type {name!r}); "
-            f"known: {', '.join((*ATTENTION, 'linear_attention'))}"
+            f"known: {', '.join(known)}"
         )
     parts = [field for field in UNKNOWN if getattr(text, field, None)]
     if parts or not isinstance(getattr(text, "moe_intermediate_size", None) or 0, int):
@@ -139,6 +139,8 @@ def uneven_layers(
             _qwen3_5(text, layer, kind, chosen)
             for layer, (kind, chosen) in enumerate(zip(kinds, experts, strict=True))
         )
+    if family == "lfm2":
+        return tuple(_lfm2(text, layer, kind) for layer, kind in enumerate(kinds))
     if family.startswith("gemma4"):
         sources = kv_sources(text, kinds)
         return tuple(
@@ -186,6 +188,22 @@ def _qwen3_5(text: Any, layer: int, kind: str, experts: Experts | None) -> Layer
     heads, one = _field(text, "num_attention_heads"), _field(text, "head_dim")
     queries, keys = heads * one, _field(text, "num_key_value_heads") * one
     return Layer(width * (3 * queries + 2 * keys) + mlp, queries, keys, layer)
+
+
+def _lfm2(text: Any, layer: int, kind: str) -> Layer:
+    """Most layers are short convolutions between gates; the MLP may be narrower than it says."""
+    width, inner = text.hidden_size, _field(text, "intermediate_size")
+    if getattr(text, "block_auto_adjust_ff_dim", True):
+        multiple = getattr(text, "block_multiple_of", 256)
+        inner = int(getattr(text, "block_ffn_dim_multiplier", 1.0) * int(2 * inner / 3))
+        inner = multiple * -(-inner // multiple)
+    mlp = 3 * width * inner
+    if kind == "conv":
+        convolved = width * getattr(text, "conv_L_cache", 3)
+        return Layer(4 * width**2 + convolved + mlp, 0, 0, layer, state=convolved)
+    one = getattr(text, "head_dim", None) or width // text.num_attention_heads
+    queries, keys = text.num_attention_heads * one, _field(text, "num_key_value_heads") * one
+    return Layer(2 * width * (queries + keys) + mlp, queries, keys, layer)
 
 
 def _gemma4(text: Any, layer: int, kind: str, source: int, experts: Experts | None) -> Layer:

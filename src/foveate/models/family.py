@@ -189,7 +189,14 @@ class Family:
         mask, features = rules.DEEPSTACK
         if mask in arguments:
             arguments[mask] = None
-        return arguments.pop(features, None) or []
+        return list(arguments.pop(features, None) or ())
+
+    def refuse(self, call: Mapping[str, Any]) -> None:
+        """Refuse what this family's callers would do with a reduced prompt, and get wrong.
+
+        Args:
+            call: arguments of the whole model's forward, with pictures among them.
+        """
 
     def tiny(self) -> Any:
         """A model of this family with random weights, small enough to test on.

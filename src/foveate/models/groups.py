@@ -107,8 +107,10 @@ def grids_of(core: Any, modality: str, arguments: Arguments, groups: Groups) -> 
             [_tokens_of((rows, columns), len(entry) // steps)] * steps
             for (steps, rows, columns), entry in zip(grids.tolist(), groups, strict=True)
         ]
-    if _packs_sizes(core):
-        shapes = zip(_sized(core, arguments), groups, strict=True)
+    if "spatial_shapes" in arguments or _packs_sizes(core):
+        given = arguments.get("spatial_shapes")
+        sizes = _sized(core, arguments) if given is None else given.tolist()
+        shapes = zip(sizes, groups, strict=True)
         return [[_tokens_of(shape, len(entry))] for shape, entry in shapes]
     return [_square_grids(entry, core.config.model_type) for entry in groups]
 

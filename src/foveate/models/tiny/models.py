@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foveate.errors import UnsupportedError
 from foveate.models.tiny import (
+    TINY_AUDIO,
     TINY_END,
     TINY_IMAGE,
     TINY_LLM,
@@ -25,11 +26,13 @@ from foveate.models.tiny.pictures import (
     frames,
     on_grid,
     one_view,
+    patches_of_shape,
     rows_with_breaks,
     square,
     stamped_steps,
     tiles,
     tiles_of_sample,
+    timed,
     wrapped,
     wrapped_steps,
 )
@@ -113,6 +116,13 @@ def _grid(
     return _row(kind, vision, text, image, video, **GRID_IDS)
 
 
+def _omni(kind: str, vision: Fields, text: Fields, audio: Fields) -> TinyModel:
+    """Patches on a grid in time, sound, and clips that say how long a time step is."""
+    image, video = (on_grid(modality, wrapped_steps) for modality in ("image", "video"))
+    ids = {**GRID_IDS, **AUDIO}
+    return _row(kind, vision, text, image, timed(video), audio_config=audio, **ids)
+
+
 IMAGE: Fields = {"image_token_id": TINY_IMAGE}
 IMAGE_INDEX: Fields = {"image_token_index": TINY_IMAGE}
 BOTH_INDEX: Fields = {**IMAGE_INDEX, "video_token_index": TINY_VIDEO}
@@ -135,6 +145,15 @@ DEEP: Fields = {
 PLAIN_GRID: Fields = {
     "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
     "num_position_embeddings": 64,
+}  # fmt: skip
+AUDIO: Fields = {
+    "audio_token_id": TINY_AUDIO,
+    "audio_start_token_id": 125,
+    "audio_end_token_id": 126,
+}
+EARS: Fields = {
+    "d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 48,
+    "num_mel_bins": 16, "n_window": 8, "output_dim": 64,
 }  # fmt: skip
 HYBRID: Fields = {  # every other layer is linear attention
     "head_dim": 16, "layer_types": ["full_attention", "linear_attention"] * 3,
@@ -210,8 +229,19 @@ ANY_SIZE = (
     _grid("qwen3_5", PLAIN_GRID, {**GRID_TEXT, **HYBRID}, stamped_steps),
     _grid("qwen3_5_moe", PLAIN_GRID,
           {**GRID_TEXT, **HYBRID, **EXPERTS, "shared_expert_intermediate_size": 32}, stamped_steps),
+    _row("lfm2_vl",
+         {"model_type": "siglip2_vision_model", **TINY_VISION, "num_patches": 64, "patch_size": 16,
+          "vision_use_head": False},
+         _llm("lfm2", layer_types=["full_attention", "conv"] * 3, block_auto_adjust_ff_dim=False),
+         wrapped(patches_of_shape), collate=partial(stacked, pad={"pixel_values": (1,),
+         "pixel_attention_mask": (1,)}), **IMAGE, projector_hidden_size=48),
     _grid("paddleocr_vl", PLAIN, {**GRID_TEXT, "head_dim": 16}, flat=False),
     _grid("exaone4_5", {**WINDOWED, "num_key_value_heads": 1},
           _llm("exaone4", head_dim=16, sliding_window=24, layer_types=KINDS)),
 )  # fmt: skip
-TINY = {row.config["model_type"]: row for row in (*SQUARE, *TILES, *ANY_SIZE)}
+OMNI = (
+    _omni("qwen2_5_omni_thinker", WINDOWED, GRID_TEXT, EARS),
+    _omni("qwen3_omni_moe_thinker", DEEP, {**GRID_TEXT, **EXPERTS, "head_dim": 16},
+          {**EARS, "n_window": 50, "downsample_hidden_size": 24}),
+)  # fmt: skip
+TINY = {row.config["model_type"]: row for row in (*SQUARE, *TILES, *ANY_SIZE, *OMNI)}
