@@ -20,6 +20,7 @@ CHUNK = 64  # tokens that a delta net computes at a time
 UNKNOWN = (
     "kv_lora_rank", "n_routed_experts", "moe_num_experts", "altup_num_inputs", "mamba_num_heads",
 )  # fmt: skip
+ERNIE = "ernie4_5_vl_moe_text"  # whose visual tokens have experts of their own
 Experts = tuple[int, int, int, int]  # how many, chosen per token, width of one, width of the shared
 
 
@@ -60,6 +61,7 @@ class Layer:
         source: the layer whose keys it reads: itself, or an earlier one.
         delta: its linear attention, if it has any.
         state: other numbers that it remembers however long the sequence is.
+        visual: weights that a visual token meets, where it has experts of its own; 0 where it has not.
     """
 
     weights: int
@@ -68,6 +70,13 @@ class Layer:
     source: int
     delta: Delta | None = None
     state: int = 0
+    visual: int = 0
+
+    def dense(self, rows: int, visual: int) -> int:
+        """FLOPs of its matrices for so many rows, some of them visual."""
+        return 2 * (
+            rows * self.weights + (visual * (self.visual - self.weights) if self.visual else 0)
+        )
 
 
 def layer_kinds(text: Any) -> tuple[str, ...]:
@@ -116,6 +125,8 @@ def refuse_unknown(text: Any, kinds: Sequence[str]) -> None:
             f"what layers of kind {', '.join(odd)} cost is not known (model type {name!r}); "
             f"known: {', '.join(known)}"
         )
+    if name == ERNIE:
+        return
     parts = [field for field in UNKNOWN if getattr(text, field, None)]
     if parts or not isinstance(getattr(text, "moe_intermediate_size", None) or 0, int):
         parts = parts or ["moe_intermediate_size"]
@@ -139,6 +150,8 @@ def uneven_layers(
             _qwen3_5(text, layer, kind, chosen)
             for layer, (kind, chosen) in enumerate(zip(kinds, experts, strict=True))
         )
+    if family == ERNIE:
+        return tuple(_ernie(text, layer, chosen) for layer, chosen in enumerate(experts))
     if family == "lfm2":
         return tuple(_lfm2(text, layer, kind) for layer, kind in enumerate(kinds))
     if family.startswith("gemma4"):
@@ -188,6 +201,23 @@ def _qwen3_5(text: Any, layer: int, kind: str, experts: Experts | None) -> Layer
     heads, one = _field(text, "num_attention_heads"), _field(text, "head_dim")
     queries, keys = heads * one, _field(text, "num_key_value_heads") * one
     return Layer(width * (3 * queries + 2 * keys) + mlp, queries, keys, layer)
+
+
+def _ernie(text: Any, layer: int, experts: Experts | None) -> Layer:
+    """Text and pictures have experts of different widths; those that all share are wide as text's."""
+    width, heads = text.hidden_size, text.num_attention_heads
+    one = getattr(text, "head_dim", None) or width // heads
+    queries, keys = heads * one, _field(text, "num_key_value_heads") * one
+    around = 2 * width * (queries + keys)
+    if experts is None:
+        inner = _field(text, "intermediate_size")
+        return Layer(around + 3 * width * inner, queries, keys, layer)
+    many, picked, inner, shared = experts
+    around += width * (many + 3 * shared)
+    weights, visual = (
+        around + 3 * width * picked * each for each in (inner, text.moe_intermediate_size[1])
+    )
+    return Layer(weights, queries, keys, layer, visual=visual)
 
 
 def _lfm2(text: Any, layer: int, kind: str) -> Layer:

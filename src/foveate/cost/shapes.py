@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.cost.layers import (
+    ERNIE,
     SLIDING,
     Experts,
     Layer,
@@ -138,6 +139,11 @@ def read_llm(config: Any) -> LLM:
 
 
 def _experts(text: Any, layer: int) -> Experts | None:
+    if getattr(text, "model_type", None) == ERNIE:
+        kinds, widths = getattr(text, "mlp_layer_types", None), text.moe_intermediate_size
+        if (kinds[layer] == "dense") if kinds else not layer:
+            return None
+        return text.moe_num_experts, text.moe_k, widths[0], text.moe_num_shared_experts * widths[0]
     many = getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None)
     if not many or layer in (getattr(text, "mlp_only_layers", None) or ()):
         return None

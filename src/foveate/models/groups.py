@@ -38,7 +38,7 @@ def groups_of(
     """
     if _is_packed_by_model(core, modality, arguments):
         return anyres.image_groups(core, arguments)
-    counts = _counts(modality, arguments, len(pooled))
+    counts = _counts(core, modality, arguments, len(pooled))
     tokens = [entry.shape[:-1].numel() for entry in pooled]
     return [equal_groups(n, count) for n, count in zip(tokens, counts, strict=True)]
 
@@ -59,11 +59,17 @@ def equal_groups(tokens: int, count: int) -> Int[Tensor, " _"]:
     return F.pad(labels, (0, over), value=count)
 
 
-def _counts(modality: str, arguments: Arguments, entries: int) -> list[int]:
+def steps_of_a_token(core: Any, modality: str) -> int:
+    """Time steps of a clip that are joined in one token behind the encoder."""
+    joined = getattr(core.config.vision_config, "temporal_merge_size", None) or 1
+    return joined if modality == "video" else 1
+
+
+def _counts(core: Any, modality: str, arguments: Arguments, entries: int) -> list[int]:
     """Groups of each entry."""
     grids = patch_grids(modality, arguments)
     if grids is not None:
-        return grids[:, 0].tolist()
+        return (grids[:, 0] // steps_of_a_token(core, modality)).tolist()
     if arguments.get("num_frames_per_video") is not None:
         return [int(count) for count in arguments["num_frames_per_video"]]
     pixels = arguments.get(pixels_of(modality))
@@ -103,6 +109,7 @@ def grids_of(core: Any, modality: str, arguments: Arguments, groups: Groups) -> 
         return [anyres.image_grids(entry) for entry in groups]
     grids = patch_grids(modality, arguments)
     if grids is not None:
+        grids = grids // grids.new_tensor([steps_of_a_token(core, modality), 1, 1])
         return [
             [_tokens_of((rows, columns), len(entry) // steps)] * steps
             for (steps, rows, columns), entry in zip(grids.tolist(), groups, strict=True)
@@ -166,6 +173,8 @@ def pool_patches(
     if grids is not None and not (
         known and known.raster
     ):  # the patches of a token follow each other
+        if (joined := steps_of_a_token(core, modality)) > 1:
+            return _pool_steps(patches[0], grids, tokens, joined)
         pooled = patches[0].unflatten(0, (tokens, -1)).mean(1)
         return pooled[_out_of_windows(core, grids).to(pooled.device)]
     if grids is not None:
@@ -174,6 +183,18 @@ def pool_patches(
     if _packs_sizes(core):
         return _pool_rows(patches[0], _sized(core, arguments), tokens)
     return _pool_squares(core, modality, patches, groups)
+
+
+def _pool_steps(
+    patches: Float[Tensor, "P C"], grids: Int[Tensor, "pictures 3"], tokens: int, joined: int
+) -> Float[Tensor, "V C"]:
+    """A token is the patches of one place in several time steps, where they follow each other."""
+    block, pooled = len(patches) // (tokens * joined), []
+    clips = patches.split(grids.prod(1).tolist())
+    for clip, steps in zip(clips, grids[:, 0].tolist(), strict=True):
+        places = clip.unflatten(0, (steps // joined, joined, -1, block))
+        pooled.append(places.mean((1, 3)).flatten(0, 1))
+    return torch.cat(pooled)
 
 
 def _pool_rows(

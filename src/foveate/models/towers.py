@@ -45,6 +45,7 @@ TOWERS = {  # by the model type of `config.vision_config`
     "qwen2_5_omni_vision_encoder": Tower("blocks"),
     "qwen3_omni_moe_vision_encoder": Tower("blocks"),
     "siglip2_vision_model": Tower("encoder.layers"),
+    "ernie4_5_vl_moe_vision": Tower("blocks"),
     "exaone4_5_vision": Tower("blocks"),
     "janus_vision_model": Tower("encoder.layers"),
     "ovis2_vision": Tower("transformer.encoder.layers"),

@@ -119,6 +119,7 @@ def on_grid(
     layout: Callable[[int, int, int], list[int]],
     *,
     flat: bool = True,
+    merged: int = 1,
 ) -> Draw:
     """Images of three shapes and clips of 4 and 6 time steps, in patches on a grid.
 
@@ -126,6 +127,7 @@ def on_grid(
         kind: "image" or "video".
         layout: the tokens of (placeholder, time steps, tokens of each).
         flat: whether a patch is a row of numbers, with its frames; else a small picture.
+        merged: time steps of a clip that are joined in one token.
     """
     pixels = "pixel_values" if kind == "image" else "pixel_values_videos"
 
@@ -136,7 +138,8 @@ def on_grid(
         merge = getattr(config.vision_config, "spatial_merge_size", 2)
         count = merge**2 * steps * rows * columns
         grid = torch.tensor([[steps, merge * rows, merge * columns]])
-        ids = layout(placeholder, steps, rows * columns)
+        shown = steps if kind == "image" else steps // merged
+        ids = layout(placeholder, shown, rows * columns)
         return Picture(ids, {pixels: noise(count, *shape, seed=size), f"{kind}_grid_thw": grid})
 
     return drawn
