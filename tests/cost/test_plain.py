@@ -12,7 +12,8 @@ from foveate.runtime.watch_encoding import watch_encoding
 
 FAMILIES = (
     "aya_vision", "cohere2_vision", "deepseek_vl", "ernie4_5_vl_moe", "lighton_ocr", "paddleocr_vl",
-    "qianfan_ocr", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "qwen3_vl_moe", "vipllava",
+    "paligemma", "qianfan_ocr", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "qwen3_vl_moe",
+    "vipllava",
 )  # fmt: skip
 
 

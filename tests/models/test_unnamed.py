@@ -77,7 +77,6 @@ def test_what_its_patches_are_is_not_guessed(unnamed):
             "MllamaModel has no get_image_features; pictures reach its LLM by cross-attention",
         ),
         ("florence2", "it is an encoder-decoder"),
-        ("paligemma", "it takes token_type_ids, by which attention may run both ways"),
         ("git", "it has no .model inside its language head"),
         ("qwen2", "transformers has no image-text-to-text model of it"),
     ],
@@ -87,6 +86,14 @@ def test_what_the_rules_cannot_decide_is_refused_by_name(kind, lacking):
         family_of_config(AutoConfig.for_model(kind), "mine")
     assert f"model type {kind!r}" in str(told.value)
     assert lacking in str(told.value)
+
+
+def test_token_types_may_mean_that_attention_runs_both_ways(unnamed):
+    _, model, _ = unnamed("gemma3")
+    with pytest.raises(
+        UnsupportedError, match="it takes token_type_ids, by which attention may run"
+    ):
+        family_of(model)
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "mistral3", "idefics3"])
