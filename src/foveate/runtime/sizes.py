@@ -66,7 +66,7 @@ def _layer(layer: nn.Module, config: Any, layout: Layout, number: int, picked: i
 def _weights_by_kind(layer: Any, picked: int) -> tuple[int, int]:
     """Weights that a token of text meets, and a visual one: 0 where it has no experts of its own."""
     both, mlp = _weights(layer, picked), getattr(layer, "mlp", None)
-    if not hasattr(mlp, "vision_moe"):
+    if mlp is None or not hasattr(mlp, "vision_moe"):
         return both, 0
     text, vision = (_weights(experts, picked) for experts in (mlp.text_moe, mlp.vision_moe))
     return both - vision, both - text

@@ -23,8 +23,8 @@ def idefics2(config: Any, media: Media) -> Encoded:
     A picture without a size is one tile, and so is every frame.
     """
     vision, pictures = config.vision_config, media.frames or media.images
-    tile = (side(vision.image_size),) * 2
-    sizes = [tile]
+    tile = side(vision.image_size)
+    sizes = [(tile, tile)]
     if media.height and media.width:
         sizes = [(media.height, media.width)]
     if media.height and media.width and not media.frames:
