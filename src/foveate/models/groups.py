@@ -116,7 +116,7 @@ def grids_of(core: Any, modality: str, arguments: Arguments, groups: Groups) -> 
         ]
     if "spatial_shapes" in arguments or _packs_sizes(core):
         given = arguments.get("spatial_shapes")
-        sizes = _sized(core, arguments) if given is None else given.tolist()
+        sizes = _sized(core, arguments) if given is None else [(a, b) for a, b in given.tolist()]
         shapes = zip(sizes, groups, strict=True)
         return [[_tokens_of(shape, len(entry))] for shape, entry in shapes]
     return [_square_grids(entry, core.config.model_type) for entry in groups]
