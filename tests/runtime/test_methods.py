@@ -33,7 +33,7 @@ def needs_the_encoder(reduction: Reduction) -> bool:
 
 
 def check_refusal(model, inputs, reduction: Reduction) -> None:
-    """Of trained compressors' tokens and of queries the encoder knows nothing; the model stays as it was."""
+    """Of learned tokens and queries the encoder knows nothing; the model stays as it was."""
     with torch.no_grad():
         stock = model(**inputs).logits
         with (
