@@ -8,6 +8,7 @@ from transformers import (
     AutoModelForCausalLM,
     DeepseekV3Config,
     Gemma4TextConfig,
+    Lfm2Config,
     Qwen3_5MoeTextConfig,
     Qwen3_5TextConfig,
 )
@@ -53,6 +54,9 @@ CONFIGS = {
     ),
     "deepseek_v3 without narrow queries": lambda: DeepseekV3Config(
         **LATENT, **ROUTED, q_lora_rank=None, num_key_value_heads=4
+    ),
+    "lfm2": lambda: Lfm2Config(
+        **SIZES, intermediate_size=480, layer_types=["conv", "conv", "full_attention"] * 2
     ),
     "gemma4": lambda: Gemma4TextConfig(
         **GEMMA, num_global_key_value_heads=1, attention_k_eq_v=True

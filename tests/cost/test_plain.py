@@ -11,9 +11,10 @@ from foveate.models.family import families
 from foveate.runtime.watch_encoding import watch_encoding
 
 FAMILIES = (
-    "aya_vision", "cohere2_vision", "deepseek_ocr2", "deepseek_vl", "glm46v", "glm4v", "glm4v_moe",
-    "glm_ocr", "kimi_k25", "lighton_ocr", "minicpmv4_6", "paddleocr_vl", "qianfan_ocr", "qwen3_vl_moe",
-    "step3p7", "vipllava",
+    "aya_vision", "cohere2_vision", "deepseek_ocr2", "deepseek_vl", "ernie4_5_vl_moe", "glm46v", "glm4v",
+    "glm4v_moe", "glm_ocr", "kimi_k25", "lighton_ocr", "minicpmv4_6", "paddleocr_vl", "paligemma",
+    "qianfan_ocr", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "qwen3_vl_moe", "step3p7",
+    "vipllava",
 )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_it_works_by_the_rules_with_one_warning(unnamed, name, modality):
         warnings.simplefilter("error", UserWarning)
         testing.check_tokens_are_gone(model, inputs, reduction)
     family = family_of(model)
-    for said in ("modalities", "grid_positions", "token_types", "llm_arguments", "keeps_logits"):
+    for said in ("modalities", "grid_positions", "token_types", "llm_arguments"):
         assert getattr(family, said) == getattr(known, said)
 
 
@@ -78,7 +78,6 @@ def test_what_its_patches_are_is_not_guessed(unnamed):
             "MllamaModel has no get_image_features; pictures reach its LLM by cross-attention",
         ),
         ("florence2", "it is an encoder-decoder"),
-        ("paligemma", "it takes token_type_ids, by which attention may run both ways"),
         ("git", "it has no .model inside its language head"),
         ("qwen2", "transformers has no image-text-to-text model of it"),
     ],
@@ -97,6 +96,14 @@ def test_clips_that_are_encoded_as_images_are_refused(monkeypatch):
     monkeypatch.delattr(type(model.model), "get_video_features")
     (fault,) = rules.faults(model)
     assert "its clips go through get_image_features" in fault
+
+
+def test_token_types_may_mean_that_attention_runs_both_ways(unnamed):
+    _, model, _ = unnamed("gemma3")
+    with pytest.raises(
+        UnsupportedError, match="it takes token_type_ids, by which attention may run"
+    ):
+        family_of(model)
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "mistral3", "idefics3"])

@@ -22,9 +22,11 @@ UNKNOWN = (
 )  # fmt: skip
 LATENT = "kv_lora_rank"  # field of LLMs that cache what keys and values are made of
 ROUTED = "n_routed_experts"
+ERNIE = "ernie4_5_vl_moe_text"  # whose visual tokens have experts of their own
 KNOWN = {  # of these, by model type
     "deepseek_ocr2_text": {ROUTED},
     "deepseek_v3": {ROUTED, LATENT},
+    ERNIE: {"moe_num_experts", "moe_intermediate_size"},
     "glm4v_moe_text": {ROUTED},
     "step3p5": {ROUTED, "moe_num_experts"},
 }
@@ -70,6 +72,7 @@ class Layer:
         delta: its linear attention, if it has any.
         state: other numbers that it remembers however long the sequence is.
         unpacked: weights among these that make keys and values of what is cached, anew in each step.
+        visual: weights that a visual token meets, where it has experts of its own; 0 where it has not.
     """
 
     weights: int
@@ -79,6 +82,13 @@ class Layer:
     delta: Delta | None = None
     state: int = 0
     unpacked: int = 0
+    visual: int = 0
+
+    def dense(self, rows: int, visual: int) -> int:
+        """FLOPs of its matrices for so many rows, some of them visual."""
+        return 2 * (
+            rows * self.weights + (visual * (self.visual - self.weights) if self.visual else 0)
+        )
 
 
 def layer_kinds(text: Any) -> tuple[str, ...]:
@@ -121,16 +131,16 @@ def refuse_unknown(text: Any, kinds: Sequence[str]) -> None:
         UnsupportedError: layers of another kind, or parts that nothing here knows.
     """
     name = getattr(text, "model_type", None)
-    odd = sorted(set(kinds) - {*ATTENTION, "linear_attention"})
-    if odd:
+    known = (*ATTENTION, *(RECURRENT if name == "lfm2" else RECURRENT[:1]))
+    if odd := sorted(set(kinds) - set(known)):
         raise UnsupportedError(
             f"what layers of kind {', '.join(odd)} cost is not known (model type {name!r}); "
-            f"known: {', '.join((*ATTENTION, 'linear_attention'))}"
+            f"known: {', '.join(known)}"
         )
-    unknown = (field for field in UNKNOWN if field not in KNOWN.get(str(name), ()))
-    parts = [field for field in unknown if getattr(text, field, None)]
-    if parts or not isinstance(getattr(text, "moe_intermediate_size", None) or 0, int):
-        parts = parts or ["moe_intermediate_size"]
+    parts = [field for field in UNKNOWN if getattr(text, field, None)]
+    if not isinstance(getattr(text, "moe_intermediate_size", None) or 0, int):
+        parts.append("moe_intermediate_size")
+    if parts := [field for field in parts if field not in KNOWN.get(str(name), ())]:
         raise UnsupportedError(
             f"what an LLM with {', '.join(parts)} costs is not known from its config (model type "
             f"{name!r}); run the model inside foveate.reduce, whose report reads it off the model"
@@ -155,6 +165,10 @@ def uneven_layers(
         return tuple(_latent(text, layer, chosen) for layer, chosen in enumerate(experts))
     if family == "step3p5":
         return tuple(_step(text, layer, chosen) for layer, chosen in enumerate(experts))
+    if family == ERNIE:
+        return tuple(_ernie(text, layer, chosen) for layer, chosen in enumerate(experts))
+    if family == "lfm2":
+        return tuple(_lfm2(text, layer, kind) for layer, kind in enumerate(kinds))
     if family.startswith("gemma4"):
         sources = kv_sources(text, kinds)
         return tuple(
@@ -226,6 +240,39 @@ def _latent(text: Any, layer: int, experts: Experts | None) -> Layer:
     weights += mlp_weights(width, _field(text, "intermediate_size"), 3, experts)
     seen = heads * (plain + turned + values) // 2
     return Layer(weights, seen, (rank + turned) // 2, layer, unpacked=unpacked)
+
+
+def _ernie(text: Any, layer: int, experts: Experts | None) -> Layer:
+    """Text and pictures have experts of different widths; those that all share are wide as text's."""
+    width, heads = text.hidden_size, text.num_attention_heads
+    one = getattr(text, "head_dim", None) or width // heads
+    queries, keys = heads * one, _field(text, "num_key_value_heads") * one
+    around = 2 * width * (queries + keys)
+    if experts is None:
+        inner = _field(text, "intermediate_size")
+        return Layer(around + 3 * width * inner, queries, keys, layer)
+    many, picked, inner, shared, _ = experts
+    around += width * (many + 3 * shared)
+    weights, visual = (
+        around + 3 * width * picked * each for each in (inner, text.moe_intermediate_size[1])
+    )
+    return Layer(weights, queries, keys, layer, visual=visual)
+
+
+def _lfm2(text: Any, layer: int, kind: str) -> Layer:
+    """Most layers are short convolutions between gates; the MLP may be narrower than it says."""
+    width, inner = text.hidden_size, _field(text, "intermediate_size")
+    if getattr(text, "block_auto_adjust_ff_dim", True):
+        multiple = getattr(text, "block_multiple_of", 256)
+        inner = int(getattr(text, "block_ffn_dim_multiplier", 1.0) * int(2 * inner / 3))
+        inner = multiple * -(-inner // multiple)
+    mlp = 3 * width * inner
+    if kind == "conv":
+        convolved = width * getattr(text, "conv_L_cache", 3)
+        return Layer(4 * width**2 + convolved + mlp, 0, 0, layer, state=convolved)
+    one = getattr(text, "head_dim", None) or width // text.num_attention_heads
+    queries, keys = text.num_attention_heads * one, _field(text, "num_key_value_heads") * one
+    return Layer(2 * width * (queries + keys) + mlp, queries, keys, layer)
 
 
 def _gemma4(text: Any, layer: int, kind: str, source: int, experts: Experts | None) -> Layer:

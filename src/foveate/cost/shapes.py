@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.cost.layers import (
+    ERNIE,
     ROUTED,
     SLIDING,
     Experts,
@@ -139,6 +140,12 @@ def read_llm(config: Any) -> LLM:
 
 
 def _experts(text: Any, layer: int) -> Experts | None:
+    if getattr(text, "model_type", None) == ERNIE:
+        kinds, widths = getattr(text, "mlp_layer_types", None), text.moe_intermediate_size
+        if (kinds[layer] == "dense") if kinds else not layer:
+            return None
+        shared = text.moe_num_shared_experts * widths[0]
+        return text.moe_num_experts, text.moe_k, widths[0], shared, 0
     names = ("num_experts", "num_local_experts", ROUTED)
     many = next((many for name in names if (many := getattr(text, name, None))), None)
     if not many or layer in (getattr(text, "mlp_only_layers", None) or ()):

@@ -44,7 +44,6 @@ class Family:
             them when others are merged away; elsewhere merging renumbers the sequence.
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
         llm_arguments: what the LLM is handed beside what every LLM is.
-        keeps_logits: whether the head takes `logits_to_keep`; else it computes all of them.
         clips_as_images: whether clips stand in `input_ids` as image tokens; token types tell them apart.
         has_cost: whether `foveate.cost.vision` tells what its pictures cost from its config alone.
     """
@@ -56,7 +55,6 @@ class Family:
     grid_positions: bool = False
     token_types: str | None = None
     llm_arguments: tuple[str, ...] = ()
-    keeps_logits: bool = True
     clips_as_images: bool = False
     has_cost: bool = True
 
@@ -195,7 +193,14 @@ class Family:
         mask, features = rules.DEEPSTACK
         if mask in arguments:
             arguments[mask] = None
-        return arguments.pop(features, None) or []
+        return list(arguments.pop(features, None) or ())
+
+    def refuse(self, call: Mapping[str, Any]) -> None:
+        """Refuse what this family's callers would do with a reduced prompt, and get wrong.
+
+        Args:
+            call: arguments of the whole model's forward, with pictures among them.
+        """
 
     def tiny(self) -> Any:
         """A model of this family with random weights, small enough to test on.

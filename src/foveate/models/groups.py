@@ -62,11 +62,19 @@ def equal_groups(tokens: int, count: int) -> Int[Tensor, " _"]:
     return F.pad(labels, (0, over), value=count)
 
 
+def steps_of_a_token(core: Any, modality: str) -> int:
+    """Time steps of a clip that are joined in one token behind the encoder."""
+    joined = getattr(core.config.vision_config, "temporal_merge_size", None) or 1
+    return joined if modality == "video" else 1
+
+
 def _counts(core: Any, modality: str, arguments: Arguments, entries: int) -> list[int]:
     """Groups of each entry."""
     grids = patch_grids(modality, arguments)
     if grids is not None:
-        return [1] * entries if _pools_time(core) else grids[:, 0].tolist()
+        if _pools_time(core):
+            return [1] * entries
+        return (grids[:, 0] // steps_of_a_token(core, modality)).tolist()
     if arguments.get("num_frames_per_video") is not None:
         return [int(count) for count in arguments["num_frames_per_video"]]
     pixels = arguments.get(pixels_of(modality))
@@ -87,8 +95,9 @@ def patch_grids(modality: str, arguments: Arguments) -> Int[Tensor, "pictures 3"
 
 
 def patch_shapes(modality: str, arguments: Arguments) -> list[Shape] | None:
-    """Rows and columns of the patches of each tile or frame, where pixels stand in one row of patches."""
-    sizes = arguments.get("target_sizes" if modality == "image" else "target_sizes_videos")
+    """Rows and columns of the patches of each tile or frame, where these are given."""
+    names = ("target_sizes", "spatial_shapes") if modality == "image" else ("target_sizes_videos",)
+    sizes = next((arguments[name] for name in names if arguments.get(name) is not None), None)
     return None if sizes is None else [(rows, columns) for rows, columns in sizes.tolist()]
 
 
@@ -184,6 +193,8 @@ def pool_patches(
     if grids is not None and not (
         known and known.raster
     ):  # the patches of a token follow each other
+        if (joined := steps_of_a_token(core, modality)) > 1:
+            return _pool_steps(patches[0], grids, tokens, joined)
         pooled = patches[0].unflatten(0, (tokens, -1)).mean(1)
         return pooled[_out_of_windows(core, grids).to(pooled.device)]
     if grids is not None:
@@ -203,6 +214,18 @@ def _mean_of_time(
     clips = zip(patches[0].split(grids.prod(1).tolist()), grids[:, 0].tolist(), strict=True)
     means = torch.cat([clip.unflatten(0, (steps, -1)).mean(0) for clip, steps in clips])
     return means[None], torch.cat([torch.ones_like(grids[:, :1]), grids[:, 1:]], dim=1)
+
+
+def _pool_steps(
+    patches: Float[Tensor, "P C"], grids: Int[Tensor, "pictures 3"], tokens: int, joined: int
+) -> Float[Tensor, "V C"]:
+    """A token is the patches of one place in several time steps, where they follow each other."""
+    block, pooled = len(patches) // (tokens * joined), []
+    clips = patches.split(grids.prod(1).tolist())
+    for clip, steps in zip(clips, grids[:, 0].tolist(), strict=True):
+        places = clip.unflatten(0, (steps // joined, joined, -1, block))
+        pooled.append(places.mean((1, 3)).flatten(0, 1))
+    return torch.cat(pooled)
 
 
 def _pool_rows(

@@ -36,7 +36,7 @@ NAMED = (
     _named("lighton_ocr", "LightOnOcr"),
     _named("llava_next", "LlavaNext"),
     _named("llava_next_video", "LlavaNextVideo", **BOTH),
-    _named("minicpmv4_6", "MiniCPMV4_6", **BOTH, keeps_logits=False),
+    _named("minicpmv4_6", "MiniCPMV4_6", **BOTH),
     _named("mistral3", "Mistral3"),
     _named("ovis2", "Ovis2", **NO_COST),
     _named("paddleocr_vl", "PaddleOCRVL", **ON_GRID),

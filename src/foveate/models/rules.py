@@ -7,7 +7,6 @@
 | LLM | `get_decoder()` |
 | positions on a grid (M-RoPE) | it has a `get_rope_index` |
 | token types | the first of `mm_token_type_ids`, `token_type_ids` in the forward's signature |
-| logits of some rows | its head's forward takes `logits_to_keep` |
 | DeepStack | the LLM's forward takes `deepstack_visual_embeds` |
 
 Groups and what depends on them: `foveate.models.groups`.
@@ -46,7 +45,6 @@ def stated(model: Any) -> dict[str, Any]:
         "modalities": modalities(core),
         "grid_positions": hasattr(core, "get_rope_index"),
         "token_types": next((name for name in TOKEN_TYPES if name in taken), None),
-        "keeps_logits": "logits_to_keep" in parameters(model),
         "llm_arguments": tuple(n for n in DEEPSTACK if n in parameters(core.get_decoder())),
     }
 

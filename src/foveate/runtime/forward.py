@@ -142,18 +142,18 @@ class Forward(threading.local):
         if self.is_off:
             return None
         refuse_labels(call)
+        if has_pictures(call):
+            self.target.family.refuse(call)
         for modality, output in (call.get("mm_encoder_outputs") or {}).items():
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        masks = placeholder_masks(placeholders, call)
-        if self.target.family.keeps_logits:
+        masks, head = placeholder_masks(placeholders, call), self.target.seams.head
+        if "logits_to_keep" in head.names:  # others say all logits, whatever is asked
             self.logits_to_keep = LogitsToKeep.of(call, masks)
         if self.logits_to_keep is None:
             return None
-        return self.target.seams.head.rebind(
-            args, kwargs, {"logits_to_keep": self.logits_to_keep.of_head}
-        )
+        return head.rebind(args, kwargs, {"logits_to_keep": self.logits_to_keep.of_head})
 
     def _begin(self, call: Mapping[str, Any]) -> None:
         """A new prompt has no report until it has run; what goes on from a cache has its prompt's."""

@@ -13,9 +13,9 @@
 | encoders | `get_image_features`, `get_video_features`, whose output has a `pooler_output` | groups |
 
 Names of a model's own inputs (`input_ids`, `attention_mask`, `position_ids`, `inputs_embeds`, pixels, and
-of its head `labels`, `logits_to_keep`) are public: processors and users give them. That the model takes
-them is checked all the same. What goes on between modules is found by type and signature, never by one
-name.
+of its head `labels`, of some `logits_to_keep`) are public: processors and users give them. That the model
+takes them is checked all the same. What goes on between modules is found by type and signature, never by
+one name.
 """
 
 import inspect
@@ -170,7 +170,7 @@ def _faults(seams: Seams, core: Any, family: Any) -> Iterator[str]:
     prompt = ["input_ids", *INPUTS, *(PIXELS[modality] for modality in family.modalities)]
     prompt += [] if family.token_types is None else [family.token_types]
     taken = {
-        seams.head: [*prompt, "labels", *(["logits_to_keep"] if family.keeps_logits else [])],
+        seams.head: [*prompt, "labels"],
         seams.core: prompt,
         seams.llm: [*INPUTS, *family.llm_arguments],
     }

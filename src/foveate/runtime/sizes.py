@@ -1,6 +1,7 @@
 """Sizes of an LLM, read off its modules: what each layer really has, whatever its config says."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -32,9 +33,8 @@ def sizes_of(model: Any, llm: Any, layout: Layout) -> LLM:
         _weights(module, picked) for name, module in llm.named_children() if name != "layers"
     )
     first = each[0]
-    each[0] = Layer(
-        first.weights + entrance, first.attention_width, first.kv_width, 0, first.delta, first.state
-    )
+    seen = first.visual and first.visual + entrance
+    each[0] = replace(first, weights=first.weights + entrance, visual=seen)
     window, head = getattr(config, "sliding_window", None), model.get_output_embeddings()
     none = (None,) * len(each)
     return LLM(
@@ -46,7 +46,7 @@ def sizes_of(model: Any, llm: Any, layout: Layout) -> LLM:
 
 
 def _layer(layer: nn.Module, config: Any, layout: Layout, number: int, picked: int) -> Layer:
-    weights = _weights(layer, picked)
+    weights, visual = _weights_by_kind(layer, picked)
     if layout.is_recurrent(number):
         return Layer(weights, 0, 0, number, _delta(layer, layout.kinds[number]))
     attention: Any = layer.self_attn
@@ -61,8 +61,17 @@ def _layer(layer: nn.Module, config: Any, layout: Layout, number: int, picked: i
         keys = _sides(projection)[1] or keys
     return Layer(
         weights, _attention_width(attention, heads * width),
-        keys if layout.reads_own(number) else 0, layout.sources[number],
+        keys if layout.reads_own(number) else 0, layout.sources[number], visual=visual,
     )  # fmt: skip
+
+
+def _weights_by_kind(layer: Any, picked: int) -> tuple[int, int]:
+    """Weights that a token of text meets, and a visual one: 0 where it has no experts of its own."""
+    both, mlp = _weights(layer, picked), getattr(layer, "mlp", None)
+    if mlp is None or not hasattr(mlp, "vision_moe"):
+        return both, 0
+    text, vision = (_weights(experts, picked) for experts in (mlp.text_moe, mlp.vision_moe))
+    return both - vision, both - text
 
 
 def _attention_width(attention: Any, usual: int) -> int:

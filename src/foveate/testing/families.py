@@ -10,8 +10,7 @@ from foveate.errors import UnsupportedError
 from foveate.models import rules
 from foveate.models.family import Family
 
-# what the rules say of every model
-SEEN = ("grid_positions", "token_types", "llm_arguments", "keeps_logits")
+SEEN = ("grid_positions", "token_types", "llm_arguments")  # what the rules say of every model
 
 
 def check_family_is_as_stated(family: Family) -> None:

@@ -81,7 +81,7 @@ def _units(modality: str, arguments: Mapping[str, Any], pixels: Tensor) -> Itera
     """Where the pixels of each tile, frame or time step stand."""
     grids, shapes = patch_grids(modality, arguments), patch_shapes(modality, arguments)
     start = 0
-    if shapes is not None:
+    if shapes is not None and pixels.dim() == 4:  # all patches stand in one row
         every, patch = slice(None), pixels.shape[-2]
         for rows, columns in shapes:
             yield every, every, every, slice(start, start := start + rows * columns * patch)

@@ -107,11 +107,9 @@ def idefics3_grid(size: tuple[int, int], tile: int) -> tuple[int, int]:
 
 
 def _grids(least: int, most: int) -> list[tuple[int, int]]:
-    """All (columns, rows) of so many tiles, those of fewer tiles first."""
+    """All (columns, rows) of `least` to `most` tiles, those of fewer tiles first."""
     sides = range(1, most + 1)
-    found = [
-        (columns, rows) for columns in sides for rows in sides if least <= columns * rows <= most
-    ]
+    found = [(wide, high) for wide in sides for high in sides if least <= wide * high <= most]
     return sorted(found, key=lambda grid: grid[0] * grid[1])
 
 

@@ -159,11 +159,24 @@ def rows_with_breaks(config: Any, placeholder: int, size: int) -> Picture:
     return Picture(ids, tensors)
 
 
+def patches_of_shape(config: Any, placeholder: int, size: int) -> Picture:
+    """Images of three shapes in patches row by row, 2 x 2 of them a token; smaller ones are padded."""
+    rows, columns = SHAPES[size % 3]
+    count, shape = 4 * rows * columns, _patch_shape(config.vision_config, flat=True)
+    tensors = {
+        "pixel_values": noise(1, count, *shape, seed=size),
+        "pixel_attention_mask": torch.ones(1, count, dtype=torch.int32),
+        "spatial_shapes": torch.tensor([[2 * rows, 2 * columns]]),
+    }
+    return Picture([placeholder] * (rows * columns), tensors)
+
+
 def on_grid(
     kind: str,
     layout: Callable[[int, int, int], list[int]],
     *,
     flat: bool = True,
+    merged: int = 1,
 ) -> Draw:
     """Images of three shapes and clips of 4 and 6 time steps, in patches on a grid.
 
@@ -171,6 +184,7 @@ def on_grid(
         kind: "image" or "video".
         layout: the tokens of (placeholder, time steps, tokens of each).
         flat: whether a patch is a row of numbers, with its frames; else a small picture.
+        merged: time steps of a clip that are joined in one token.
     """
     pixels = "pixel_values" if kind == "image" else "pixel_values_videos"
 
@@ -181,8 +195,20 @@ def on_grid(
         merge = getattr(config.vision_config, "spatial_merge_size", 2)
         count = merge**2 * steps * rows * columns
         grid = torch.tensor([[steps, merge * rows, merge * columns]])
-        ids = layout(placeholder, steps, rows * columns)
+        shown = steps if kind == "image" else steps // merged
+        ids = layout(placeholder, shown, rows * columns)
         return Picture(ids, {pixels: noise(count, *shape, seed=size), f"{kind}_grid_thw": grid})
+
+    return drawn
+
+
+def timed(draw: Draw) -> Draw:
+    """The same clips with the seconds that a time step takes."""
+
+    def drawn(config: Any, placeholder: int, size: int) -> Picture:
+        clip = draw(config, placeholder, size)
+        seconds = torch.tensor([0.5 + size % 2])
+        return Picture(clip.ids, {**clip.tensors, "video_second_per_grid": seconds})
 
     return drawn
 
