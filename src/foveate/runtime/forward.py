@@ -23,6 +23,7 @@ from foveate.runtime.prefill import Prefill, clock
 from foveate.runtime.prompt import (
     gather_encodings,
     has_pictures,
+    miscounted,
     placeholder_masks,
     refuse_missing_pixels,
 )
@@ -226,7 +227,7 @@ class Forward(threading.local):
     def _pass_unknown_features(self) -> None:
         """Let features that were encoded elsewhere pass if nothing is to be reduced."""
         if not self.is_off:
-            refuse_unknown_features()
+            refuse_unknown_features(miscounted(self.masks, self.encodings, self.notes))
         self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")
 
     def _enter_prefill(self, prefill: Prefill, call: dict[str, Any], cache: Any) -> dict[str, Any]:
