@@ -22,6 +22,8 @@ from foveate.models.tiny import Picture, prompt, stacked
 from foveate.models.tiny.models import TINY, TinyModel
 from foveate.registry import decorated
 
+MERGES_LATE = "{} merges at the LLM's input only; use at='llm'"
+NO_KEYS = "{} offers no encoder keys; use metric='features'"
 EXTRA_FLOPS = (
     "foveate_extra_flops"  # on an encoding, for each question the FLOPs that reading it took
 )
@@ -44,6 +46,10 @@ class Family:
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
         llm_arguments: what the LLM is handed beside what every LLM is.
         has_cost: whether `foveate.cost.vision` tells what its pictures cost from its config alone.
+        unwatched: why the encoder's attention and keys are not to be had; "" where they are, if `towers`
+            knows its tower or `vision_layer` is written.
+        refuses: what some of its checkpoints refuse, in a few words.
+        since: first minor version of transformers that has it; "" for all that are tested.
     """
 
     model_type: str = ""
@@ -54,6 +60,9 @@ class Family:
     token_types: str | None = None
     llm_arguments: tuple[str, ...] = ()
     has_cost: bool = True
+    unwatched: str = ""
+    refuses: str = ""
+    since: str = ""
 
     def __init__(self, **stated: Any) -> None:
         """A family that the rules alone carry.
@@ -97,7 +106,7 @@ class Family:
         Raises:
             UnsupportedError: this family has no such module: it joins, pools or packs patches on the way.
         """
-        raise UnsupportedError(f"{self.model_type} merges at the LLM's input only; use at='llm'")
+        raise UnsupportedError(MERGES_LATE.format(self.model_type))
 
     def encoder_keys(self, core: Any) -> Any:
         """The module whose output is the keys of the vision layer that reads the chosen features.
@@ -105,15 +114,31 @@ class Family:
         Raises:
             UnsupportedError: this family has no such single module.
         """
-        raise UnsupportedError(f"{self.model_type} offers no encoder keys; use metric='features'")
+        raise UnsupportedError(NO_KEYS.format(self.model_type))
 
     def vision_layer(self, core: Any) -> Any:
         """The encoder layer whose output is the chosen features; its queries and keys can be watched.
 
         Raises:
-            UnsupportedError: a tower that `towers.TOWERS` does not know, or no such layer.
+            UnsupportedError: it is `unwatched`, a tower that `towers.TOWERS` does not know, or no such
+                layer.
         """
+        if why := self.why_unwatched(towers.tower_type(core)):
+            raise UnsupportedError(why)
         return towers.layer_of_state(towers.tower_layers(core), towers.chosen_state(core))
+
+    def why_unwatched(self, tower: str) -> str:
+        """Why the attention and keys of a tower of that type are not to be had; "" where they are."""
+        if self.unwatched or type(self).vision_layer is not Family.vision_layer:
+            return self.unwatched
+        return towers.why_unknown(tower, self.model_type)
+
+    @property
+    def usual_tower(self) -> str:
+        """The type of its vision tower, where a config does not say another."""
+        row = self._tiny_row
+        named = None if row is None else row.config.get("vision_config", {}).get("model_type")
+        return named or next((t for t in towers.TOWERS if t.startswith(f"{self.model_type}_")), "")
 
     def question_flops(self, config: Any, inputs: Mapping[str, Any]) -> list[int]:
         """For each sample what reading its question beforehand takes, if it is not known yet.
@@ -261,13 +286,14 @@ class Family:
 class Unnamed(Family):
     """A family that nobody has named: what is guessed of its patches is nothing."""
 
-    def vision_layer(self, core: Any) -> Any:
-        """None.
+    def __init__(self, **stated: Any) -> None:
+        """A family by the rules.
 
-        Raises:
-            UnsupportedError: always.
+        Args:
+            **stated: what the rules say.
         """
-        raise UnsupportedError(
+        super().__init__(**stated)
+        self.unwatched = (
             f"{self.model_type} is not known by name, nor which patches its tokens are made of, so the "
             "encoder's attention and keys are not to be had; works: methods that need neither"
         )

@@ -32,6 +32,7 @@ class Gemma4(Family):
     model_class = "Gemma4ForConditionalGeneration"
     modalities = ("image", "video")
     token_types = "mm_token_type_ids"
+    refuses = "E2B, E4B: pruning from the first layer on whose keys others read"
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images and videos; sound is left alone."""

@@ -89,10 +89,11 @@ class Forward(threading.local):
         self.started = 0.0
 
     def _take_up(self, reduction: Reduction) -> None:
+        if reason := self.target.limits.refusal(reduction):
+            raise UnsupportedError(reason)
         inside, depth = reduction.inside, len(self.target.llm.layers)
         self.reduction = reduction
         self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
-        self.target.layout.refuse(self.schedule)
         self.rating = self.target.layout.rating_layers(self.schedule)
 
     @property

@@ -34,7 +34,7 @@ from transformers import Cache
 from transformers.masking_utils import create_causal_mask
 
 from foveate.errors import UnsupportedError
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
 from foveate.runtime.rows import gather_rows
 
 TESTED = {

@@ -5,7 +5,8 @@ from typing import Any
 
 from foveate.cost.shapes import LLM
 from foveate.models.family import Family
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
+from foveate.models.limits import Limits
 from foveate.runtime.seams import Seams
 from foveate.runtime.sizes import sizes_of
 
@@ -31,6 +32,11 @@ class Target:
     seams: Seams
     layout: Layout
     sizes: LLM
+
+    @property
+    def limits(self) -> Limits:
+        """What the model refuses."""
+        return Limits(self.family, self.core.config, self.layout)
 
     @classmethod
     def of(cls, model: Any, family: Family) -> "Target":
