@@ -18,6 +18,7 @@ from torch import Tensor
 from foveate.errors import UnsupportedError
 from foveate.models import groups as by_name
 from foveate.models import rules, towers
+from foveate.models.scope import OUT_OF_SCOPE
 from foveate.models.tiny import Picture, prompt, stacked
 from foveate.models.tiny.models import TINY, TinyModel
 from foveate.registry import decorated
@@ -136,7 +137,7 @@ class Family:
     @property
     def usual_tower(self) -> str:
         """The type of its vision tower, where a config does not say another."""
-        row = self._tiny_row
+        row = self.tiny_row
         named = None if row is None else row.config.get("vision_config", {}).get("model_type")
         return named or next((t for t in towers.TOWERS if t.startswith(f"{self.model_type}_")), "")
 
@@ -228,18 +229,18 @@ class Family:
         return AutoModelForImageTextToText.from_config(config).eval()
 
     @property
-    def _tiny_row(self) -> TinyModel | None:
+    def tiny_row(self) -> TinyModel | None:
         """The table's row of this family, or else of the one that it is made from."""
         kinds = [self.model_type, *(vars(cls).get("model_type") for cls in type(self).__mro__)]
         return next((TINY[kind] for kind in kinds if kind in TINY), None)
 
     @property
     def _tiny_model(self) -> TinyModel:
-        if self._tiny_row is None:
+        if self.tiny_row is None:
             raise UnsupportedError(
                 f"no tiny model of {self.model_type!r} is known: write tiny and tiny_picture"
             )
-        return self._tiny_row
+        return self.tiny_row
 
     def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
         """A picture of noise for `tiny`.
@@ -254,7 +255,7 @@ class Family:
 
     def tiny_collate(self, samples: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
         """The tensors of all pictures of a batch, as the family's processor lays them out."""
-        row = self._tiny_row
+        row = self.tiny_row
         return stacked(samples) if row is None else row.collate(samples)
 
     def tiny_inputs(
@@ -273,11 +274,8 @@ class Family:
         drawn = [[self.tiny_picture(config, *picture) for picture in sample] for sample in samples]
         inputs = prompt(drawn, self.tiny_collate, padding)
         if self.token_types is not None:
-            places = {
-                token: place for place, token in enumerate(self.placeholders(config).values(), 1)
-            }
             kinds = torch.zeros_like(inputs["input_ids"])
-            for token, place in places.items():
+            for place, token in enumerate(self.placeholders(config).values(), 1):
                 kinds[inputs["input_ids"] == token] = place
             inputs[self.token_types] = kinds
         return inputs
@@ -342,7 +340,9 @@ def _model_type(model: Any) -> str | None:
 
 def _by_rules(model: Any, kind: str | None, name: str) -> Family:
     """A family that nobody has named, remembered for its class; said once."""
-    lacking = "; ".join(rules.faults(model)) if kind else "it is no transformers model"
+    if kind is None:
+        raise _unsupported(kind, name, "it is no transformers model")
+    lacking = OUT_OF_SCOPE.get(kind) or "; ".join(rules.faults(model))
     if lacking:
         raise _unsupported(kind, name, lacking)
     family = Unnamed(model_type=kind, model_class=name, has_cost=False, **rules.stated(model))
@@ -354,21 +354,6 @@ def _by_rules(model: Any, kind: str | None, name: str) -> Family:
         stacklevel=3,
     )
     return family
-
-
-def family_named(kind: str | None, name: str) -> Family:
-    """The family of a model type that has a name here.
-
-    Args:
-        kind: as `model.config.model_type` names it, None if there is none.
-        name: of the model, for the error.
-
-    Raises:
-        UnsupportedError: none; the message lists them.
-    """
-    if kind not in (table := families()):
-        raise _unsupported(kind, name, "nobody has named it")
-    return table[kind]
 
 
 def family_of_config(config: Any, name: str) -> Family:
@@ -384,8 +369,10 @@ def family_of_config(config: Any, name: str) -> Family:
     from transformers import AutoModelForImageTextToText
 
     kind = config.model_type
-    if kind in families():
-        return family_named(kind, name)
+    if kind in (table := families()):
+        return table[kind]
+    if kind in OUT_OF_SCOPE:
+        raise _unsupported(kind, name, OUT_OF_SCOPE[kind])
     if type(config) not in AutoModelForImageTextToText._model_mapping:
         raise _unsupported(kind, name, "transformers has no image-text-to-text model of it")
     with torch.device("meta"):
