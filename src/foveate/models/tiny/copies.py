@@ -56,8 +56,8 @@ def small_copies(config: Any) -> Iterator[Any]:
 
     if getattr(config, "vision_config", True) is None:
         raise InputError(
-            f"this config of a {config.model_type} has no vision tower (its vision_config is empty); give "
-            "that of a checkpoint that takes pictures"
+            f"this config of a {config.model_type} has no vision tower (its vision_config is empty); "
+            "give that of a checkpoint that takes pictures"
         )
     faults = []
     for widths, vision_widths in ((WIDTHS, VISION_WIDTHS), (WIDTHS, {}), ({}, {})):
@@ -83,9 +83,10 @@ def _smaller(config: Any, widths: dict[str, int], vision_widths: dict[str, int])
     _narrow(text, {**NARROW, **widths})
     _cut(text, "num_hidden_layers", LAYERS)
     rope = getattr(text, "rope_parameters", None)
-    if widths and isinstance(rope, dict) and "mrope_section" in rope:
-        rope["mrope_section"] = [2, 3, 3]  # of half a head
     vision = getattr(small, "vision_config", None)
+    on_grid = hasattr(vision, "spatial_merge_size")  # then models have a section of their own
+    if widths and isinstance(rope, dict) and ("mrope_section" in rope or on_grid):
+        rope["mrope_section"] = [2, 3, 3]  # of half a head
     if vision is not None:
         _narrow(vision, {"intermediate_size": 48, **vision_widths})
         _fit_patches(small, vision)
@@ -114,7 +115,7 @@ def _renumber(config: Any) -> None:
 
     for part in (config, config.get_text_config(), getattr(config, "vision_config", None)):
         for name, value in list(vars(part).items()) if part is not None else ():
-            if name.endswith(("_token_id", "_token_index")):
+            if name.endswith(("_token_id", "_token_ids", "_token_index")):
                 setattr(part, name, renumbered(value))
             elif name.startswith("vocab_size"):
                 setattr(part, name, min(value, VOCAB))
