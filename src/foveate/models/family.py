@@ -137,7 +137,7 @@ class Family:
     @property
     def usual_tower(self) -> str:
         """The type of its vision tower, where a config does not say another."""
-        row = self.tiny_row
+        row = self._tiny_row
         named = None if row is None else row.config.get("vision_config", {}).get("model_type")
         return named or next((t for t in towers.TOWERS if t.startswith(f"{self.model_type}_")), "")
 
@@ -229,18 +229,18 @@ class Family:
         return AutoModelForImageTextToText.from_config(config).eval()
 
     @property
-    def tiny_row(self) -> TinyModel | None:
+    def _tiny_row(self) -> TinyModel | None:
         """The table's row of this family, or else of the one that it is made from."""
         kinds = [self.model_type, *(vars(cls).get("model_type") for cls in type(self).__mro__)]
         return next((TINY[kind] for kind in kinds if kind in TINY), None)
 
     @property
     def _tiny_model(self) -> TinyModel:
-        if self.tiny_row is None:
+        if self._tiny_row is None:
             raise UnsupportedError(
                 f"no tiny model of {self.model_type!r} is known: write tiny and tiny_picture"
             )
-        return self.tiny_row
+        return self._tiny_row
 
     def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
         """A picture of noise for `tiny`.
@@ -255,7 +255,7 @@ class Family:
 
     def tiny_collate(self, samples: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
         """The tensors of all pictures of a batch, as the family's processor lays them out."""
-        row = self.tiny_row
+        row = self._tiny_row
         return stacked(samples) if row is None else row.collate(samples)
 
     def tiny_inputs(

@@ -7,6 +7,7 @@ from foveate.cost.layers import RECURRENT, layer_kinds
 from foveate.models.family import Family, families
 from foveate.models.limits import SIGNALS
 from foveate.models.tiny import TINY_LLM
+from foveate.models.tiny.models import TINY
 from foveate.models.towers import TOWERS
 from foveate.registry import methods
 
@@ -105,6 +106,6 @@ def _refused(family: Family) -> list[str]:
 def _is_hybrid(family: Family) -> bool:
     """Whether some layers of its LLM do not attend."""
     text = {"model_type": family.model_type, **TINY_LLM}
-    if family.tiny_row is not None:
-        text |= family.tiny_row.config.get("text_config", {})
+    if (row := TINY.get(family.model_type)) is not None:
+        text |= row.config.get("text_config", {})
     return not set(layer_kinds(SimpleNamespace(**text))).isdisjoint(RECURRENT)

@@ -93,7 +93,7 @@ def degradation_order(
         "middle layers": range(min(latest, start - 1), early - 1, -1),
         "early layers": range(min(latest, early - 1), -1, -1),
     }
-    yield Step(keep, prune, first.gave_up)
+    yield first if prune == first.prune else Step(keep, prune, first.gave_up)
     for stage in ORDER[task]:
         if stage == "merging":
             for count in range(kept_count(keep, group) - 1, max(1, round(FEWEST * group)) - 1, -1):
