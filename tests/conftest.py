@@ -23,12 +23,6 @@ torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
 # families that every test sees by default; the rules alone carry the others, which `every_family` sees
 THOROUGH = json.loads((Path(__file__).parent / "models" / "hand_written.json").read_text())
 OTHERS = set(families()) - set(THOROUGH)
-# before, video_llava's pixels had another name, kimi_k25 took no clips, minicpmv4_6 no unlike slices,
-# parts of the Omni models stood elsewhere, and features of idefics2 came in one row
-SINCE = {
-    "idefics2": "5.24", "kimi_k25": "5.24", "minicpmv4_6": "5.24", "qwen2_5_omni_thinker": "5.24",
-    "qwen3_omni_moe_thinker": "5.24", "video_llava": "5.23",
-}  # fmt: skip
 
 
 def pytest_addoption(parser):
@@ -63,7 +57,7 @@ def pytest_collection_modifyitems(items):
 
 def is_there(name) -> bool:
     """Whether the installed transformers has a family as foveate takes it."""
-    new_enough = Version(transformers.__version__) >= Version(SINCE.get(name, "5.17"))
+    new_enough = Version(transformers.__version__) >= Version(families()[name].since or "0")
     return new_enough and name in CONFIG_MAPPING_NAMES
 
 

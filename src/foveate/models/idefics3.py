@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from foveate.errors import UnsupportedError
 from foveate.models.family import Family, register_family
 
 
@@ -43,13 +42,5 @@ class Idefics2(Idefics3):
 
     model_type = "idefics2"
     model_class = "Idefics2ForConditionalGeneration"
-
-    def vision_layer(self, core: Any) -> Any:
-        """None.
-
-        Raises:
-            UnsupportedError: always.
-        """
-        raise UnsupportedError(
-            "which vision layer to watch: none in idefics2, whose tokens are queries"
-        )
+    since = "5.24"  # before, features came in one row
+    unwatched = "which vision layer to watch: none in idefics2, whose tokens are queries"

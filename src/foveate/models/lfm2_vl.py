@@ -1,8 +1,5 @@
 """LFM2-VL: two layers in three are short convolutions; pictures are padded with empty patches."""
 
-from typing import Any
-
-from foveate.errors import UnsupportedError
 from foveate.models.family import Family, register_family
 
 
@@ -12,13 +9,5 @@ class Lfm2Vl(Family):
 
     model_type = "lfm2_vl"
     model_class = "Lfm2VlForConditionalGeneration"
-
-    def vision_layer(self, core: Any) -> Any:
-        """None.
-
-        Raises:
-            UnsupportedError: always.
-        """
-        raise UnsupportedError(
-            "which vision layer to watch: none in lfm2_vl, whose attention has padding among its patches"
-        )
+    unwatched = "which vision layer to watch: none in lfm2_vl, whose attention has padding among its patches"
+    refuses = "in the encoder: pictures with empty patches, as most have"

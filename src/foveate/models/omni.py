@@ -16,6 +16,7 @@ class Qwen2_5Omni(Family):
     model_class = "Qwen2_5OmniThinkerForConditionalGeneration"
     modalities = ("image", "video")
     grid_positions = True
+    since = "5.24"  # before, the parts of the model stood elsewhere
 
     def refuse(self, call: Mapping[str, Any]) -> None:
         """Refuse to hand out hidden states, which the talker lines up with the prompt's tokens.

@@ -61,6 +61,9 @@ TOWERS = {  # by the model type of `config.vision_config`
 }
 
 
+OF_EACH = ("video_llava",)  # families that have a tower for each modality, at places of their own
+
+
 def tower_type(core: Any) -> str:
     """The model type of a core's vision config, "" where it says none."""
     return getattr(getattr(core.config, "vision_config", None), "model_type", None) or ""
@@ -84,19 +87,21 @@ def tower_of(core: Any) -> Any:
     raise UnsupportedError(f"{type(core).__name__} has no vision tower at {', '.join(PLACES)}")
 
 
-def tower_layers(core: Any) -> nn.ModuleList:
-    """The tower's layers, in their order.
+def why_unknown(kind: str, family: str) -> str:
+    """Why a tower of that type can be neither watched nor shortened in a family; "" where it can."""
+    if family in OF_EACH:
+        return f"which vision layer to use: none in {family}, which has several vision towers"
+    if kind in TOWERS:
+        return ""
+    return (
+        f"which vision layers there are is not known of a {kind or 'nameless'} tower; known: "
+        f"{', '.join(TOWERS)}"
+    )
 
-    Raises:
-        UnsupportedError: a tower that the table does not know.
-    """
-    kind = tower_type(core)
-    if kind not in TOWERS:
-        raise UnsupportedError(
-            f"which vision layer to watch is not known of a {kind or 'nameless'} tower; known: "
-            f"{', '.join(TOWERS)}"
-        )
-    return attrgetter(TOWERS[kind].layers)(tower_of(core))
+
+def tower_layers(core: Any) -> nn.ModuleList:
+    """The layers of a tower that the table knows, in their order."""
+    return attrgetter(TOWERS[tower_type(core)].layers)(tower_of(core))
 
 
 def chosen_state(core: Any) -> int | Sequence[int]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from foveate.errors import UnsupportedError
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
 from foveate.runtime.masks import MaskInputs, layer_mask
 from foveate.runtime.reduced_cache import CacheState
 from foveate.runtime.refusals import refuse_prepared_mask

@@ -23,6 +23,7 @@ from foveate.runtime.prefill import Prefill, clock
 from foveate.runtime.prompt import (
     gather_encodings,
     has_pictures,
+    miscounted,
     placeholder_masks,
     refuse_missing_pixels,
 )
@@ -90,7 +91,6 @@ class Forward(threading.local):
         inside, depth = reduction.inside, len(self.target.llm.layers)
         self.reduction = reduction
         self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
-        self.target.layout.refuse(self.schedule)
         self.rating = self.target.layout.rating_layers(self.schedule)
 
     @property
@@ -227,7 +227,7 @@ class Forward(threading.local):
     def _pass_unknown_features(self) -> None:
         """Let features that were encoded elsewhere pass if nothing is to be reduced."""
         if not self.is_off:
-            refuse_unknown_features()
+            refuse_unknown_features(miscounted(self.masks, self.encodings, self.notes))
         self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")
 
     def _enter_prefill(self, prefill: Prefill, call: dict[str, Any], cache: Any) -> dict[str, Any]:
@@ -238,7 +238,9 @@ class Forward(threading.local):
         if isinstance(self.padding, Tensor) and self.padding.shape[1:] == (past + valid.shape[1],):
             valid = self.padding[:, past:].bool().to(embeds.device)
         if self.choose is not None:
-            self._take_up(chosen(self.choose, prefill.visual, valid))
+            reduction = chosen(self.choose, prefill.visual, valid)
+            self.target.refuse(reduction)
+            self._take_up(reduction)
             self._refuse(cache)
         positions = call.get("position_ids")
         if positions is None or positions.dim() != 2:

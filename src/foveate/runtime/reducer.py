@@ -117,6 +117,7 @@ class Reducer:
         self.scope = Scope(target.model, everywhere=everywhere)
         choose = None if isinstance(reduction, Reduction) else reduction
         first = reduction if isinstance(reduction, Reduction) else Reduction()
+        target.refuse(first)
         encoder = EncoderWatch(target.family, target.core, first)
         self.forward = Forward(target, first, choose, self.run, encoder, Notes())
         # threads between a prompt's encoding and the end of its forward

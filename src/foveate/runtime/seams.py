@@ -34,7 +34,7 @@ from transformers import Cache
 from transformers.masking_utils import create_causal_mask
 
 from foveate.errors import UnsupportedError
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
 from foveate.runtime.rows import gather_rows
 
 TESTED = {
@@ -165,6 +165,8 @@ class Seams:
 
 def _faults(seams: Seams, core: Any, family: Any) -> Iterator[str]:
     """What is not as expected in the modules' signatures."""
+    if family.since and Version(transformers.__version__) < Version(family.since):
+        yield f"{family.model_type} is as foveate takes it from transformers {family.since} on"
     if not seams.layers:
         yield f"{seams.llm.owner} has no layers"
     prompt = ["input_ids", *INPUTS, *(PIXELS[modality] for modality in family.modalities)]

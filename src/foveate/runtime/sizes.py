@@ -9,7 +9,7 @@ from torch import nn
 from foveate.cost.layers import LATENT, Delta, Layer, layer_fields
 from foveate.cost.shapes import LLM
 from foveate.errors import UnsupportedError
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
 
 PICKED = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k", "num_experts_per_token")
 OUTPUTS = ("o_proj", "out_proj", "dense")  # what an attention's heads go through

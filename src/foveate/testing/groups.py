@@ -90,7 +90,9 @@ def _units(modality: str, arguments: Mapping[str, Any], pixels: Tensor) -> Itera
             for _ in range(steps):
                 yield (slice(start, start := start + rows * columns),)
     else:
-        lead = pixels.shape[: max(pixels.dim() - 3, 1)]
+        # a picture is patches with places, or channels, rows and columns
+        dims = 2 if f"{modality}_position_ids" in arguments else 3
+        lead = pixels.shape[: max(pixels.dim() - dims, 1)]
         yield from itertools.product(*map(range, lead))
 
 

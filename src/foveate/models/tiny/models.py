@@ -299,8 +299,10 @@ ANY_SIZE = (
           _llm("exaone4", head_dim=16, sliding_window=24, layer_types=KINDS)),
 )  # fmt: skip
 OMNI = (
-    _omni("qwen2_5_omni_thinker", WINDOWED, GRID_TEXT, EARS),
-    _omni("qwen3_omni_moe_thinker", DEEP, {**GRID_TEXT, **EXPERTS, "head_dim": 16},
+    _omni("qwen2_5_omni_thinker", {"model_type": "qwen2_5_omni_vision_encoder", **WINDOWED},
+          GRID_TEXT, EARS),
+    _omni("qwen3_omni_moe_thinker", {"model_type": "qwen3_omni_moe_vision_encoder", **DEEP},
+          {**GRID_TEXT, **EXPERTS, "head_dim": 16},
           {**EARS, "n_window": 50, "downsample_hidden_size": 24}),
 )  # fmt: skip
 TINY = {row.config["model_type"]: row for row in (*SQUARE, *TILES, *ANY_SIZE, *OMNI)}
