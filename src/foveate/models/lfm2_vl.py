@@ -9,5 +9,5 @@ class Lfm2Vl(Family):
 
     model_type = "lfm2_vl"
     model_class = "Lfm2VlForConditionalGeneration"
-    unwatched = "which vision layer to watch: none in lfm2_vl, whose attention has padding among its patches"
+    unwatched = "which vision layer to watch: none in lfm2_vl, whose attention sees empty patches"
     refuses = "in the encoder: pictures with empty patches, as most have"

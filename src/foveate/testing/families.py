@@ -34,7 +34,8 @@ def check_family_is_as_stated(family: Family) -> None:
 
 def check_encoder_is_as_stated(family: Family, model: Any) -> None:
     """Check that the usual encoder is the tiny model's, as far as methods may watch it."""
-    tower, usual = towers.tower_type(model.model), family.usual_tower
+    tower = towers.tower_type(model.model)
+    usual = family.usual_tower or tower
     with suppress(UnsupportedError):
         family.vision_layer(model.model)
         assert not family.why_unwatched(usual), (

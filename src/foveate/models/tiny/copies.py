@@ -105,13 +105,14 @@ def _smaller(config: Any, widths: dict[str, int], vision_widths: dict[str, int])
 def _renumber(config: Any) -> None:
     """A small vocabulary, and the ids of special tokens at its end, where no text is drawn."""
     ids: dict[int, int] = {}
+    last = min(getattr(config.get_text_config(), "vocab_size", VOCAB), VOCAB) - 1
 
     def renumbered(value: Any) -> Any:
         if isinstance(value, list):
             return [renumbered(one) for one in value]
         if not isinstance(value, int) or isinstance(value, bool) or not value >= TEXT_IDS:
             return value
-        return ids.setdefault(value, VOCAB - 1 - len(ids))
+        return ids.setdefault(value, last - len(ids))
 
     for part in (config, config.get_text_config(), getattr(config, "vision_config", None)):
         for name, value in list(vars(part).items()) if part is not None else ():
