@@ -105,12 +105,13 @@ def _smaller(config: Any, widths: dict[str, int], vision_widths: dict[str, int])
 def _renumber(config: Any) -> None:
     """A small vocabulary, and the ids of special tokens at its end, where no text is drawn."""
     ids: dict[int, int] = {}
-    last = min(getattr(config.get_text_config(), "vocab_size", VOCAB), VOCAB) - 1
+    size = config.get_text_config().vocab_size
+    last = min(size, VOCAB) - 1
 
     def renumbered(value: Any) -> Any:
         if isinstance(value, list):
             return [renumbered(one) for one in value]
-        if not isinstance(value, int) or isinstance(value, bool) or not value >= TEXT_IDS:
+        if not isinstance(value, int) or not TEXT_IDS <= value < size:  # or beyond it: left to fail
             return value
         return ids.setdefault(value, last - len(ids))
 
