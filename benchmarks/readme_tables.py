@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from foveate.models.support import support
+from foveate.models.scope import OUT_OF_SCOPE
+from foveate.models.support import support, watching
 from foveate.registry import methods as known_methods
+from foveate.runtime.seams import TESTED
 
 ROOT = Path(__file__).parent.parent
 CONCEPTS = ROOT / "docs" / "concepts"
@@ -211,11 +213,20 @@ def long_video() -> str:
 
 
 def families() -> str:
-    """What works on which family."""
-    rows = [
-        [row.family, f"`{row.model}`", row.takes, row.merge_at, row.positions] for row in support()
-    ]
-    return markdown(["family", "transformers class", "takes", "merge at", "positions"], rows)
+    """What works on which family, and what is out of scope."""
+    found = [vars(row) for row in support(TESTED["transformers"])]
+    header = [name.replace("_", " ") for name in found[0]]
+    rows = [[*{**row, "model": f"`{row['model']}`"}.values()] for row in found]
+    kinds: dict[str, list[str]] = {}
+    for kind, why in OUT_OF_SCOPE.items():
+        kinds.setdefault(why, []).append(kind)
+    others = [[", ".join(named), why] for why, named in kinds.items()]
+    return (
+        markdown(header, rows)
+        + f"\n\nMethods that watch the encoder need its signals: {', '.join(watching())}. "
+        + "Out of scope:\n\n"
+        + markdown(["model types", "why"], others)
+    )
 
 
 def methods() -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections import defaultdict
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import transformers
 from jaxtyping import config
 from packaging.version import Version
 from safetensors.torch import load_file
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from foveate.models.family import families
 from foveate.testing import CASES
@@ -23,7 +23,6 @@ torch.set_num_threads(1)  # tiny tensors: threads only get in each other's way
 # families that every test sees by default; the rules alone carry the others, which `every_family` sees
 THOROUGH = json.loads((Path(__file__).parent / "models" / "hand_written.json").read_text())
 OTHERS = set(families()) - set(THOROUGH)
-SINCE = {"video_llava": "5.23"}  # whose pixels had another name before
 
 
 def pytest_addoption(parser):
@@ -58,8 +57,8 @@ def pytest_collection_modifyitems(items):
 
 def is_there(name) -> bool:
     """Whether the installed transformers has a family as foveate takes it."""
-    new_enough = Version(transformers.__version__) >= Version(SINCE.get(name, "5.17"))
-    return new_enough and find_spec(f"transformers.models.{name}") is not None
+    new_enough = Version(transformers.__version__) >= Version(families()[name].since or "0")
+    return new_enough and name in CONFIG_MAPPING_NAMES
 
 
 def other_family(item) -> str | None:

@@ -10,6 +10,7 @@ from foveate.cost.request import Request
 from foveate.cost.shapes import read_llm
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK
 from foveate.errors import InputError
+from foveate.models.family import family_of
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import Task
 from foveate.planner.measured import Measured, read_measured
@@ -18,6 +19,7 @@ from foveate.planner.suggestion import Suggests, read_analysis
 from foveate.reduction import Given, Reduction, as_reduction
 from foveate.runtime import reducer
 from foveate.runtime.per_prompt import Choose, Sample, can_be_chosen
+from foveate.runtime.target import Target
 
 
 @contextmanager
@@ -124,7 +126,8 @@ def fitting(
             "foveate calibrate"
         )
 
-    llm = read_llm(model.config)
+    llm, inner = read_llm(model.config), reducer.unwrapped(model)
+    limits = Target.of(inner, family_of(inner)).limits
     start = None if analysis is None else read_analysis(analysis)
     rows = _late(measured, model)
 
@@ -136,7 +139,7 @@ def fitting(
         ]
         size = model.dtype.itemsize
         return plan_requests(
-            requests, asked, chosen, machine or MACHINE, rows, start, itemsize=size
+            requests, asked, chosen, machine or MACHINE, rows, start, itemsize=size, limits=limits
         ).reduction
 
     return choose

@@ -219,3 +219,14 @@ def test_the_demos_table(demo, tmp_path, monkeypatch):
     assert (cells[1][1], into, by_layer) == ("keep 50 %", "150", " ".join(["150"] * 8))
     assert (costs[-1], said, right) == ("13", "77", "no: 78")
     assert cells[0][-1] == ("yes" if first.right else f"no: {first.expected}")
+
+
+def test_families():
+    listed = json.loads(run("families", "--json").stdout)
+    assert {row["family"] for row in listed["families"]} == set(families())
+    assert {row["transformers"] for row in listed["families"]} >= {"5.17 to 5.24"}
+    (mllama,) = [row for row in listed["out_of_scope"] if row["family"] == "mllama"]
+    assert "cross-attention" in mllama["why"]
+    shown = run("families").stdout
+    assert "[CLS] attention, keys" in shown
+    assert "methods that watch the encoder: " in shown

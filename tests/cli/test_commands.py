@@ -21,8 +21,8 @@ def test_a_command_is_one_file():
 
 def test_help_is_in_the_order_of_use():
     known = [
-        "demo", "ask", "methods", "cost", "plan", "measure", "report",
-        "analyze", "fit", "calibrate", "train",
+        "demo", "ask", "methods", "families", "cost", "plan", "measure", "report", "analyze", "fit",
+        "calibrate", "train",
     ]  # fmt: skip
     assert cli.commands()[: len(known)] == known  # others come after them
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
     Gemma4TextConfig,
+    Lfm2Config,
     Qwen3_5MoeTextConfig,
     Qwen3_5TextConfig,
 )
@@ -33,10 +35,28 @@ GEMMA = {
     **SIZES, "intermediate_size": 256, "global_head_dim": 64, "sliding_window": 16,
     "hidden_size_per_layer_input": 0, "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 2,
 }  # fmt: skip
+ROUTED = {
+    "n_routed_experts": 8, "moe_intermediate_size": 64, "num_experts_per_tok": 2,
+    "n_shared_experts": 1, "first_k_dense_replace": 2, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+LATENT = {
+    **{name: size for name, size in SIZES.items() if name not in ("head_dim", "num_key_value_heads")},
+    "intermediate_size": 256, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16,
+    "v_head_dim": 24,
+}  # fmt: skip
 CONFIGS = {
     "qwen3_5": lambda: Qwen3_5TextConfig(**SIZES, **LINEAR, intermediate_size=256),
     "qwen3_5_moe": lambda: Qwen3_5MoeTextConfig(
         **SIZES, **LINEAR, **EXPERTS, num_experts_per_tok=2, shared_expert_intermediate_size=64
+    ),
+    "deepseek_v3": lambda: DeepseekV3Config(
+        **LATENT, **ROUTED, q_lora_rank=24, num_key_value_heads=4
+    ),
+    "deepseek_v3 without narrow queries": lambda: DeepseekV3Config(
+        **LATENT, **ROUTED, q_lora_rank=None, num_key_value_heads=4
+    ),
+    "lfm2": lambda: Lfm2Config(
+        **SIZES, intermediate_size=480, layer_types=["conv", "conv", "full_attention"] * 2
     ),
     "gemma4": lambda: Gemma4TextConfig(
         **GEMMA, num_global_key_value_heads=1, attention_k_eq_v=True

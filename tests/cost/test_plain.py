@@ -4,15 +4,17 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from foveate.cost.vision import plain
+from foveate.cost.vision import minicpm, plain
 from foveate.cost.vision.encoder import Media, encode
 from foveate.errors import UnsupportedError
 from foveate.models.family import families
 from foveate.runtime.watch_encoding import watch_encoding
 
 FAMILIES = (
-    "aya_vision", "cohere2_vision", "deepseek_vl", "lighton_ocr", "paddleocr_vl", "qianfan_ocr",
-    "qwen3_vl_moe", "vipllava",
+    "aya_vision", "cohere2_vision", "deepseek_ocr2", "deepseek_vl", "ernie4_5_vl_moe", "glm46v", "glm4v",
+    "glm4v_moe", "glm_ocr", "kimi_k25", "lighton_ocr", "minicpmv4_6", "paddleocr_vl", "paligemma",
+    "qianfan_ocr", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "qwen3_vl_moe", "step3p7",
+    "vipllava",
 )  # fmt: skip
 
 
@@ -20,6 +22,7 @@ FAMILIES = (
 @pytest.mark.parametrize("name", FAMILIES)
 def test_encoding_costs_what_torch_counts(monkeypatch, name):
     monkeypatch.setattr(plain, "PADDLE_PIXELS", (1, 10**6))  # the tiny picture is smaller
+    monkeypatch.setattr(minicpm, "SLICE", 300)
     family = families()[name]
     model, seen = family.tiny(), {}
     model.set_attn_implementation("eager")
@@ -27,7 +30,8 @@ def test_encoding_costs_what_torch_counts(monkeypatch, name):
     def counted(modality, encode, arguments):
         with FlopCounterMode(display=False) as counter:
             output = encode()
-        groups = [len(entry) for entry in output.pooler_output]
+        labels = family.groups(model.model, modality, arguments, output.pooler_output)
+        groups = [n for entry in labels for n in entry.bincount().tolist()]
         seen.update(flops=counter.get_total_flops(), groups=groups, arguments=arguments)
         return output
 
@@ -38,12 +42,15 @@ def test_encoding_costs_what_torch_counts(monkeypatch, name):
     assert cost.tower.flops + cost.projector.flops == pytest.approx(seen["flops"], rel=0.02)
 
 
-def media(config, image_grid_thw=None, image_sizes=None, **_) -> Media:
+def media(config, image_grid_thw=None, image_sizes=None, target_sizes=None, **_) -> Media:
     """The one picture that was shown, with its size where the encoder takes any."""
     if image_grid_thw is not None:
         patch = config.vision_config.patch_size
         _, rows, columns = image_grid_thw[0].tolist()
         return Media(height=rows * patch, width=columns * patch)
+    if target_sizes is not None:
+        rows, columns = (target_sizes[0] * config.vision_config.patch_size).tolist()
+        return Media(height=rows, width=columns)
     if image_sizes is not None:
         return Media(height=int(image_sizes[0, 0]), width=int(image_sizes[0, 1]))
     return Media()

@@ -12,6 +12,7 @@ from foveate.compress.divprune import DivPrune
 from foveate.cost.operation import Cost, Operation
 from foveate.cost.vision import encoder
 from foveate.cost.vision.encoder import Encoded
+from foveate.cost.vision.tower import Tower
 from foveate.models.family import families
 from foveate.prune.fastv import FastV
 
@@ -82,12 +83,12 @@ def test_a_family_without_a_cost_breaks_the_contract(monkeypatch):
     llava, table = families()["llava"], encoder.encoders()
     monkeypatch.setattr(encoder, "_ENCODERS", table)
     file = r"Write src/foveate/cost/vision/llava.py: .* @register_encoder\(\"llava\"\)"
-    free, tower = Cost.of([]), Cost.of([(Operation(1, 1, 1), 1)])
+    free, work = Cost.of([]), Cost.of([(Operation(1, 1, 1), 1)])
     seen = (64, 64, Operation(1, 1, 1))
     for told, lacking in (
-        (lambda config, media: Encoded((8,), tower, free, *seen), "projector = 0"),
-        (lambda config, media: Encoded((8,), free, tower, *seen), "tower = 0"),
-        (lambda config, media: Encoded((0,), tower, tower, *seen), "tokens = 0"),
+        (lambda config, media: Encoded((8,), Tower(work), free, *seen), "projector = 0"),
+        (lambda config, media: Encoded((8,), Tower(free), work, *seen), "tower = 0"),
+        (lambda config, media: Encoded((0,), Tower(work), work, *seen), "tokens = 0"),
         (lambda config, media: {}["size"], "KeyError: 'size'"),
         (None, "UnsupportedError: cannot tell the visual tokens of model type 'llava'"),
     ):
@@ -150,12 +151,14 @@ def test_a_batch_is_its_samples_alone(name, reduction, padding):
     if padding == "right" and getattr(model.config.text_config, "sliding_window", None):
         # padding behind a short sample would count as rows of a sliding window, reduced or not
         model.config.text_config.sliding_window = 512
-    first, *others = family.placeholders(model.config)
-    last = others[0] if others else first
-    samples = [
-        [(first, 0)],
-        [],
-        [(last, 1), (first, 2)],
-        [(first, 3), (last, 1), (first, 0), (first, 2)],
-    ]
-    testing.check_batch_is_samples_alone(model, samples, reduction, padding)
+    kinds = family.modalities
+    # where clips are image tokens, stock models take no images beside them
+    pairs = zip(kinds, kinds, strict=True) if family.clips_as_images else [(kinds[0], kinds[-1])]
+    for first, last in pairs:
+        samples = [
+            [(first, 0)],
+            [],
+            [(last, 1), (first, 2)],
+            [(first, 3), (last, 1), (first, 0), (first, 2)],
+        ]
+        testing.check_batch_is_samples_alone(model, samples, reduction, padding)

@@ -12,12 +12,31 @@ from foveate.models.family import families
 from foveate.runtime.watch_encoding import watch_encoding
 
 # of the modules that knew placeholders, LLM, tower, groups, grids and packing by heart
+OF_TILES = ("idefics3", "smolvlm")
 RECORD = json.loads((Path(__file__).parent / "hand_written.json").read_text())
 
 
 @pytest.mark.parametrize("name", RECORD)
 def test_rules_agree_with_what_was_written_by_hand(name):
-    assert said(families()[name]) == RECORD[name]
+    found, recorded = said(families()[name]), RECORD[name]
+    if name in OF_TILES and is_by_tile(found):
+        found, recorded = by_tile(found), by_tile(recorded)
+    assert found == recorded
+
+
+def is_by_tile(found: dict[str, Any]) -> bool:
+    """Whether an entry of the features is a tile, as in transformers 5.17; else it is a sample."""
+    return all(len(entry) == 1 for entry in found["media"]["image"]["groups"])
+
+
+def by_tile(found: dict[str, Any]) -> dict[str, Any]:
+    """The same, with each tile of a sample as an entry."""
+    image = found["media"]["image"]
+    tiles = {
+        "groups": [[[0, count]] for entry in image["groups"] for _, count in entry],
+        "grids": [[grid] for entry in image["grids"] for grid in entry],
+    }
+    return {**found, "media": {"image": {**image, **tiles}}}
 
 
 def said(family: Any) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """A family that nobody has named works by the rules and says that it guesses, or is refused by name."""
 
+import inspect
 import warnings
 
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, LlavaOnevisionModel
 
 import foveate
 from foveate import testing
 from foveate.errors import UnsupportedError
 from foveate.models import family as table
+from foveate.models import rules
 from foveate.models.family import families, family_of, family_of_config
 from foveate.models.tiny.copies import small_copies
 from foveate.testing.contract import check_contract
@@ -35,7 +37,16 @@ def unnamed(monkeypatch):
     ("name", "modality"),
     [
         ("llava", "image"),
-        ("llava_onevision", "video"),
+        pytest.param(
+            "llava_onevision",
+            "video",
+            marks=pytest.mark.skipif(
+                "pixel_values"
+                in inspect.signature(LlavaOnevisionModel.get_video_features).parameters,
+                reason="adds a token behind its encoder: see the next test",
+            ),
+        ),
+        ("llava_next_video", "video"),
         ("qwen3_vl", "video"),
         ("internvl", "image"),
     ],
@@ -51,6 +62,21 @@ def test_it_works_by_the_rules_with_one_warning(unnamed, name, modality):
     family = family_of(model)
     for said in ("modalities", "grid_positions", "token_types", "llm_arguments"):
         assert getattr(family, said) == getattr(known, said)
+
+
+def test_tokens_that_are_added_behind_the_encoder_are_refused(unnamed, monkeypatch):
+    """As LLaVA-OneVision of transformers 5.17 does, which is why it has a module here."""
+    _, model, inputs = unnamed("llava")
+    monkeypatch.setattr(
+        table.Unnamed, "groups", lambda *a: [torch.zeros(len(e) - 1).long() for e in a[-1]]
+    )
+    told = r"64 placeholders of images and 63 visual tokens.*a Family must say"
+    with (
+        pytest.warns(UserWarning, match="is guessed"),
+        pytest.raises(UnsupportedError, match=told),
+        foveate.reduce(model, foveate.AIM(0.5, None)),
+    ):
+        model(**inputs)
 
 
 def test_it_may_be_loaded(unnamed):
@@ -72,13 +98,9 @@ def test_what_its_patches_are_is_not_guessed(unnamed):
 @pytest.mark.parametrize(
     ("kind", "lacking"),
     [
-        (
-            "mllama",
-            "MllamaModel has no get_image_features; pictures reach its LLM by cross-attention",
-        ),
+        ("mllama", "pictures reach its LLM by cross-attention"),
         ("florence2", "it is an encoder-decoder"),
-        ("paligemma", "it takes token_type_ids, by which attention may run both ways"),
-        ("git", "it has no .model inside its language head"),
+        ("git", "with no placeholders in the prompt"),
         ("qwen2", "transformers has no image-text-to-text model of it"),
     ],
 )
@@ -87,6 +109,23 @@ def test_what_the_rules_cannot_decide_is_refused_by_name(kind, lacking):
         family_of_config(AutoConfig.for_model(kind), "mine")
     assert f"model type {kind!r}" in str(told.value)
     assert lacking in str(told.value)
+
+
+def test_clips_that_are_encoded_as_images_are_refused(monkeypatch):
+    """As perception_lm does."""
+    model, _ = testing.tiny("llava_onevision")
+    assert not list(rules.faults(model))
+    monkeypatch.delattr(type(model.model), "get_video_features")
+    (fault,) = rules.faults(model)
+    assert "its clips go through get_image_features" in fault
+
+
+def test_token_types_may_mean_that_attention_runs_both_ways(unnamed):
+    _, model, _ = unnamed("gemma3")
+    with pytest.raises(
+        UnsupportedError, match="it takes token_type_ids, by which attention may run"
+    ):
+        family_of(model)
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "mistral3", "idefics3"])

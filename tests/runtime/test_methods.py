@@ -16,6 +16,14 @@ METHODS = [
 ]
 
 
+NO_PATCHES = (
+    "foveate_compressed",
+    "aria",
+    "idefics2",
+    "lfm2_vl",
+)  # no token is a patch of one layer
+
+
 def reduction_of(name: str) -> Reduction:
     """The method at a middling strength; at six layers its default may drop too little to see."""
     inside = foveate.methods()[name].stage == "inside"
@@ -29,7 +37,7 @@ def needs_the_encoder(reduction: Reduction) -> bool:
 
 
 def check_refusal(model, inputs, reduction: Reduction) -> None:
-    """Of a trained compressor's tokens the encoder knows nothing; the model stays as it was."""
+    """Of learned tokens and queries the encoder knows nothing; the model stays as it was."""
     with torch.no_grad():
         stock = model(**inputs).logits
         with (
@@ -45,7 +53,7 @@ def check_refusal(model, inputs, reduction: Reduction) -> None:
 def test_a_method_keeps_the_contract(name, tiny):
     reduction = reduction_of(name)
     model, inputs = tiny
-    if model.config.model_type == "foveate_compressed" and needs_the_encoder(reduction):
+    if model.config.model_type in NO_PATCHES and needs_the_encoder(reduction):
         check_refusal(model, inputs, reduction)
         return
     testing.check_dropping_is_masking(model, inputs, reduction)
@@ -60,7 +68,7 @@ def test_a_method_keeps_the_contract(name, tiny):
 def test_a_batch_is_its_samples_alone(name, family, padding):
     known, reduction = families()[family], reduction_of(name)
     model, inputs = testing.tiny(family)
-    if family == "foveate_compressed" and needs_the_encoder(reduction):
+    if family in NO_PATCHES and needs_the_encoder(reduction):
         check_refusal(model, inputs, reduction)
         return
     if padding == "right" and family == "gemma3":

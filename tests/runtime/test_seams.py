@@ -255,7 +255,6 @@ def test_pictures_that_are_encoded_where_nobody_sees_are_refused(tiny):
 
 
 PUBLIC = [
-    (llava.LlavaForConditionalGeneration, "logits_to_keep"),
     (llava.LlavaForConditionalGeneration, "labels"),
     (llava.LlavaModel, "attention_mask"),
     (llava.LlavaModel, "pixel_values"),

@@ -11,6 +11,7 @@ from foveate.compress.visionzip import VisionZip
 from foveate.encode.tome import ToMeEncoder
 from foveate.errors import InputError, UnsupportedError
 from foveate.models.family import families
+from foveate.models.limits import Limits
 from foveate.models.towers import known_tower, tower_layers
 from foveate.runtime.watch_encoding import watch_encoding
 
@@ -18,8 +19,9 @@ METHOD = ToMeEncoder(keep=0.6, step=0.25)
 
 
 def short_tower(case):
-    """Whether a family's tower can be shortened: it is in the table and where towers are."""
-    return case[0] != "video_llava" and known_tower(testing.tiny(*case)[0].model) is not None
+    """Whether a family's tower can be shortened, as its model is asked too."""
+    limits = Limits.of_config(testing.tiny(*case)[0].config)
+    return not limits.refusal(foveate.Reduction(encode=METHOD))
 
 
 CASES = [

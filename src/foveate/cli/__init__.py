@@ -16,7 +16,8 @@ from foveate.cli.console import shown_log
 from foveate.errors import FoveateError
 
 FIRST = (
-    "demo", "ask", "methods", "cost", "plan", "measure", "report", "analyze", "fit", "calibrate", "train"
+    "demo", "ask", "methods", "families", "cost", "plan", "measure", "report", "analyze", "fit",
+    "calibrate", "train",
 )  # fmt: skip
 
 app = typer.Typer(

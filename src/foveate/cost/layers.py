@@ -20,7 +20,18 @@ CHUNK = 64  # tokens that a delta net computes at a time
 UNKNOWN = (
     "kv_lora_rank", "n_routed_experts", "moe_num_experts", "altup_num_inputs", "mamba_num_heads",
 )  # fmt: skip
-Experts = tuple[int, int, int, int]  # how many, chosen per token, width of one, width of the shared
+LATENT = "kv_lora_rank"  # field of LLMs that cache what keys and values are made of
+ROUTED = "n_routed_experts"
+ERNIE = "ernie4_5_vl_moe_text"  # whose visual tokens have experts of their own
+KNOWN = {  # of these, by model type
+    "deepseek_ocr2_text": {ROUTED},
+    "deepseek_v3": {ROUTED, LATENT},
+    ERNIE: {"moe_num_experts", "moe_intermediate_size"},
+    "glm4v_moe_text": {ROUTED},
+    "step3p5": {ROUTED, "moe_num_experts"},
+}
+# how many, chosen per token, width of one, width of the shared, outputs of the shared one's gate
+Experts = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class Layer:
         source: the layer whose keys it reads: itself, or an earlier one.
         delta: its linear attention, if it has any.
         state: other numbers that it remembers however long the sequence is.
+        unpacked: weights among these that make keys and values of what is cached, anew in each step.
+        visual: weights that a visual token meets, where it has experts of its own; 0 where it has not.
     """
 
     weights: int
@@ -68,6 +81,14 @@ class Layer:
     source: int
     delta: Delta | None = None
     state: int = 0
+    unpacked: int = 0
+    visual: int = 0
+
+    def dense(self, rows: int, visual: int) -> int:
+        """FLOPs of its matrices for so many rows, some of them visual."""
+        return 2 * (
+            rows * self.weights + (visual * (self.visual - self.weights) if self.visual else 0)
+        )
 
 
 def layer_kinds(text: Any) -> tuple[str, ...]:
@@ -110,15 +131,16 @@ def refuse_unknown(text: Any, kinds: Sequence[str]) -> None:
         UnsupportedError: layers of another kind, or parts that nothing here knows.
     """
     name = getattr(text, "model_type", None)
-    odd = sorted(set(kinds) - {*ATTENTION, "linear_attention"})
-    if odd:
+    known = (*ATTENTION, *(RECURRENT if name == "lfm2" else RECURRENT[:1]))
+    if odd := sorted(set(kinds) - set(known)):
         raise UnsupportedError(
             f"what layers of kind {', '.join(odd)} cost is not known (model type {name!r}); "
-            f"known: {', '.join((*ATTENTION, 'linear_attention'))}"
+            f"known: {', '.join(known)}"
         )
     parts = [field for field in UNKNOWN if getattr(text, field, None)]
-    if parts or not isinstance(getattr(text, "moe_intermediate_size", None) or 0, int):
-        parts = parts or ["moe_intermediate_size"]
+    if not isinstance(getattr(text, "moe_intermediate_size", None) or 0, int):
+        parts.append("moe_intermediate_size")
+    if parts := [field for field in parts if field not in KNOWN.get(str(name), ())]:
         raise UnsupportedError(
             f"what an LLM with {', '.join(parts)} costs is not known from its config (model type "
             f"{name!r}); run the model inside foveate.reduce, whose report reads it off the model"
@@ -139,6 +161,14 @@ def uneven_layers(
             _qwen3_5(text, layer, kind, chosen)
             for layer, (kind, chosen) in enumerate(zip(kinds, experts, strict=True))
         )
+    if getattr(text, LATENT, None):
+        return tuple(_latent(text, layer, chosen) for layer, chosen in enumerate(experts))
+    if family == "step3p5":
+        return tuple(_step(text, layer, chosen) for layer, chosen in enumerate(experts))
+    if family == ERNIE:
+        return tuple(_ernie(text, layer, chosen) for layer, chosen in enumerate(experts))
+    if family == "lfm2":
+        return tuple(_lfm2(text, layer, kind) for layer, kind in enumerate(kinds))
     if family.startswith("gemma4"):
         sources = kv_sources(text, kinds)
         return tuple(
@@ -156,8 +186,8 @@ def mlp_weights(width: int, inner: int, matrices: int, experts: Experts | None) 
     """Weights that one token meets behind the attention."""
     if experts is None:
         return matrices * width * inner
-    many, picked, one, shared = experts
-    return width * many + 3 * width * (picked * one + shared) + (width if shared else 0)
+    many, picked, one, shared, gates = experts
+    return width * (many + gates) + 3 * width * (picked * one + shared)
 
 
 def _field(text: Any, name: str) -> int:
@@ -186,6 +216,63 @@ def _qwen3_5(text: Any, layer: int, kind: str, experts: Experts | None) -> Layer
     heads, one = _field(text, "num_attention_heads"), _field(text, "head_dim")
     queries, keys = heads * one, _field(text, "num_key_value_heads") * one
     return Layer(width * (3 * queries + 2 * keys) + mlp, queries, keys, layer)
+
+
+def _step(text: Any, layer: int, experts: Experts | None) -> Layer:
+    """Sliding layers have heads of their own number, and every head has a gate."""
+    own, width = layer_fields(text, layer), text.hidden_size
+    heads, one = _field(own, "num_attention_heads"), _field(own, "head_dim")
+    queries, keys = heads * one, _field(own, "num_key_value_heads") * one
+    weights = width * (2 * queries + 2 * keys + heads)
+    weights += mlp_weights(width, _field(text, "intermediate_size"), 3, experts)
+    return Layer(weights, queries, keys, layer)
+
+
+def _latent(text: Any, layer: int, experts: Experts | None) -> Layer:
+    """What is cached is narrow: keys and values of all heads are made of it anew (MLA)."""
+    width, heads = text.hidden_size, _field(text, "num_attention_heads")
+    turned, values = _field(text, "qk_rope_head_dim"), _field(text, "v_head_dim")
+    plain, rank = _field(text, "qk_nope_head_dim"), _field(text, LATENT)
+    queries, narrow = heads * (plain + turned), getattr(text, "q_lora_rank", None)
+    weights = narrow * (width + queries) if narrow else width * queries
+    unpacked = rank * heads * (plain + values)
+    weights += width * (rank + turned) + unpacked + heads * values * width
+    weights += mlp_weights(width, _field(text, "intermediate_size"), 3, experts)
+    seen = heads * (plain + turned + values) // 2
+    return Layer(weights, seen, (rank + turned) // 2, layer, unpacked=unpacked)
+
+
+def _ernie(text: Any, layer: int, experts: Experts | None) -> Layer:
+    """Text and pictures have experts of different widths; those that all share are wide as text's."""
+    width, heads = text.hidden_size, text.num_attention_heads
+    one = getattr(text, "head_dim", None) or width // heads
+    queries, keys = heads * one, _field(text, "num_key_value_heads") * one
+    around = 2 * width * (queries + keys)
+    if experts is None:
+        inner = _field(text, "intermediate_size")
+        return Layer(around + 3 * width * inner, queries, keys, layer)
+    many, picked, inner, shared, _ = experts
+    around += width * (many + 3 * shared)
+    weights, visual = (
+        around + 3 * width * picked * each for each in (inner, text.moe_intermediate_size[1])
+    )
+    return Layer(weights, queries, keys, layer, visual=visual)
+
+
+def _lfm2(text: Any, layer: int, kind: str) -> Layer:
+    """Most layers are short convolutions between gates; the MLP may be narrower than it says."""
+    width, inner = text.hidden_size, _field(text, "intermediate_size")
+    if getattr(text, "block_auto_adjust_ff_dim", True):
+        multiple = getattr(text, "block_multiple_of", 256)
+        inner = int(getattr(text, "block_ffn_dim_multiplier", 1.0) * int(2 * inner / 3))
+        inner = multiple * -(-inner // multiple)
+    mlp = 3 * width * inner
+    if kind == "conv":
+        convolved = width * getattr(text, "conv_L_cache", 3)
+        return Layer(4 * width**2 + convolved + mlp, 0, 0, layer, state=convolved)
+    one = getattr(text, "head_dim", None) or width // text.num_attention_heads
+    queries, keys = text.num_attention_heads * one, _field(text, "num_key_value_heads") * one
+    return Layer(2 * width * (queries + keys) + mlp, queries, keys, layer)
 
 
 def _gemma4(text: Any, layer: int, kind: str, source: int, experts: Experts | None) -> Layer:

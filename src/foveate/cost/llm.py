@@ -64,8 +64,9 @@ def prefill_cost(
     rows_by_layer = list(map(add, visual_tokens_by_layer, text))
     counted: dict[Operation, int] = {}
     for layer, rows in enumerate(rows_by_layer):
-        keys = rows_by_layer[llm.layer(layer).source]
-        for work in viewer_layer(llm, layer, rows) if published else _layer(llm, layer, rows, keys):
+        keys, seen = rows_by_layer[llm.layer(layer).source], visual_tokens_by_layer[layer]
+        exact = () if published else _layer(llm, layer, rows, keys, seen)
+        for work in viewer_layer(llm, layer, rows) if published else exact:
             counted[work] = counted.get(work, 0) + 1
     head = llm.width * llm.vocab
     logits = Operation(head if published else 2 * head, head if published else 2 * head,
@@ -109,8 +110,9 @@ def _step(llm: LLM, number: int, rows: int) -> tuple[Operation, ...]:
     attention = 4 * held * layer.attention_width
     keys = llm.layer(layer.source).kv_width
     remembered = 2 * (layer.state + (layer.delta.state if layer.delta else 0))  # read and written
+    dense = 2 * (layer.weights + (held - 1) * layer.unpacked)
     work = (
-        Operation(2 * layer.weights, 2 * layer.weights, layer.weights),
+        Operation(dense, dense, layer.weights),
         Operation(attention, attention, 2 * held * keys, attention=True),
     )
     return (*work, Operation(0, 0, remembered)) if remembered else work
@@ -127,10 +129,10 @@ def _total(llm: LLM, rows_by_layer: Sequence[int], counted: dict[Operation, int]
 
 
 @lru_cache(maxsize=8192)
-def _layer(llm: LLM, number: int, rows: int, keys: int) -> tuple[Operation, ...]:
-    """One layer of so many rows, with fused causal attention to so many keys."""
+def _layer(llm: LLM, number: int, rows: int, keys: int, seen: int) -> tuple[Operation, ...]:
+    """One layer of so many rows, some of them seen, with fused causal attention to so many keys."""
     layer = llm.layer(number)
-    dense = 2 * rows * layer.weights
+    dense = layer.dense(rows, seen)
     wide = llm.width + layer.attention_width + layer.kv_width + llm.inner
     product = 4 * rows * keys * layer.attention_width  # q k^T and its product with v
     moved = rows * layer.attention_width + keys * llm.layer(layer.source).kv_width

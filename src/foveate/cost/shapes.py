@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.cost.layers import (
+    ERNIE,
+    ROUTED,
     SLIDING,
     Experts,
     Layer,
@@ -31,8 +33,8 @@ class LLM:
         inner: width of the MLP.
         matrices: of the MLP, 3 where it is gated.
         vocab: rows of the output layer.
-        experts: for each layer (how many, active for a token, inner width of one, of the shared one),
-            None for a dense layer.
+        experts: for each layer (how many, active for a token, inner width of one, of the shared one,
+            outputs of the gate of that), None for a dense layer.
         windows: for each layer the width of its sliding window, None for full attention.
         qkv_bias: whether queries, keys and values have a bias, as in Qwen2.
         each: the layers, where they are unlike each other; heads and widths above are then the first's.
@@ -85,7 +87,7 @@ class LLM:
         chosen = self.experts[layer]
         if chosen is None or not rows:
             return self.layer_weights(layer)
-        many, picked, inner, _ = chosen
+        many, picked, inner, *_ = chosen
         used = many * (1 - (1 - picked / many) ** rows)
         return self.layer_weights(layer) + round(3 * self.width * inner * (used - picked))
 
@@ -110,14 +112,14 @@ def read_llm(config: Any) -> LLM:
     if isinstance(config, LLM):
         return config
     text = getattr(config, "text_config", None) or config
+    usual = layer_fields(text, 0)
     for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
-        if not isinstance(getattr(text, name, None), int):
+        if not isinstance(getattr(usual, name, None), int):
             raise InputError(
                 f"a config needs {name}, but {type(text).__name__} "
-                f"({getattr(text, 'model_type', None)!r}) gives {getattr(text, name, None)!r}"
+                f"({getattr(text, 'model_type', None)!r}) gives {getattr(usual, name, None)!r}"
             )
-    heads, window = text.num_attention_heads, getattr(text, "sliding_window", None)
-    usual = layer_fields(text, 0)
+    heads, window = usual.num_attention_heads, getattr(text, "sliding_window", None)
     layers, kinds = text.num_hidden_layers, layer_kinds(text)
     refuse_unknown(text, kinds)
     experts = tuple(_experts(text, layer) for layer in range(layers))
@@ -138,19 +140,35 @@ def read_llm(config: Any) -> LLM:
 
 
 def _experts(text: Any, layer: int) -> Experts | None:
-    many = getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None)
+    if getattr(text, "model_type", None) == ERNIE:
+        kinds, widths = getattr(text, "mlp_layer_types", None), text.moe_intermediate_size
+        if (kinds[layer] == "dense") if kinds else not layer:
+            return None
+        shared = text.moe_num_shared_experts * widths[0]
+        return text.moe_num_experts, text.moe_k, widths[0], shared, 0
+    names = ("num_experts", "num_local_experts", ROUTED)
+    many = next((many for name in names if (many := getattr(text, name, None))), None)
     if not many or layer in (getattr(text, "mlp_only_layers", None) or ()):
+        return None
+    if (kinds := getattr(text, "mlp_layer_types", None)) and kinds[layer] == "dense":
+        return None
+    if layer < (getattr(text, "first_k_dense_replace", None) or 0):
         return None
     if not getattr(text, "enable_moe_block", True):
         return None
     if (layer + 1) % (getattr(text, "decoder_sparse_step", None) or 1):
         return None
     inner = getattr(text, "moe_intermediate_size", None) or text.intermediate_size
-    shared = getattr(text, "shared_expert_intermediate_size", None) or 0
+    gated = getattr(text, "shared_expert_intermediate_size", None) or 0
+    shared = (
+        gated
+        or getattr(text, "share_expert_dim", None)
+        or inner * (getattr(text, "n_shared_experts", None) or 0)
+    )
     picked = getattr(text, "num_experts_per_tok", None) or getattr(text, "top_k_experts", None)
     if not picked:
         raise InputError(f"a config with {many} experts needs num_experts_per_tok")
-    return many, picked, inner, shared
+    return many, picked, inner, shared, int(gated > 0)
 
 
 def held_rows(rows: int, window: int | None) -> int:

@@ -6,6 +6,7 @@ module of this package with a subclass under `register_family`; nothing else is 
 `Any` here: their attributes are transformers' and known to no type checker.
 """
 
+import copy
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,13 @@ from torch import Tensor
 from foveate.errors import UnsupportedError
 from foveate.models import groups as by_name
 from foveate.models import rules, towers
+from foveate.models.scope import OUT_OF_SCOPE
 from foveate.models.tiny import Picture, prompt, stacked
 from foveate.models.tiny.models import TINY, TinyModel
 from foveate.registry import decorated
 
+MERGES_LATE = "{} merges at the LLM's input only; use at='llm'"
+NO_KEYS = "{} offers no encoder keys; use metric='features'"
 EXTRA_FLOPS = (
     "foveate_extra_flops"  # on an encoding, for each question the FLOPs that reading it took
 )
@@ -43,7 +47,12 @@ class Family:
             them when others are merged away; elsewhere merging renumbers the sequence.
         token_types: name of the input that tells text, image and video tokens apart, if it takes one.
         llm_arguments: what the LLM is handed beside what every LLM is.
+        clips_as_images: whether clips stand in `input_ids` as image tokens; token types tell them apart.
         has_cost: whether `foveate.cost.vision` tells what its pictures cost from its config alone.
+        unwatched: why the encoder's attention and keys are not to be had; "" where they are, if `towers`
+            knows its tower or `vision_layer` is written.
+        refuses: what some of its checkpoints refuse, in a few words.
+        since: first minor version of transformers that has it as it is here; "" for all that are tested.
     """
 
     model_type: str = ""
@@ -53,7 +62,11 @@ class Family:
     grid_positions: bool = False
     token_types: str | None = None
     llm_arguments: tuple[str, ...] = ()
+    clips_as_images: bool = False
     has_cost: bool = True
+    unwatched: str = ""
+    refuses: str = ""
+    since: str = ""
 
     def __init__(self, **stated: Any) -> None:
         """A family that the rules alone carry.
@@ -65,7 +78,8 @@ class Family:
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Placeholder token of each modality ("image", "video") that the family takes."""
-        tokens = {kind: rules.placeholder(config, kind) for kind in self.modalities}
+        names = {kind: "image" if self.clips_as_images else kind for kind in self.modalities}
+        tokens = {kind: rules.placeholder(config, name) for kind, name in names.items()}
         return {kind: token for kind, token in tokens.items() if token is not None}
 
     def groups(
@@ -97,7 +111,7 @@ class Family:
         Raises:
             UnsupportedError: this family has no such module: it joins, pools or packs patches on the way.
         """
-        raise UnsupportedError(f"{self.model_type} merges at the LLM's input only; use at='llm'")
+        raise UnsupportedError(MERGES_LATE.format(self.model_type))
 
     def encoder_keys(self, core: Any) -> Any:
         """The module whose output is the keys of the vision layer that reads the chosen features.
@@ -105,15 +119,31 @@ class Family:
         Raises:
             UnsupportedError: this family has no such single module.
         """
-        raise UnsupportedError(f"{self.model_type} offers no encoder keys; use metric='features'")
+        raise UnsupportedError(NO_KEYS.format(self.model_type))
 
     def vision_layer(self, core: Any) -> Any:
         """The encoder layer whose output is the chosen features; its queries and keys can be watched.
 
         Raises:
-            UnsupportedError: a tower that `towers.TOWERS` does not know, or no such layer.
+            UnsupportedError: it is `unwatched`, a tower that `towers.TOWERS` does not know, or no such
+                layer.
         """
+        if why := self.why_unwatched(towers.tower_type(core)):
+            raise UnsupportedError(why)
         return towers.layer_of_state(towers.tower_layers(core), towers.chosen_state(core))
+
+    def why_unwatched(self, tower: str) -> str:
+        """Why the attention and keys of a tower of that type are not to be had; "" where they are."""
+        if self.unwatched or type(self).vision_layer is not Family.vision_layer:
+            return self.unwatched
+        return towers.why_unknown(tower, self.model_type)
+
+    @property
+    def usual_tower(self) -> str:
+        """The type of its vision tower, where a config does not say another."""
+        row = self._tiny_row
+        named = None if row is None else row.config.get("vision_config", {}).get("model_type")
+        return named or next((t for t in towers.TOWERS if t.startswith(f"{self.model_type}_")), "")
 
     def question_flops(self, config: Any, inputs: Mapping[str, Any]) -> list[int]:
         """For each sample what reading its question beforehand takes, if it is not known yet.
@@ -189,7 +219,14 @@ class Family:
         mask, features = rules.DEEPSTACK
         if mask in arguments:
             arguments[mask] = None
-        return arguments.pop(features, None) or []
+        return list(arguments.pop(features, None) or ())
+
+    def refuse(self, call: Mapping[str, Any]) -> None:
+        """Refuse what this family's callers would do with a reduced prompt, and get wrong.
+
+        Args:
+            call: arguments of the whole model's forward, with pictures among them.
+        """
 
     def tiny(self) -> Any:
         """A model of this family with random weights, small enough to test on.
@@ -199,7 +236,7 @@ class Family:
         """
         from transformers import AutoConfig, AutoModelForImageTextToText
 
-        config = AutoConfig.for_model(**self._tiny_model.config)
+        config = AutoConfig.for_model(**copy.deepcopy(self._tiny_model.config))  # they change it
         return AutoModelForImageTextToText.from_config(config).eval()
 
     @property
@@ -248,12 +285,11 @@ class Family:
         drawn = [[self.tiny_picture(config, *picture) for picture in sample] for sample in samples]
         inputs = prompt(drawn, self.tiny_collate, padding)
         if self.token_types is not None:
-            places = {
-                token: place for place, token in enumerate(self.placeholders(config).values(), 1)
-            }
+            shown = {modality for sample in samples for modality, _ in sample}
             kinds = torch.zeros_like(inputs["input_ids"])
-            for token, place in places.items():
-                kinds[inputs["input_ids"] == token] = place
+            for place, (modality, token) in enumerate(self.placeholders(config).items(), 1):
+                if modality in shown:
+                    kinds[inputs["input_ids"] == token] = place
             inputs[self.token_types] = kinds
         return inputs
 
@@ -261,13 +297,14 @@ class Family:
 class Unnamed(Family):
     """A family that nobody has named: what is guessed of its patches is nothing."""
 
-    def vision_layer(self, core: Any) -> Any:
-        """None.
+    def __init__(self, **stated: Any) -> None:
+        """A family by the rules.
 
-        Raises:
-            UnsupportedError: always.
+        Args:
+            **stated: what the rules say.
         """
-        raise UnsupportedError(
+        super().__init__(**stated)
+        self.unwatched = (
             f"{self.model_type} is not known by name, nor which patches its tokens are made of, so the "
             "encoder's attention and keys are not to be had; works: methods that need neither"
         )
@@ -316,7 +353,9 @@ def _model_type(model: Any) -> str | None:
 
 def _by_rules(model: Any, kind: str | None, name: str) -> Family:
     """A family that nobody has named, remembered for its class; said once."""
-    lacking = "; ".join(rules.faults(model)) if kind else "it is no transformers model"
+    if kind is None:
+        raise _unsupported(kind, name, "it is no transformers model")
+    lacking = OUT_OF_SCOPE.get(kind) or "; ".join(rules.faults(model))
     if lacking:
         raise _unsupported(kind, name, lacking)
     family = Unnamed(model_type=kind, model_class=name, has_cost=False, **rules.stated(model))
@@ -328,21 +367,6 @@ def _by_rules(model: Any, kind: str | None, name: str) -> Family:
         stacklevel=3,
     )
     return family
-
-
-def family_named(kind: str | None, name: str) -> Family:
-    """The family of a model type that has a name here.
-
-    Args:
-        kind: as `model.config.model_type` names it, None if there is none.
-        name: of the model, for the error.
-
-    Raises:
-        UnsupportedError: none; the message lists them.
-    """
-    if kind not in (table := families()):
-        raise _unsupported(kind, name, "nobody has named it")
-    return table[kind]
 
 
 def family_of_config(config: Any, name: str) -> Family:
@@ -358,8 +382,10 @@ def family_of_config(config: Any, name: str) -> Family:
     from transformers import AutoModelForImageTextToText
 
     kind = config.model_type
-    if kind in families():
-        return family_named(kind, name)
+    if kind in (table := families()):
+        return table[kind]
+    if kind in OUT_OF_SCOPE:
+        raise _unsupported(kind, name, OUT_OF_SCOPE[kind])
     if type(config) not in AutoModelForImageTextToText._model_mapping:
         raise _unsupported(kind, name, "transformers has no image-text-to-text model of it")
     with torch.device("meta"):

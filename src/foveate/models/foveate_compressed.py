@@ -7,7 +7,6 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from foveate.errors import UnsupportedError
 from foveate.models.family import Family, register_family
 from foveate.models.groups import equal_groups
 
@@ -19,6 +18,10 @@ class Compressed(Family):
     model_type = "foveate_compressed"
     model_class = "CompressedForConditionalGeneration"
     modalities = ("image", "video")
+    unwatched = (
+        "foveate_compressed does not say which vision layer to watch: its tokens are learned, "
+        "and none is a patch"
+    )
 
     def groups(
         self,
@@ -33,14 +36,6 @@ class Compressed(Family):
         sizes, counts = arguments.get("image_sizes"), arguments.get("batch_num_images")
         views = core.views(sizes, counts, len(pooled))
         return [equal_groups(len(n), count) for n, count in zip(pooled, views, strict=True)]
-
-    def vision_layer(self, core: Any) -> Any:
-        """None: its tokens are learned, and no token is a patch.
-
-        Raises:
-            UnsupportedError: always.
-        """
-        raise UnsupportedError(f"{self.model_type} does not say which vision layer to watch")
 
     def question_flops(self, config: Any, inputs: Mapping[str, Any]) -> list[int]:
         """For a compressor that looks at the question; none for others."""

@@ -32,6 +32,7 @@ class Gemma4(Family):
     model_class = "Gemma4ForConditionalGeneration"
     modalities = ("image", "video")
     token_types = "mm_token_type_ids"
+    refuses = "E2B, E4B: pruning from the first layer on whose keys others read"
 
     def placeholders(self, config: Any) -> dict[str, int]:
         """Images and videos; sound is left alone."""
@@ -49,7 +50,7 @@ class Gemma4(Family):
             return super().groups(core, modality, arguments, pooled)
         places = arguments["video_position_ids"]
         sizes = _frame_sizes(core, places)
-        if places.dim() == 4:  # in older transformers a clip is a row, padded with empty frames
+        if places.dim() == 4:  # in older transformers a clip is a row, all with as many frames
             frames = sizes.view(places.shape[:2]).unbind()
         else:
             frames = sizes.split(arguments["num_frames_per_video"].tolist())
@@ -137,9 +138,9 @@ class Gemma4(Family):
         return model.eval()
 
     def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
-        """Images of three shapes; clips of 4 and 6 frames."""
+        """Images of three shapes; clips of 4 and 6 frames, where a batch may hold clips of both."""
         rows, columns = ((6, 8), (4, 5), (7, 4))[size % 3]
-        frames = 1 if modality == "image" else (4, 6)[size % 2]
+        frames = 1 if modality == "image" else (4, 6 if _frames_are_flat() else 4)[size % 2]
         side, patch = config.vision_config.pooling_kernel_size, config.vision_config.patch_size
         places = torch.cartesian_prod(torch.arange(side * rows), torch.arange(side * columns))
         pixels = noise(frames, len(places), 3 * patch**2, seed=size)

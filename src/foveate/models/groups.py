@@ -5,6 +5,7 @@
 | the model's own packing (`pack_image_features`) | base view, each tile, separators |
 | `image_grid_thw`, `video_grid_thw` | time steps |
 | `num_frames_per_video` | frames |
+| `num_local_patches` | local tiles, the global view |
 | pixels of 5 dimensions | tiles or frames |
 | anything else | an entry of the features is one group |
 
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
-from foveate.models import anyres, towers
+from foveate.models import anyres, towers, views
 
 Arguments = Mapping[str, Any]
 Groups = Sequence[Int[Tensor, " _"]]
@@ -38,8 +39,10 @@ def groups_of(
     """
     if _is_packed_by_model(core, modality, arguments):
         return anyres.image_groups(core, arguments)
-    counts = _counts(modality, arguments, len(pooled))
     tokens = [entry.shape[:-1].numel() for entry in pooled]
+    if views.are_given(arguments):
+        return views.groups_of_views(core, arguments, tokens)
+    counts = _counts(core, modality, arguments, len(pooled))
     return [equal_groups(n, count) for n, count in zip(tokens, counts, strict=True)]
 
 
@@ -59,11 +62,19 @@ def equal_groups(tokens: int, count: int) -> Int[Tensor, " _"]:
     return F.pad(labels, (0, over), value=count)
 
 
-def _counts(modality: str, arguments: Arguments, entries: int) -> list[int]:
+def steps_of_a_token(core: Any, modality: str) -> int:
+    """Time steps of a clip that are joined in one token behind the encoder."""
+    joined = getattr(core.config.vision_config, "temporal_merge_size", None) or 1
+    return joined if modality == "video" else 1
+
+
+def _counts(core: Any, modality: str, arguments: Arguments, entries: int) -> list[int]:
     """Groups of each entry."""
     grids = patch_grids(modality, arguments)
     if grids is not None:
-        return grids[:, 0].tolist()
+        if _pools_time(core):
+            return [1] * entries
+        return (grids[:, 0] // steps_of_a_token(core, modality)).tolist()
     if arguments.get("num_frames_per_video") is not None:
         return [int(count) for count in arguments["num_frames_per_video"]]
     pixels = arguments.get(pixels_of(modality))
@@ -83,9 +94,18 @@ def patch_grids(modality: str, arguments: Arguments) -> Int[Tensor, "pictures 3"
     return next((arguments[name] for name in names if arguments.get(name) is not None), None)
 
 
+def patch_shapes(modality: str, arguments: Arguments) -> list[Shape] | None:
+    """Rows and columns of the patches of each tile or frame, where these are given."""
+    names = ("target_sizes", "spatial_shapes") if modality == "image" else ("target_sizes_videos",)
+    sizes = next((arguments[name] for name in names if arguments.get(name) is not None), None)
+    return None if sizes is None else [(rows, columns) for rows, columns in sizes.tolist()]
+
+
 def packed(core: Any, modality: str, arguments: Arguments) -> list[int] | None:
     """Patches of each sequence that the encoder computes beside others in one; None for a batch."""
     grids = patch_grids(modality, arguments)
+    if grids is not None and _pools_time(core):
+        return grids.prod(1).tolist()
     if grids is not None:
         return [rows * columns for steps, rows, columns in grids.tolist() for _ in range(steps)]
     if _packs_sizes(core):
@@ -103,13 +123,17 @@ def grids_of(core: Any, modality: str, arguments: Arguments, groups: Groups) -> 
         return [anyres.image_grids(entry) for entry in groups]
     grids = patch_grids(modality, arguments)
     if grids is not None:
+        counts = _counts(core, modality, arguments, len(groups))
         return [
-            [_tokens_of((rows, columns), len(entry) // steps)] * steps
-            for (steps, rows, columns), entry in zip(grids.tolist(), groups, strict=True)
+            [_tokens_of((rows, columns), len(entry) // count)] * count
+            for (_, rows, columns), count, entry in zip(grids.tolist(), counts, groups, strict=True)
         ]
-    if _packs_sizes(core):
-        shapes = zip(_sized(core, arguments), groups, strict=True)
-        return [[_tokens_of(shape, len(entry))] for shape, entry in shapes]
+    shapes = patch_shapes(modality, arguments)
+    if shapes is None and _packs_sizes(core):
+        shapes = _sized(core, arguments)
+    if shapes is not None:
+        sized = zip(shapes, groups, strict=True)
+        return [[_tokens_of(shape, len(entry))] for shape, entry in sized]
     return [_square_grids(entry, core.config.model_type) for entry in groups]
 
 
@@ -143,6 +167,11 @@ def _packs_sizes(core: Any) -> bool:
     return known is not None and known.packs_sizes
 
 
+def _pools_time(core: Any) -> bool:
+    known = towers.known_tower(core)
+    return known is not None and known.pools_time
+
+
 def _is_packed_by_model(core: Any, modality: str, arguments: Arguments) -> bool:
     own = hasattr(core, "pack_image_features") and hasattr(core.config, "image_grid_pinpoints")
     return modality == "image" and own and "image_sizes" in arguments
@@ -164,14 +193,39 @@ def pool_patches(
     if grids is not None and not (
         known and known.raster
     ):  # the patches of a token follow each other
+        if (joined := steps_of_a_token(core, modality)) > 1:
+            return _pool_steps(patches[0], grids, tokens, joined)
         pooled = patches[0].unflatten(0, (tokens, -1)).mean(1)
         return pooled[_out_of_windows(core, grids).to(pooled.device)]
     if grids is not None:
+        if _pools_time(core):
+            patches, grids = _mean_of_time(patches, grids)
         shapes = [(rows, columns) for steps, rows, columns in grids.tolist() for _ in range(steps)]
         return _pool_rows(patches[0], shapes, tokens)
     if _packs_sizes(core):
         return _pool_rows(patches[0], _sized(core, arguments), tokens)
     return _pool_squares(core, modality, patches, groups)
+
+
+def _mean_of_time(
+    patches: Float[Tensor, "1 P C"], grids: Int[Tensor, "pictures 3"]
+) -> tuple[Float[Tensor, "1 Q C"], Int[Tensor, "pictures 3"]]:
+    """Patches averaged over the time steps of their clip, and what is left of the grids."""
+    clips = zip(patches[0].split(grids.prod(1).tolist()), grids[:, 0].tolist(), strict=True)
+    means = torch.cat([clip.unflatten(0, (steps, -1)).mean(0) for clip, steps in clips])
+    return means[None], torch.cat([torch.ones_like(grids[:, :1]), grids[:, 1:]], dim=1)
+
+
+def _pool_steps(
+    patches: Float[Tensor, "P C"], grids: Int[Tensor, "pictures 3"], tokens: int, joined: int
+) -> Float[Tensor, "V C"]:
+    """A token is the patches of one place in several time steps, where they follow each other."""
+    block, pooled = len(patches) // (tokens * joined), []
+    clips = patches.split(grids.prod(1).tolist())
+    for clip, steps in zip(clips, grids[:, 0].tolist(), strict=True):
+        places = clip.unflatten(0, (steps // joined, joined, -1, block))
+        pooled.append(places.mean((1, 3)).flatten(0, 1))
+    return torch.cat(pooled)
 
 
 def _pool_rows(

@@ -1,4 +1,4 @@
-"""Idefics3 and SmolVLM: an entry of the features holds all tiles of a sample, padding left out."""
+"""Idefics2, Idefics3, SmolVLM: an entry of the features holds all tiles of a sample, without padding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,3 +34,13 @@ class SmolVLM(Idefics3):
 
     model_type = "smolvlm"
     model_class = "SmolVLMForConditionalGeneration"
+
+
+@register_family
+class Idefics2(Idefics3):
+    """`Idefics2ForConditionalGeneration`; learned queries read the patches: no token is a patch."""
+
+    model_type = "idefics2"
+    model_class = "Idefics2ForConditionalGeneration"
+    since = "5.24"  # before, features came in one row
+    unwatched = "which vision layer to watch: none in idefics2, whose tokens are queries"

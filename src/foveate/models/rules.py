@@ -70,6 +70,8 @@ def faults(model: Any) -> Iterator[str]:
         yield f"{type(core).__name__} has no get_image_features"
     elif not modalities(core):
         yield f"its config has no image_token_id (fields: {_tokens(config)})"
+    if "pixel_values_videos" in parameters(core) and not hasattr(core, "get_video_features"):
+        yield "its clips go through get_image_features, so they cannot be told from images"
     decoder = getattr(core, "get_decoder", lambda: None)()
     if decoder is None or not hasattr(decoder, "layers"):
         yield "get_decoder() finds no LLM with layers"

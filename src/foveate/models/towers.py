@@ -22,12 +22,14 @@ class Tower:
         class_token: whether its first row is [CLS].
         packs_sizes: whether pictures of any size (`image_sizes`) are one sequence, row by row.
         raster: whether pictures on a grid (`image_grid_thw`) are so, too; else token by token.
+        pools_time: whether all time steps of a grid are one sequence, and are averaged.
     """
 
     layers: str
     class_token: bool = False
     packs_sizes: bool = False
     raster: bool = False
+    pools_time: bool = False
 
 
 TOWERS = {  # by the model type of `config.vision_config`
@@ -37,18 +39,29 @@ TOWERS = {  # by the model type of `config.vision_config`
     "idefics3_vision": Tower("encoder.layers"),
     "smolvlm_vision": Tower("encoder.layers"),
     "pixtral": Tower("transformer.layers", packs_sizes=True),
+    "glm4v_vision": Tower("blocks"),
+    "glm4v_moe_vision": Tower("blocks"),
+    "glm_ocr_vision": Tower("blocks"),
     "qwen2_vl_vision": Tower("blocks"),
     "qwen2_5_vl_vision": Tower("blocks"),
     "qwen3_vl_vision": Tower("blocks"),
     "qwen3_vl_moe_vision": Tower("blocks"),
     "qwen3_5_vision": Tower("blocks"),
     "qwen3_5_moe_vision": Tower("blocks"),
+    "qwen2_5_omni_vision_encoder": Tower("blocks"),
+    "qwen3_omni_moe_vision_encoder": Tower("blocks"),
+    "siglip2_vision_model": Tower("encoder.layers"),
+    "ernie4_5_vl_moe_vision": Tower("blocks"),
     "exaone4_5_vision": Tower("blocks"),
+    "kimi_k25_vision": Tower("layers", raster=True, pools_time=True),
     "janus_vision_model": Tower("encoder.layers"),
     "ovis2_vision": Tower("transformer.encoder.layers"),
     "paddleocr_vl_vision": Tower("encoder.layers", raster=True),
     "qianfan_ocr_vision": Tower("layers", class_token=True),
 }
+
+
+OF_EACH = ("video_llava",)  # families that have a tower for each modality, at places of their own
 
 
 def tower_type(core: Any) -> str:
@@ -74,19 +87,21 @@ def tower_of(core: Any) -> Any:
     raise UnsupportedError(f"{type(core).__name__} has no vision tower at {', '.join(PLACES)}")
 
 
-def tower_layers(core: Any) -> nn.ModuleList:
-    """The tower's layers, in their order.
+def why_unknown(kind: str, family: str) -> str:
+    """Why a tower of that type can be neither watched nor shortened in a family; "" where it can."""
+    if family in OF_EACH:
+        return f"which vision layer to use: none in {family}, which has several vision towers"
+    if kind in TOWERS:
+        return ""
+    return (
+        f"which vision layers there are is not known of a {kind or 'nameless'} tower; known: "
+        f"{', '.join(TOWERS)}"
+    )
 
-    Raises:
-        UnsupportedError: a tower that the table does not know.
-    """
-    kind = tower_type(core)
-    if kind not in TOWERS:
-        raise UnsupportedError(
-            f"which vision layer to watch is not known of a {kind or 'nameless'} tower; known: "
-            f"{', '.join(TOWERS)}"
-        )
-    return attrgetter(TOWERS[kind].layers)(tower_of(core))
+
+def tower_layers(core: Any) -> nn.ModuleList:
+    """The layers of a tower that the table knows, in their order."""
+    return attrgetter(TOWERS[tower_type(core)].layers)(tower_of(core))
 
 
 def chosen_state(core: Any) -> int | Sequence[int]:

@@ -11,7 +11,7 @@ drops everything after layer 8, 45.7. So tokens that are to be read are merged a
 were pruned, and before the first quarter is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from foveate.combine.aim import AIM
 from foveate.defaults import PRUNE, TASK
 from foveate.errors import InputError
 from foveate.keep import kept_count
+from foveate.reduction import Reduction
 
 Task = Literal["reasoning", "ocr"]
 START, STOP = PRUNE  # of the depth
@@ -55,7 +56,11 @@ ORDER: dict[str, tuple[str, ...]] = {
 
 
 def degradation_order(
-    layers: int, group: int, task: str = TASK, first: Step = UNREDUCED
+    layers: int,
+    group: int,
+    task: str = TASK,
+    first: Step = UNREDUCED,
+    refusal: Callable[[Reduction], str] = lambda reduction: "",
 ) -> Iterator[Step]:
     """Every step for an LLM of so many layers and groups of so many tokens, the costliest first.
 
@@ -64,23 +69,31 @@ def degradation_order(
         group: tokens of a tile or frame.
         task: "reasoning" or "ocr".
         first: where it begins; later steps merge and prune at least as much, over as wide a window.
+        refusal: why the model refuses a reduction, "" if it does not. A window that it refuses is made
+            shorter, or left out.
 
     Raises:
         InputError: unknown task.
     """
     if task not in ORDER:
         raise InputError(f"task must be one of {tuple(ORDER)}, got {task!r}")
-    keep, prune = first.keep, first.prune
+
+    def window(start: int, stop: int) -> tuple[int, int] | None:
+        stops = range(stop, start, -1)
+        return next(((start, n) for n in stops if not refusal(AIM(1.0, (start, n)))), None)
+
+    keep, prune = first.keep, first.prune and window(*first.prune)
     start, stop = round(START * layers), max(round(STOP * layers), round(START * layers) + 1)
-    early, width = round(EARLY * layers), prune[1] - prune[0] if prune else stop - start
+    given = first.prune
+    early, width = round(EARLY * layers), given[1] - given[0] if given else stop - start
     # the layer after which pruning starts, from and to; after the last one nothing is left to save
-    latest = prune[0] - 1 if prune else layers - 2
+    latest = given[0] - 1 if given else layers - 2
     starts = {
         "late layers": range(latest, start - 1, -1),
         "middle layers": range(min(latest, start - 1), early - 1, -1),
         "early layers": range(min(latest, early - 1), -1, -1),
     }
-    yield first
+    yield first if prune == first.prune else Step(keep, prune, first.gave_up)
     for stage in ORDER[task]:
         if stage == "merging":
             for count in range(kept_count(keep, group) - 1, max(1, round(FEWEST * group)) - 1, -1):
@@ -88,5 +101,6 @@ def degradation_order(
                 yield Step(keep, prune, stage)
             continue
         for layer in starts[stage]:
-            prune = (layer, min(layer + width, layers))
-            yield Step(keep, prune, stage)
+            if (found := window(layer, min(layer + width, layers))) is not None:
+                prune = found
+                yield Step(keep, prune, stage)

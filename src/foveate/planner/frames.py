@@ -9,8 +9,9 @@ from foveate.cost.llm import Convention
 from foveate.cost.request import RequestCost, request_cost
 from foveate.cost.vision.encoder import Media
 from foveate.defaults import TEXT_TOKENS
-from foveate.errors import InputError
-from foveate.reduction import Given
+from foveate.errors import InputError, UnsupportedError
+from foveate.models.limits import Limits
+from foveate.reduction import Given, as_reduction
 
 MOST_FRAMES = 1 << 16
 
@@ -56,10 +57,13 @@ def plan_frames(
 
     Raises:
         InputError: fewer than one frame, or layers that this LLM has not.
+        UnsupportedError: a reduction that the model refuses.
     """
     if frames < 1:
         raise InputError(f"frames must be at least 1, got {frames}")
     config, wanted = config_of(model), AIM() if reduction is None else reduction
+    if reason := Limits.of_config(config).refusal(as_reduction(wanted)):
+        raise UnsupportedError(reason)
 
     def cost_of(count: int, reduction: Given | None) -> RequestCost:
         media = Media(frames=count, height=size and size[0], width=size and size[1])

@@ -14,6 +14,8 @@ from foveate.cost.request import Request, RequestCost, Visual
 from foveate.cost.vision.encoder import Media
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK, TEXT_TOKENS
 from foveate.errors import BudgetError, InputError
+from foveate.models.limits import Limits
+from foveate.planner.asked import Asked
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import UNREDUCED, Step, Task, degradation_order
 from foveate.planner.measured import (
@@ -161,8 +163,9 @@ def plan_reduction(
     rows = read_measured(measured, model)
     start = None if analysis is None else read_analysis(analysis)
     return plan_requests(
-        [request], budget, decide(task, pixels), machine, rows, start, itemsize=itemsize
-    )
+        [request], budget, decide(task, pixels), machine, rows, start, itemsize=itemsize,
+        limits=Limits.of_config(config),
+    )  # fmt: skip
 
 
 def plan_requests(
@@ -174,6 +177,7 @@ def plan_requests(
     analysis: Suggests | None = None,
     *,
     itemsize: int = ITEMSIZE,
+    limits: Limits | None = None,
 ) -> Plan:
     """One reduction for several prompts, each of which must fit the budget by itself.
 
@@ -185,24 +189,27 @@ def plan_requests(
         measured: rows.
         analysis: of this model.
         itemsize: bytes of a number in the KV cache.
+        limits: of the model, which leave out what it refuses; None if it refuses nothing.
 
     Raises:
         BudgetError: nothing fits; the message gives the cheapest plan and its cost.
         InputError: an analysis of another depth or beside what was measured, or nothing measured on the
-            task.
+            task that the model does not refuse.
     """
+    asked = Asked(limits)
     costs = _Costs(requests, Budget.of(budget), machine, itemsize)
     if measured and analysis is not None:
         raise InputError("a plan rests on measured= or on analysis=, got both")
     if measured:
-        return _most_accurate(of_task(measured, task), task, costs)
+        return _most_accurate(of_task(measured, task), task, costs, asked)
     layers = requests[0].llm.layers
     first, order = UNREDUCED, "order of AIM's ablations"
     if analysis is not None:
         first, order = _suggested(analysis, layers), f"{order}, from an analysis on"
     group = max(count for request in requests for count in request.groups)
-    chosen = _first_that_fits(list(degradation_order(layers, group, task, first)), costs)
-    return costs.plan(chosen.reduction, f"{order}, {task}: gave up {chosen.gave_up}")
+    steps = list(degradation_order(layers, group, task, first, asked.refusal))
+    chosen = _first_that_fits(steps, costs)
+    return costs.plan(chosen.reduction, f"{order}, {task}: gave up {chosen.gave_up}{asked.told}")
 
 
 def decide(task: str, pixels: Sequence[Any]) -> str:
@@ -282,13 +289,16 @@ def _any_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
     raise costs.refuse(steps[each.index(least)].reduction, least)
 
 
-def _most_accurate(rows: Sequence[Measured], task: str, costs: _Costs) -> Plan:
+def _most_accurate(rows: Sequence[Measured], task: str, costs: _Costs, asked: Asked) -> Plan:
     """The most accurate method and setting that fits, held against the picture made smaller."""
+    rows = [row for row in rows if not asked.refusal(row.reduction)]
     enough = answered_enough(rows)
     candidates = [(costs.of(row), row) for row in enough if row.method != RESIZE]
     affordable = [(cost, row) for cost, row in candidates if cost <= costs.budget.value]
     if not candidates:
-        raise InputError(f"nothing but resizing was measured on {task!r}; measure a method")
+        raise InputError(
+            f"nothing but resizing was measured on {task!r}; measure a method{asked.told}"
+        )
     if not affordable:
         cost, row = min(candidates, key=lambda pair: pair[0])
         raise costs.refuse(row.reduction, cost)
@@ -298,6 +308,7 @@ def _most_accurate(rows: Sequence[Measured], task: str, costs: _Costs) -> Plan:
     why += f", of {len(candidates)} measured on {on}"
     if unfinished := len(rows) - len(enough):
         why += f" ({unfinished} with too few answers left out)"
+    why += asked.told
     beats, verdict = _verdict(best, _resizing(enough, costs))
     return costs.plan(
         best.reduction, f"{why}; {verdict}", method=best.method, accuracy=best.accuracy,

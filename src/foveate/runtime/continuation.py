@@ -7,7 +7,7 @@ import torch
 
 from foveate.cost.layers import RECURRENT
 from foveate.errors import UnsupportedError
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
 from foveate.runtime.masks import MaskInputs, layer_mask
 from foveate.runtime.reduced_cache import CacheState
 from foveate.runtime.refusals import refuse_prepared_mask
@@ -60,7 +60,8 @@ def enter_continuation(
     if positions is None:
         positions = (state.prompt_length + torch.arange(count, device=embeds.device))[None]
     positions = positions - state.offset[:, None]
-    in_order = positions if positions.dim() == 2 else positions[-1]
+    # places on a grid may be fractions of a second
+    in_order = positions if positions.dim() == 2 else positions[-1].long()
     state.extend(is_real, in_order.expand(embeds.shape[:2]))
     full = layout.kinds.index("full_attention") if "full_attention" in layout.kinds else 0
     masks = _masks(state, config, layout, embeds, cache)

@@ -23,6 +23,7 @@ from foveate.runtime.prefill import Prefill, clock
 from foveate.runtime.prompt import (
     gather_encodings,
     has_pictures,
+    miscounted,
     placeholder_masks,
     refuse_missing_pixels,
 )
@@ -93,7 +94,6 @@ class Forward(threading.local):
         inside, depth = reduction.inside, len(self.target.llm.layers)
         self.reduction = reduction
         self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
-        self.target.layout.refuse(self.schedule)
         self.rating = self.target.layout.rating_layers(self.schedule)
 
     def _hook_layers(self, wanted: Any) -> None:
@@ -151,16 +151,18 @@ class Forward(threading.local):
         if self.is_off:
             return None
         refuse_labels(call)
+        if has_pictures(call):
+            self.target.family.refuse(call)
         for modality, output in (call.get("mm_encoder_outputs") or {}).items():
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        self.logits_to_keep = LogitsToKeep.of(call, placeholder_masks(placeholders, call))
+        masks, head = placeholder_masks(placeholders, call), self.target.seams.head
+        if "logits_to_keep" in head.names:  # others say all logits, whatever is asked
+            self.logits_to_keep = LogitsToKeep.of(call, masks)
         if self.logits_to_keep is None:
             return None
-        return self.target.seams.head.rebind(
-            args, kwargs, {"logits_to_keep": self.logits_to_keep.of_head}
-        )
+        return head.rebind(args, kwargs, {"logits_to_keep": self.logits_to_keep.of_head})
 
     def _begin(self, call: Mapping[str, Any]) -> None:
         """A new prompt has no report until it has run; what goes on from a cache has its prompt's."""
@@ -235,7 +237,7 @@ class Forward(threading.local):
     def _pass_unknown_features(self) -> None:
         """Let features that were encoded elsewhere pass if nothing is to be reduced."""
         if not self.is_off:
-            refuse_unknown_features()
+            refuse_unknown_features(miscounted(self.masks, self.encodings, self.notes))
         self.run.lapse("the last prompt's pictures were not encoded inside this reduce()")
 
     def _enter_prefill(self, prefill: Prefill, call: dict[str, Any], cache: Any) -> dict[str, Any]:
@@ -246,7 +248,9 @@ class Forward(threading.local):
         if isinstance(self.padding, Tensor) and self.padding.shape[1:] == (past + valid.shape[1],):
             valid = self.padding[:, past:].bool().to(embeds.device)
         if self.choose is not None:
-            self._take_up(chosen(self.choose, prefill.visual, valid))
+            reduction = chosen(self.choose, prefill.visual, valid)
+            self.target.refuse(reduction)
+            self._take_up(reduction)
             self._refuse(cache)
         positions = call.get("position_ids")
         if positions is None or positions.dim() != 2:

@@ -147,6 +147,18 @@ def gather_encodings(
     return Visual(is_visual, *of_token, encoder, signals, grids, **counted), seconds
 
 
+def miscounted(
+    masks: Mapping[str, Bool[Tensor, "B N"]], encodings: Mapping[str, Any], notes: Notes
+) -> dict[str, tuple[int, int]]:
+    """Of each modality whose features are known, but are not as many: placeholders and visual tokens."""
+    counts = {}
+    for modality, output in encodings.items():
+        if (noted := notes.find(modality, output.pooler_output)) is not None:
+            made = sum(len(noted[0].groups[item]) for item in noted[1])
+            counts[modality] = int(masks[modality].sum()), made
+    return {modality: both for modality, both in counts.items() if both[0] != both[1]}
+
+
 def _by_sample(
     flops: Sequence[int], note: Encoded, items: list[int], mask: Bool[Tensor, "B N"]
 ) -> list[int]:

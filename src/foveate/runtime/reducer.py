@@ -44,7 +44,7 @@ def reduce(model: Any, reduction: Reduction | Choose, *, everywhere: bool = Fals
 
     Args:
         model: a stock transformers vision-language model of a supported family, or PEFT's or DDP's around
-            one.
+            one, or Qwen Omni's with its talker.
         reduction: what to do before and inside the LLM, or a function that chooses it for each prompt.
         everywhere: apply it also in all threads and asyncio tasks that open no reduce() of their own.
 
@@ -70,7 +70,7 @@ def reduce(model: Any, reduction: Reduction | Choose, *, everywhere: bool = Fals
 
 
 def unwrapped(model: Any) -> Any:
-    """The transformers model inside PEFT's or DDP's wrapper.
+    """The transformers model inside PEFT's or DDP's wrapper; of one that also speaks, what thinks.
 
     Raises:
         UnsupportedError: DataParallel, which runs copies of the model.
@@ -83,7 +83,9 @@ def unwrapped(model: Any) -> Any:
     if isinstance(model, DistributedDataParallel):
         return unwrapped(model.module)
     base = getattr(model, "get_base_model", None)
-    return model if base is None else unwrapped(base())
+    if base is not None:
+        return unwrapped(base())
+    return getattr(model, "thinker", model)
 
 
 class Hook:
@@ -151,6 +153,7 @@ class Reducer:
         self.scope = Scope(target.model, everywhere=everywhere)
         choose = None if isinstance(reduction, Reduction) else reduction
         first = reduction if isinstance(reduction, Reduction) else Reduction()
+        target.refuse(first)
         encoder = EncoderWatch(target.family, target.core, first)
         self.layer_hooks = LayerHooks(self._layer_hooks())
         self.forward = Forward(target, first, choose, self.run, encoder, Notes(), self.layer_hooks)

@@ -69,15 +69,23 @@ def refuse_prefix(cache: Any) -> None:
         )
 
 
-def refuse_unknown_features() -> None:
-    """Refuse features that were encoded elsewhere, or cut since.
+def refuse_unknown_features(counts: Mapping[str, tuple[int, int]] | None = None) -> None:
+    """Refuse features that were encoded elsewhere, or cut since, or joined by others.
+
+    Args:
+        counts: placeholders and visual tokens of each modality of which there are not as many.
 
     Raises:
         UnsupportedError: always.
     """
+    told = "".join(
+        f"; here are {places} placeholders of {modality}s and {made} visual tokens: where the model adds "
+        "some behind its encoder, a Family must say what they belong to (docs/guides/new-family.md)"
+        for modality, (places, made) in (counts or {}).items()
+    )
     raise UnsupportedError(
         "pictures must be encoded, whole, inside reduce(): pass pixels, not features, and no "
-        "prefill_chunk_size, which cuts them"
+        f"prefill_chunk_size, which cuts them{told}"
     )
 
 

@@ -13,9 +13,9 @@
 | encoders | `get_image_features`, `get_video_features`, whose output has a `pooler_output` | groups |
 
 Names of a model's own inputs (`input_ids`, `attention_mask`, `position_ids`, `inputs_embeds`, pixels, and
-of its head `labels`, `logits_to_keep`) are public: processors and users give them. That the model takes
-them is checked all the same. What goes on between modules is found by type and signature, never by one
-name.
+of its head `labels`, of some `logits_to_keep`) are public: processors and users give them. That the model
+takes them is checked all the same. What goes on between modules is found by type and signature, never by
+one name.
 """
 
 import inspect
@@ -34,7 +34,7 @@ from transformers import Cache
 from transformers.masking_utils import create_causal_mask
 
 from foveate.errors import UnsupportedError
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
 from foveate.runtime.rows import gather_rows
 
 TESTED = {
@@ -165,12 +165,14 @@ class Seams:
 
 def _faults(seams: Seams, core: Any, family: Any) -> Iterator[str]:
     """What is not as expected in the modules' signatures."""
+    if family.since and Version(transformers.__version__) < Version(family.since):
+        yield f"{family.model_type} is as foveate takes it from transformers {family.since} on"
     if not seams.layers:
         yield f"{seams.llm.owner} has no layers"
     prompt = ["input_ids", *INPUTS, *(PIXELS[modality] for modality in family.modalities)]
     prompt += [] if family.token_types is None else [family.token_types]
     taken = {
-        seams.head: [*prompt, "labels", "logits_to_keep"],
+        seams.head: [*prompt, "labels"],
         seams.core: prompt,
         seams.llm: [*INPUTS, *family.llm_arguments],
     }

@@ -1,14 +1,15 @@
 """Sizes of an LLM, read off its modules: what each layer really has, whatever its config says."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from foveate.cost.layers import Delta, Layer, layer_fields
+from foveate.cost.layers import LATENT, Delta, Layer, layer_fields
 from foveate.cost.shapes import LLM
 from foveate.errors import UnsupportedError
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
 
 PICKED = ("num_experts_per_tok", "top_k_experts", "moe_topk", "moe_k", "num_experts_per_token")
 OUTPUTS = ("o_proj", "out_proj", "dense")  # what an attention's heads go through
@@ -32,13 +33,12 @@ def sizes_of(model: Any, llm: Any, layout: Layout) -> LLM:
         _weights(module, picked) for name, module in llm.named_children() if name != "layers"
     )
     first = each[0]
-    each[0] = Layer(
-        first.weights + entrance, first.attention_width, first.kv_width, 0, first.delta, first.state
-    )
+    seen = first.visual and first.visual + entrance
+    each[0] = replace(first, weights=first.weights + entrance, visual=seen)
     window, head = getattr(config, "sliding_window", None), model.get_output_embeddings()
     none = (None,) * len(each)
     return LLM(
-        layers=len(each), width=config.hidden_size, heads=config.num_attention_heads,
+        layers=len(each), width=config.hidden_size, heads=layer_fields(config, 0).num_attention_heads,
         kv_heads=0, head_dim=0, inner=0, matrices=0, vocab=head.weight.shape[0], experts=none,
         windows=tuple(window if kind == "sliding_attention" else None for kind in layout.kinds),
         qkv_bias=False, each=tuple(each),
@@ -46,21 +46,32 @@ def sizes_of(model: Any, llm: Any, layout: Layout) -> LLM:
 
 
 def _layer(layer: nn.Module, config: Any, layout: Layout, number: int, picked: int) -> Layer:
-    weights = _weights(layer, picked)
+    weights, visual = _weights_by_kind(layer, picked)
     if layout.is_recurrent(number):
         return Layer(weights, 0, 0, number, _delta(layer, layout.kinds[number]))
     attention: Any = layer.self_attn
     fields = layer_fields(config, number)
-    heads = config.num_attention_heads
+    heads = fields.num_attention_heads
     width = getattr(attention, "head_dim", None) or getattr(fields, "head_dim", None)
     width = width or config.hidden_size // heads
     keys = (getattr(fields, "num_key_value_heads", None) or heads) * width
+    if rank := getattr(attention, LATENT, 0):
+        keys = (rank + attention.qk_rope_head_dim) // 2
     if isinstance(projection := getattr(attention, "k_proj", None), nn.Module):
         keys = _sides(projection)[1] or keys
     return Layer(
         weights, _attention_width(attention, heads * width),
-        keys if layout.reads_own(number) else 0, layout.sources[number],
+        keys if layout.reads_own(number) else 0, layout.sources[number], visual=visual,
     )  # fmt: skip
+
+
+def _weights_by_kind(layer: Any, picked: int) -> tuple[int, int]:
+    """Weights that a token of text meets, and a visual one: 0 where it has no experts of its own."""
+    both, mlp = _weights(layer, picked), getattr(layer, "mlp", None)
+    if mlp is None or not hasattr(mlp, "vision_moe"):
+        return both, 0
+    text, vision = (_weights(experts, picked) for experts in (mlp.text_moe, mlp.vision_moe))
+    return both - vision, both - text
 
 
 def _attention_width(attention: Any, usual: int) -> int:

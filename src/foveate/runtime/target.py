@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.cost.shapes import LLM
+from foveate.errors import UnsupportedError
 from foveate.models.family import Family
-from foveate.runtime.layout import Layout
+from foveate.models.layout import Layout
+from foveate.models.limits import Limits
+from foveate.reduction import Reduction
 from foveate.runtime.seams import Seams
 from foveate.runtime.sizes import sizes_of
 
@@ -31,6 +34,20 @@ class Target:
     seams: Seams
     layout: Layout
     sizes: LLM
+
+    @property
+    def limits(self) -> Limits:
+        """What the model refuses."""
+        return Limits(self.family, self.core.config, self.layout)
+
+    def refuse(self, reduction: Reduction) -> None:
+        """Refuse a reduction that the model refuses.
+
+        Raises:
+            UnsupportedError: it does; the message says why.
+        """
+        if reason := self.limits.refusal(reduction):
+            raise UnsupportedError(reason)
 
     @classmethod
     def of(cls, model: Any, family: Family) -> "Target":

@@ -7,15 +7,19 @@ from foveate.combine.aim import AIM
 from foveate.cost.request import Request
 from foveate.cost.vision.encoder import Media, encoders
 from foveate.errors import UnsupportedError
-from foveate.models import rules
+from foveate.models import rules, towers
 from foveate.models.family import Family
 
 SEEN = ("grid_positions", "token_types", "llm_arguments")  # what the rules say of every model
 
 
 def check_family_is_as_stated(family: Family) -> None:
-    """Check that model type, class, modalities, merging places and rules are the tiny model's."""
+    """Check that model type, class, modalities, merging places and rules are the tiny model's.
+
+    So must be whether the encoder can be watched, and the attention that it then gives.
+    """
     model, places = family.tiny(), ["llm"]
+    check_encoder_is_as_stated(family, model)
     for place, find in (("encoder", family.projector), ("encoder keys", family.encoder_keys)):
         with suppress(UnsupportedError):
             find(model.model)
@@ -26,6 +30,25 @@ def check_family_is_as_stated(family: Family) -> None:
     told = family.model_type, family.model_class, family.modalities, family.merge_at
     stated = *told, *(getattr(family, name) for name in SEEN)
     assert found == stated, f"{family.model_type} states {stated}, its model says {found}"
+
+
+def check_encoder_is_as_stated(family: Family, model: Any) -> None:
+    """Check that the usual encoder is the tiny model's, as far as methods may watch it."""
+    tower = towers.tower_type(model.model)
+    usual = family.usual_tower or tower
+    with suppress(UnsupportedError):
+        family.vision_layer(model.model)
+        assert not family.why_unwatched(usual), (
+            f"{family.why_unwatched(usual)}: yet it can be watched"
+        )
+        has_class = [towers.TOWERS[t].class_token for t in (tower, usual) if t in towers.TOWERS]
+        assert len(set(has_class)) < 2, (
+            f"{family.model_type}: usual tower {usual}, its model's {tower}"
+        )
+        return
+    assert family.why_unwatched(usual), (
+        f"{family.model_type}: its encoder cannot be watched: state why as `unwatched`"
+    )
 
 
 def check_family_has_a_cost(family: Family) -> None:

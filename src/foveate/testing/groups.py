@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foveate.models.family import family_of
-from foveate.models.groups import patch_grids, pixels_of
+from foveate.models.groups import patch_grids, patch_shapes, pixels_of
 from foveate.runtime.watch_encoding import watch_encoding
 
 Unit = tuple[int | slice, ...]  # where the pixels of a tile, a frame or a time step are
@@ -27,22 +27,27 @@ def check_groups(model: Any, inputs: dict[str, Tensor]) -> None:
     """
     modality, arguments, groups, stock = _encode(model, inputs)
     members = _members(groups)
-    pixels = inputs[pixels_of(modality)]
     seen: set[int] = set()
-    for unit in _units(modality, arguments, pixels):
-        disturbed = pixels.clone()
+    names = (name for name in _pixels(modality) if name in inputs)
+    for name, unit in ((n, u) for n in names for u in _units(modality, arguments, inputs[n])):
+        disturbed = inputs[name].clone()
         disturbed[unit] *= -2  # what is black, as padding is, stays so
-        features = _encode(model, {**inputs, pixels_of(modality): disturbed})[3]
+        features = _encode(model, {**inputs, name: disturbed})[3]
         changed = (features != stock).any(-1).cpu()
-        if not changed.any() and not pixels[unit].any():
+        if not changed.any() and not inputs[name][unit].any():
             continue
         hit = [label for label, tokens in enumerate(members) if torch.equal(tokens, changed)]
         assert hit, (
-            f"{type(model).__name__}: pixels {unit} of the {modality}s change {_told(changed, members)}, "
-            "which is not one whole group"
+            f"{type(model).__name__}: {name}{list(unit)} of the {modality}s change "
+            f"{_told(changed, members)}, which is not one whole group"
         )
         seen.update(hit)
     _check_all_seen(modality, groups, seen)
+
+
+def _pixels(modality: str) -> tuple[str, str]:
+    """Names of a modality's pixels: of whole pictures, and of their local tiles."""
+    return pixels_of(modality), f"{pixels_of(modality)}_local"
 
 
 def _check_all_seen(modality: str, groups: list[Tensor], seen: set[int]) -> None:
@@ -74,14 +79,20 @@ def _told(changed: Tensor, members: list[Tensor]) -> str:
 
 def _units(modality: str, arguments: Mapping[str, Any], pixels: Tensor) -> Iterator[Unit]:
     """Where the pixels of each tile, frame or time step stand."""
-    grids = patch_grids(modality, arguments)
-    if grids is not None:
-        start = 0
+    grids, shapes = patch_grids(modality, arguments), patch_shapes(modality, arguments)
+    start = 0
+    if shapes is not None and pixels.dim() == 4:  # all patches stand in one row
+        every, patch = slice(None), pixels.shape[-2]
+        for rows, columns in shapes:
+            yield every, every, every, slice(start, start := start + rows * columns * patch)
+    elif grids is not None:
         for steps, rows, columns in grids.tolist():
             for _ in range(steps):
                 yield (slice(start, start := start + rows * columns),)
     else:
-        lead = pixels.shape[: max(pixels.dim() - 3, 1)]
+        # a picture is patches with places, or channels, rows and columns
+        dims = 2 if f"{modality}_position_ids" in arguments else 3
+        lead = pixels.shape[: max(pixels.dim() - dims, 1)]
         yield from itertools.product(*map(range, lead))
 
 

@@ -1,5 +1,6 @@
 """Dropping equals masking: a reduced run against its slow twin, which drops and caches nothing."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -185,11 +186,18 @@ def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
         [prompt["positions"], prompt["positions"][..., -1:] + 1], dim=-1
     )
     for name, value in prompt["others"].items():  # floats are embeddings of the layers' own
-        more = llm.get_per_layer_inputs(ids) if value.is_floating_point() else 0 * ids
+        more = _per_layer_inputs(llm, ids, new) if value.is_floating_point() else 0 * ids
         prompt["others"][name] = torch.cat([value, more], dim=1)
     for name, value in (("block", -1), ("removed_after", 10**6), ("visual", 0)):
         last = prompt[name].new_tensor([value])
         prompt[name] = torch.cat([prompt[name], last])
+
+
+def _per_layer_inputs(llm: Any, ids: Tensor, embeds: Tensor) -> Tensor:
+    """Embeddings of the layers' own; transformers 5.17 asks for the tokens' embeddings beside the ids."""
+    given = {"input_ids": ids, "inputs_embeds": embeds}
+    taken = inspect.signature(llm.get_per_layer_inputs).parameters
+    return llm.get_per_layer_inputs(**{n: value for n, value in given.items() if n in taken})
 
 
 def _mask_of(model: Any, prompt: dict[str, Any], layer: int, kind: str) -> Tensor:

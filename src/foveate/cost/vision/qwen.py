@@ -32,7 +32,13 @@ def resized(
     return tall, wide
 
 
-@register_encoder("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
+WINDOWED = ("qwen2_5_vl", "qwen2_5_omni_thinker")  # whose layers see windows, but for some
+
+
+@register_encoder(
+    "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "qwen3_omni_moe_thinker",
+    *WINDOWED,
+)  # fmt: skip
 def qwen_vl(config: Any, media: Media) -> Encoded:
     """Two frames (or one picture, shown twice) are one step in time; a step is a group."""
     vision = config.vision_config
@@ -75,7 +81,7 @@ def _layer(kind: str, vision: Any, layer: int, steps: int, grid: tuple[int, int]
     spans = (grid[0] * grid[1],) * steps
     if kind == "qwen2_vl":
         return TowerLayer(spans, vision.embed_dim, int(vision.embed_dim * vision.mlp_ratio))
-    if kind != "qwen2_5_vl":
+    if kind not in WINDOWED:
         return TowerLayer(spans, vision.hidden_size, vision.intermediate_size)
     if layer not in vision.fullatt_block_indexes:
         # a window is a whole number of merged tokens; those at the border are smaller

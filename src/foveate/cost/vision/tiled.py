@@ -62,7 +62,17 @@ def paligemma(config: Any, media: Media) -> Encoded:
 
 
 def internvl_grid(size: tuple[int, int], tile: int) -> tuple[int, int]:
-    """Rows and columns of the grid of 1 to 12 tiles whose shape is nearest to the picture's.
+    """Rows and columns of the grid of 1 to 12 tiles that InternVL cuts a picture into.
+
+    Args:
+        size: height and width of the picture.
+        tile: side of a tile.
+    """
+    return nearest_grid(size, tile, 1, MOST_TILES)
+
+
+def nearest_grid(size: tuple[int, int], tile: int, least: int, most: int) -> tuple[int, int]:
+    """Rows and columns of the grid of tiles whose shape is nearest to the picture's.
 
     Of equally near ones it is the one with more tiles, as long as the picture has over half of their
     pixels.
@@ -70,10 +80,12 @@ def internvl_grid(size: tuple[int, int], tile: int) -> tuple[int, int]:
     Args:
         size: height and width of the picture.
         tile: side of a tile.
+        least: how few there may be.
+        most: how many there may be.
     """
     height, width = size
     best, nearest = (1, 1), math.inf
-    for columns, rows in _grids(MOST_TILES):
+    for columns, rows in _grids(least, most):
         off = abs(width / height - columns / rows)
         if off < nearest or (off == nearest and 2 * height * width > tile**2 * columns * rows):
             best, nearest = (rows, columns), off
@@ -94,10 +106,10 @@ def idefics3_grid(size: tuple[int, int], tile: int) -> tuple[int, int]:
     return (across, LONGEST_EDGE) if width >= height else (LONGEST_EDGE, across)
 
 
-def _grids(most: int) -> list[tuple[int, int]]:
-    """All (columns, rows) of up to `most` tiles, those of fewer tiles first."""
+def _grids(least: int, most: int) -> list[tuple[int, int]]:
+    """All (columns, rows) of `least` to `most` tiles, those of fewer tiles first."""
     sides = range(1, most + 1)
-    found = [(columns, rows) for columns in sides for rows in sides if columns * rows <= most]
+    found = [(wide, high) for wide in sides for high in sides if least <= wide * high <= most]
     return sorted(found, key=lambda grid: grid[0] * grid[1])
 
 

@@ -17,6 +17,7 @@ TINY_IMAGE, TINY_VIDEO, TINY_START, TINY_END = (
     122,
     123,
 )  # placeholders and what wraps them
+TINY_AUDIO = 119
 TINY_LLM: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 96,

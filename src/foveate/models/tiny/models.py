@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foveate.errors import UnsupportedError
 from foveate.models.tiny import (
+    TINY_AUDIO,
     TINY_END,
     TINY_IMAGE,
     TINY_LLM,
@@ -22,14 +23,20 @@ from foveate.models.tiny.pictures import (
     PINPOINTS,
     Draw,
     anyres,
+    averaged_steps,
     frames,
     on_grid,
     one_view,
+    patches_in_a_row,
+    patches_of_shape,
     rows_with_breaks,
+    slices,
     square,
     stamped_steps,
     tiles,
     tiles_of_sample,
+    timed,
+    views,
     wrapped,
     wrapped_steps,
 )
@@ -106,11 +113,19 @@ def _grid(
     vision: Fields,
     text: Fields,
     layout: Callable[[int, int, int], list[int]] = wrapped_steps,
+    fields: Fields | None = None,
     **more: Any,
 ) -> TinyModel:
-    """Patches on a grid in time, images and clips; `more` as of `on_grid`."""
+    """Patches on a grid in time, images and clips; other fields of the config; `more` as of `on_grid`."""
     image, video = (on_grid(modality, layout, **more) for modality in ("image", "video"))
-    return _row(kind, vision, text, image, video, **GRID_IDS)
+    return _row(kind, vision, text, image, video, **{**GRID_IDS, **(fields or {})})
+
+
+def _omni(kind: str, vision: Fields, text: Fields, audio: Fields) -> TinyModel:
+    """Patches on a grid in time, sound, and clips that say how long a time step is."""
+    image, video = (on_grid(modality, wrapped_steps) for modality in ("image", "video"))
+    ids = {**GRID_IDS, **AUDIO}
+    return _row(kind, vision, text, image, timed(video), audio_config=audio, **ids)
 
 
 IMAGE: Fields = {"image_token_id": TINY_IMAGE}
@@ -135,6 +150,42 @@ DEEP: Fields = {
 PLAIN_GRID: Fields = {
     "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
     "num_position_embeddings": 64,
+}  # fmt: skip
+GLM_TOWER: Fields = {
+    "depth": 2, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_heads": 2,
+    "image_size": 112,
+}  # fmt: skip
+GLM_HALF_TURNED: Fields = {  # half of each head is turned by its place
+    **GRID_TEXT, "head_dim": 16, "rope_parameters": {
+        "rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2],
+        "partial_rotary_factor": 0.5,
+    },
+}  # fmt: skip
+ROUTED: Fields = {  # experts behind a dense layer, beside shared ones
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+    "first_k_dense_replace": 1, "n_shared_experts": 1,
+}  # fmt: skip
+SPARSE: Fields = {**ROUTED, "mlp_layer_types": ["dense"] + ["sparse"] * 5}
+QUERIED: Fields = {  # learned queries read what a SAM tower sees
+    "sam_config": {
+        "hidden_size": 32, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 64, "window_size": 3, "global_attn_indexes": [1], "mlp_ratio": 2.0,
+        "downsample_channels": [16, 32], "initializer_range": 0.02,
+    },
+    "encoder_config": {**TINY_LLM, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
+}  # fmt: skip
+LATENT: Fields = {
+    **_llm("deepseek_v3"), "num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": 24,
+    "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 24, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+AUDIO: Fields = {
+    "audio_token_id": TINY_AUDIO,
+    "audio_start_token_id": 125,
+    "audio_end_token_id": 126,
+}
+EARS: Fields = {
+    "d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 48,
+    "num_mel_bins": 16, "n_window": 8, "output_dim": 64,
 }  # fmt: skip
 HYBRID: Fields = {  # every other layer is linear attention
     "head_dim": 16, "layer_types": ["full_attention", "linear_attention"] * 3,
@@ -166,6 +217,8 @@ SQUARE = (
     _row("deepseek_vl", _siglip(112), _llm("llama"), square(112, 64), **IMAGE),
     _row("gemma3", _siglip(112), GEMMA, wrapped(square(112, 16)), **IMAGE_INDEX,
          mm_tokens_per_image=16),
+    _row("paligemma", {**_siglip(112), "projection_dim": 64}, _llm("gemma", head_dim=16),
+         square(112, 64), **IMAGE_INDEX, projection_dim=64),
     _row("ovis2", {**PLAIN, "vocab_size": 20}, _llm("qwen2"), square(112, 64), **IMAGE,
          visual_indicator_token_ids=[115, 116, 117, 118, 119], hidden_size=64, vocab_size=128),
     _row("aria", _vision("idefics3_vision", 112), _llm("aria_text", moe_num_experts=4),
@@ -185,8 +238,18 @@ TILES = (
     _row("qianfan_ocr", TILE, QWEN3, tiles(112, 16), **IMAGE, image_seq_length=16),
     _row("idefics3", _vision("idefics3_vision", 112), _llm("llama"), tiles(112, 16),
          collate=tiles_of_sample, **IMAGE, scale_factor=2),
+    _row("idefics2", _vision("idefics2_vision", 112), _llm("mistral", head_dim=16, sliding_window=None),
+         tiles(112, 16), collate=tiles_of_sample, **IMAGE, perceiver_config={"hidden_size": 64,
+         "resampler_n_latents": 16, "resampler_depth": 2, "resampler_n_heads": 4,
+         "resampler_head_dim": 16, "num_key_value_heads": 2}),
     _row("smolvlm", _vision("smolvlm_vision", 112), _llm("llama"), tiles(112, 16),
          collate=tiles_of_sample, **IMAGE, scale_factor=2),
+    _row("deepseek_ocr2", QUERIED, _llm("deepseek_ocr2_text", **SPARSE),
+         views(64, 144, (64, 144), separator=True), **IMAGE),
+    _row("step3p7", {**TINY_VISION, "image_size": 224, "mlp_ratio": 1.5},
+         _llm("step3p5", **SPARSE, head_dim=16, sliding_window=24, layer_types=KINDS,
+              num_sliding_attention_heads=8, share_expert_dim=48),
+         views(224, 16, (112, 4)), **IMAGE),
     _row("llava_next", _clip(56), _llm("llama"), anyres, collate=_padded(1), **CUT, **IMAGE_INDEX),
     _row("llava_next_video", _clip(56), _llm("llama"), anyres, frames(10, 56, 4), _padded(1),
          **CUT, **BOTH_INDEX, spatial_pool_stride=2),
@@ -210,8 +273,36 @@ ANY_SIZE = (
     _grid("qwen3_5", PLAIN_GRID, {**GRID_TEXT, **HYBRID}, stamped_steps),
     _grid("qwen3_5_moe", PLAIN_GRID,
           {**GRID_TEXT, **HYBRID, **EXPERTS, "shared_expert_intermediate_size": 32}, stamped_steps),
+    _grid("glm4v", GLM_TOWER, GRID_TEXT, stamped_steps),
+    _grid("glm46v", {"model_type": "glm4v_vision", **GLM_TOWER},
+          {"model_type": "glm4v_text", **GRID_TEXT}, stamped_steps),
+    _grid("glm4v_moe", GLM_TOWER, {**GLM_HALF_TURNED, **ROUTED}, stamped_steps),
+    _grid("glm_ocr", GLM_TOWER, {**GRID_TEXT, "head_dim": 16}, stamped_steps),
+    _grid("kimi_k25", {**TINY_VISION, "pos_emb_time": 8}, {**LATENT, **ROUTED}, averaged_steps,
+          {"projection_hidden_size": 32}, flat=False),
+    _row("minicpmv4_6", {**TINY_VISION, "image_size": 112, "num_hidden_layers": 3},
+         {"model_type": "qwen3_5_text", **GRID_TEXT, **HYBRID}, slices("image"), slices("video"),
+         patches_in_a_row, **GRID_IDS, insert_layer_id=0),
+    _row("lfm2_vl",
+         {"model_type": "siglip2_vision_model", **TINY_VISION, "num_patches": 64, "patch_size": 16,
+          "vision_use_head": False},
+         _llm("lfm2", layer_types=["full_attention", "conv"] * 3, block_auto_adjust_ff_dim=False),
+         wrapped(patches_of_shape), collate=partial(stacked, pad={"pixel_values": (1,),
+         "pixel_attention_mask": (1,)}), **IMAGE, projector_hidden_size=48),
+    _grid("ernie4_5_vl_moe",
+          {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2},
+          {**TINY_LLM, "rope_parameters": {**GRID_TEXT["rope_parameters"], "mrope_section": [3, 3, 2]},
+           "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": [48, 32],
+           "moe_num_shared_experts": 1}, merged=2),
     _grid("paddleocr_vl", PLAIN, {**GRID_TEXT, "head_dim": 16}, flat=False),
     _grid("exaone4_5", {**WINDOWED, "num_key_value_heads": 1},
           _llm("exaone4", head_dim=16, sliding_window=24, layer_types=KINDS)),
 )  # fmt: skip
-TINY = {row.config["model_type"]: row for row in (*SQUARE, *TILES, *ANY_SIZE)}
+OMNI = (
+    _omni("qwen2_5_omni_thinker", {"model_type": "qwen2_5_omni_vision_encoder", **WINDOWED},
+          GRID_TEXT, EARS),
+    _omni("qwen3_omni_moe_thinker", {"model_type": "qwen3_omni_moe_vision_encoder", **DEEP},
+          {**GRID_TEXT, **EXPERTS, "head_dim": 16},
+          {**EARS, "n_window": 50, "downsample_hidden_size": 24}),
+)  # fmt: skip
+TINY = {row.config["model_type"]: row for row in (*SQUARE, *TILES, *ANY_SIZE, *OMNI)}

@@ -89,6 +89,63 @@ def frames(count: int, side: int, tokens: int, separators: int = 0) -> Draw:
     )
 
 
+def slices(kind: str) -> Draw:
+    """Images with 0 to 2 slices of other shapes, clips of 4 frames, all as one row of patches.
+
+    Args:
+        kind: "image" or "video".
+    """
+    ending = "" if kind == "image" else "_videos"
+
+    def drawn(config: Any, placeholder: int, size: int) -> Picture:
+        count = 2 - size % 3 if kind == "image" else 3
+        shapes = [SHAPES[size % 3]] + [SHAPES[(size + (kind == "image")) % 3]] * count
+        patch = config.vision_config.patch_size
+        runs = [[TINY_START, *[placeholder] * (rows * wide), TINY_END] for rows, wide in shapes]
+        patches = sum(16 * rows * wide for rows, wide in shapes)
+        tensors = {
+            f"pixel_values{ending}": noise(1, 3, patch, patches * patch, seed=size),
+            f"target_sizes{ending}": 4 * torch.tensor(shapes, dtype=torch.int32),
+        }
+        return Picture([token for run in runs for token in run], tensors)
+
+    return drawn
+
+
+def patches_in_a_row(samples: Sequence[Sequence[Picture]]) -> dict[str, Tensor]:
+    """Pixels of all pictures along their last dimension, their sizes along the first."""
+    pictures = [picture.tensors for sample in samples for picture in sample]
+    return {
+        name: torch.cat([p[name] for p in pictures if name in p], -1 if "pixel" in name else 0)
+        for name in dict.fromkeys(name for picture in pictures for name in picture)
+    }
+
+
+def views(side: int, tokens: int, local: tuple[int, int], *, separator: bool = False) -> Draw:
+    """Images of 2, 1 or 0 local tiles and a global view.
+
+    Args:
+        side: of the global view, in pixels.
+        tokens: of it.
+        local: the same of a tile.
+        separator: whether a token is behind them; without, each is wrapped on its own.
+    """
+
+    def drawn(config: Any, placeholder: int, size: int) -> Picture:
+        count = 2 - size % 3
+        around = ([], []) if separator else ([TINY_START], [TINY_END])
+        runs = [[placeholder] * n for n in [local[1]] * count + [tokens + separator]]
+        tensors = {
+            "pixel_values": noise(1, 3, side, side, seed=size),
+            "num_local_patches": torch.tensor([count]),
+        }
+        if count:
+            tensors["pixel_values_local"] = noise(count, 3, local[0], local[0], seed=size + 1)
+        return Picture([t for run in runs for t in (*around[0], *run, *around[1])], tensors)
+
+    return drawn
+
+
 def rows_with_breaks(config: Any, placeholder: int, size: int) -> Picture:
     """Images of three shapes, a token for 28 x 28 pixels, a break after each row but the last."""
     rows, columns = SHAPES[size % 3]
@@ -102,11 +159,24 @@ def rows_with_breaks(config: Any, placeholder: int, size: int) -> Picture:
     return Picture(ids, tensors)
 
 
+def patches_of_shape(config: Any, placeholder: int, size: int) -> Picture:
+    """Images of three shapes in patches row by row, 2 x 2 of them a token; smaller ones are padded."""
+    rows, columns = SHAPES[size % 3]
+    count, shape = 4 * rows * columns, _patch_shape(config.vision_config, flat=True)
+    tensors = {
+        "pixel_values": noise(1, count, *shape, seed=size),
+        "pixel_attention_mask": torch.ones(1, count, dtype=torch.int32),
+        "spatial_shapes": torch.tensor([[2 * rows, 2 * columns]]),
+    }
+    return Picture([placeholder] * (rows * columns), tensors)
+
+
 def on_grid(
     kind: str,
     layout: Callable[[int, int, int], list[int]],
     *,
     flat: bool = True,
+    merged: int = 1,
 ) -> Draw:
     """Images of three shapes and clips of 4 and 6 time steps, in patches on a grid.
 
@@ -114,6 +184,7 @@ def on_grid(
         kind: "image" or "video".
         layout: the tokens of (placeholder, time steps, tokens of each).
         flat: whether a patch is a row of numbers, with its frames; else a small picture.
+        merged: time steps of a clip that are joined in one token.
     """
     pixels = "pixel_values" if kind == "image" else "pixel_values_videos"
 
@@ -124,8 +195,20 @@ def on_grid(
         merge = getattr(config.vision_config, "spatial_merge_size", 2)
         count = merge**2 * steps * rows * columns
         grid = torch.tensor([[steps, merge * rows, merge * columns]])
-        ids = layout(placeholder, steps, rows * columns)
+        shown = steps if kind == "image" else steps // merged
+        ids = layout(placeholder, shown, rows * columns)
         return Picture(ids, {pixels: noise(count, *shape, seed=size), f"{kind}_grid_thw": grid})
+
+    return drawn
+
+
+def timed(draw: Draw) -> Draw:
+    """The same clips with the seconds that a time step takes."""
+
+    def drawn(config: Any, placeholder: int, size: int) -> Picture:
+        clip = draw(config, placeholder, size)
+        seconds = torch.tensor([0.5 + size % 2])
+        return Picture(clip.ids, {**clip.tensors, "video_second_per_grid": seconds})
 
     return drawn
 
@@ -140,6 +223,11 @@ def _patch_shape(vision: Any, *, flat: bool) -> tuple[int, ...]:
 def wrapped_steps(placeholder: int, steps: int, tokens: int) -> list[int]:
     """All time steps together, wrapped."""
     return [TINY_START, *[placeholder] * (steps * tokens), TINY_END]
+
+
+def averaged_steps(placeholder: int, steps: int, tokens: int) -> list[int]:
+    """A clip has as many tokens as one time step."""
+    return wrapped_steps(placeholder, 1, tokens)
 
 
 def stamped_steps(placeholder: int, steps: int, tokens: int) -> list[int]:

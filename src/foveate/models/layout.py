@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from foveate.cost.layers import ATTENTION, RECURRENT, kv_sources, layer_kinds, rating_layer
-from foveate.errors import UnsupportedError
 from foveate.prune.schedule import Schedule
 
 
@@ -33,6 +32,11 @@ class Layout:
         """
         kinds = layer_kinds(config)
         return cls(kinds, kv_sources(config, kinds))
+
+    @property
+    def depth(self) -> int:
+        """How many layers there are."""
+        return len(self.kinds)
 
     def is_recurrent(self, layer: int) -> bool:
         """Whether a layer has no attention."""
@@ -66,18 +70,17 @@ class Layout:
         rating = {rating_layer(self.kinds, layer) for layer, share in schedule.items() if share}
         return {layer for layer in rating if layer is not None}
 
-    def refuse(self, schedule: Schedule) -> None:
-        """Refuse a schedule that these layers cannot keep.
+    def refusal(self, schedule: Schedule) -> str:
+        """Why these layers cannot keep a schedule; "" where they can.
 
-        Raises:
-            UnsupportedError: tokens are to be rated before any layer has attended, or dropped where later
-                layers read keys of before.
+        Tokens cannot be rated before a layer has attended, nor dropped where later layers read keys of
+        before.
         """
-        unrated = [n for n, share in schedule.items() if share and n < self.attending[0]]
+        first, *others = self.attending or (len(self.kinds),)
+        unrated = [n for n, share in schedule.items() if share and n < first]
         if unrated:
-            first, *others = self.attending
             then = f" (then {', '.join(map(str, others[:3]))})" if others else ""
-            raise UnsupportedError(
+            return (
                 f"tokens cannot be rated after layer {unrated[0]}: the first layer of this LLM that "
                 f"attends is {first}{then}; works: pruning after layer {first} or later, such as "
                 f"AIM(prune=({first}, {first + 4})) or FastV(after=({first + 1},))"
@@ -85,11 +88,12 @@ class Layout:
         late = [layer for layer in schedule if layer >= self.first_shared]
         if late:
             first = self.first_shared
-            raise UnsupportedError(
+            return (
                 f"nothing can be dropped after layer {late[0]}: the last layers of this LLM read the "
                 f"keys of layer {first} and later ones; works: pruning that is over by layer {first}, "
                 f"such as AIM(prune=({first // 2}, {first})), and merging before the LLM"
             )
+        return ""
 
     def faults(self, llm: Any) -> Iterator[str]:
         """What the LLM's modules have that its config does not say, or that no reduction knows."""
