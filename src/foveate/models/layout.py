@@ -57,6 +57,11 @@ class Layout:
         shared = [source for layer, source in enumerate(self.sources) if source != layer]
         return min(shared, default=len(self.kinds))
 
+    @property
+    def shares_keys(self) -> bool:
+        """Whether some layer reads the keys of an earlier one."""
+        return self.first_shared < len(self.kinds)
+
     @cached_property
     def attending(self) -> tuple[int, ...]:
         """The layers that attend."""

@@ -15,6 +15,7 @@ from foveate.reduction import Reduction
 from foveate.report import Report
 from foveate.runtime.accounting import report_of
 from foveate.runtime.continuation import enter_continuation
+from foveate.runtime.hooks import LayerHooks
 from foveate.runtime.llm_arguments import of_rows, uncut, wants_cache
 from foveate.runtime.logits_to_keep import LogitsToKeep
 from foveate.runtime.masks import MaskInputs
@@ -60,10 +61,10 @@ class Forward(threading.local):
         run: Run,
         encoder: EncoderWatch,
         notes: Notes,
-        layer_hooks: Any,
+        layer_hooks: LayerHooks,
     ) -> None:
         self.target, self.choose, self.run = target, choose, run
-        self.layer_hooks, self.has_layer_hooks = layer_hooks, False
+        self.layer_hooks = layer_hooks
         self.encoder, self.notes = encoder, notes
         self.model_config, self.config = target.core.config, target.llm.config
         self.block_kinds = frozenset(
@@ -79,7 +80,7 @@ class Forward(threading.local):
 
     def clear(self) -> None:
         """Forget the forward: it is over, or failed, or another one begins."""
-        self._hook_layers(None)
+        self.layer_hooks.want(False)
         self.prefill: Prefill | None = None
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
@@ -95,12 +96,6 @@ class Forward(threading.local):
         self.reduction = reduction
         self.schedule: Schedule = {} if inside is None else inside.schedule(depth)
         self.rating = self.target.layout.rating_layers(self.schedule)
-
-    def _hook_layers(self, wanted: Any) -> None:
-        """See this forward's layers, or no longer."""
-        if bool(wanted) != self.has_layer_hooks:
-            (self.layer_hooks.take if wanted else self.layer_hooks.give_back)()
-            self.has_layer_hooks = bool(wanted)
 
     @property
     def is_off(self) -> bool:
@@ -231,7 +226,7 @@ class Forward(threading.local):
         given, self.layer_masks = enter_continuation(
             state, self.config, self.target.layout, self.padding, call, cache
         )
-        self._hook_layers(self.layer_masks is not None)
+        self.layer_hooks.want(self.layer_masks is not None)
         return llm.rebind(args, kwargs, given)
 
     def _pass_unknown_features(self) -> None:
@@ -271,8 +266,7 @@ class Forward(threading.local):
             changed[self.target.seams.llm.cache_name(call)] = cache
         prefill.cache = cache
         # off, nothing is asked of the layers, unless some are handed other rows than the rest
-        shares = self.target.layout.first_shared < len(self.target.llm.layers)
-        self._hook_layers(shares or not self.reduction.is_off)
+        self.layer_hooks.want(self.target.layout.shares_keys or not self.reduction.is_off)
         embeds = changed.get("inputs_embeds", embeds)
         prefill.enter_llm(embeds, clock(embeds.device))
         return changed
@@ -370,7 +364,7 @@ class Forward(threading.local):
             self.layer_masks = None
             return
         self.prefill, self.encodings = None, {}
-        if not self.has_layer_hooks:
+        if not self.layer_hooks.are_wanted:
             prefill.rows_by_layer = [prefill.rows] * len(self.target.llm.layers)
         prefill.check(len(self.target.llm.layers), cache_in(output))
         report = report_of(prefill, clock(output[0].device))

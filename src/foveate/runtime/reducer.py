@@ -10,20 +10,20 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType
-from typing import Any, Never
+from typing import Any
 
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
-from torch.utils.hooks import RemovableHandle
 
 from foveate.errors import InputError, UnsupportedError
 from foveate.models.family import family_of
 from foveate.reduction import Reduction
 from foveate.runtime.forward import Forward
+from foveate.runtime.hooks import Hook, LayerHooks, Place, SharedHooks, placed
 from foveate.runtime.per_prompt import Choose
 from foveate.runtime.prompt import has_pictures
 from foveate.runtime.refusals import refuse_compiled
@@ -35,7 +35,6 @@ from foveate.runtime.watch_attention import Watcher, watch
 from foveate.runtime.watch_encoding import Notes, watch_encoding
 
 LOG = logging.getLogger(__name__)
-REGISTERING = threading.Lock()  # torch numbers hooks without one: two at once would be one
 
 
 @contextmanager
@@ -88,63 +87,6 @@ def unwrapped(model: Any) -> Any:
     return getattr(model, "thinker", model)
 
 
-class Hook:
-    """One hook of a reduction: calls `action` in its context, `outside` in any other."""
-
-    def __init__(
-        self, scope: Scope, action: Callable[..., Any], outside: Callable[..., Any] | None = None
-    ) -> None:
-        self.scope, self.action, self.outside = scope, action, outside
-
-    def __call__(self, module: nn.Module, *values: Any) -> Any:
-        if self.scope.holds_here():
-            return self.action(*values)
-        return None if self.outside is None else self.outside(*values)
-
-    def __reduce_ex__(self, protocol: Any) -> Never:
-        """Refuse to be copied: a copy of the model would run the hooks of the first.
-
-        Raises:
-            UnsupportedError: always.
-        """
-        raise UnsupportedError(
-            "a model inside a reduce() cannot be copied or pickled; do so before or after it"
-        )
-
-
-class LayerHooks:
-    """The hooks of the LLM's layers: there only while a forward needs them, for each costs every token.
-
-    Attributes:
-        hooks: module, hook, and whether it runs after the forward.
-    """
-
-    def __init__(self, hooks: Iterable[tuple[nn.Module, Hook, bool]]) -> None:
-        self.hooks = list(hooks)
-        self._users, self._handles = 0, ExitStack()
-
-    def take(self) -> None:
-        """A forward needs them, until `give_back`."""
-        with REGISTERING:
-            self._users += 1
-            if self._users == 1:
-                for hook in self.hooks:
-                    self._handles.callback(_placed(*hook).remove)
-
-    def give_back(self) -> None:
-        """It no longer does."""
-        with REGISTERING:
-            self._users -= 1
-            if not self._users:
-                self._handles.close()
-
-
-def _placed(module: nn.Module, hook: Hook, after: Any) -> RemovableHandle:
-    """Register a hook before all others: these see the same rows, whenever they were registered."""
-    place = module.register_forward_hook if after else module.register_forward_pre_hook
-    return place(hook, prepend=True, with_kwargs=True)
-
-
 class Reducer:
     """The hooks of one reduction on one model."""
 
@@ -155,7 +97,7 @@ class Reducer:
         first = reduction if isinstance(reduction, Reduction) else Reduction()
         target.refuse(first)
         encoder = EncoderWatch(target.family, target.core, first)
-        self.layer_hooks = LayerHooks(self._layer_hooks())
+        self.layer_hooks = LayerHooks(SharedHooks(self._layer_hooks()))
         self.forward = Forward(target, first, choose, self.run, encoder, Notes(), self.layer_hooks)
         # threads between a prompt's encoding and the end of its forward
         self.under_way: set[int] = set()
@@ -171,8 +113,7 @@ class Reducer:
             stack.enter_context(watch_encoding(self.target.core, self._encode))
             for module, action, after in self._hooks():
                 hook = action if isinstance(action, Hook) else Hook(self.scope, action)
-                with REGISTERING:
-                    stack.callback(_placed(module, hook, after).remove)
+                stack.enter_context(placed((module, hook, after)))
             # runs last, and also after a forward that failed
             handle = self.target.core.register_forward_hook(
                 Hook(self.scope, self._leave), with_kwargs=True, always_call=True
@@ -193,7 +134,7 @@ class Reducer:
         yield target.llm, forward.leave_llm, True
         yield from forward.encoder.hooks()
 
-    def _layer_hooks(self) -> Iterator[tuple[nn.Module, Hook, bool]]:
+    def _layer_hooks(self) -> Iterator[Place]:
         for index, layer in enumerate(self.target.llm.layers):
             yield layer, Hook(self.scope, partial(self._enter_layer, index)), False
             yield layer, Hook(self.scope, partial(self._leave_layer, index)), True

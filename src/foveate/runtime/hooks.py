@@ -1,0 +1,92 @@
+"""Hooks of one reduction: they act in its context alone, and some come and go with a forward."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Never
+
+from torch import nn
+
+from foveate.errors import UnsupportedError
+from foveate.runtime.scope import Scope
+
+REGISTERING = threading.Lock()  # torch numbers hooks without one: two at once would be one
+
+
+class Hook:
+    """One hook of a reduction: calls `action` in its context, `outside` in any other."""
+
+    def __init__(
+        self, scope: Scope, action: Callable[..., Any], outside: Callable[..., Any] | None = None
+    ) -> None:
+        self.scope, self.action, self.outside = scope, action, outside
+
+    def __call__(self, module: nn.Module, *values: Any) -> Any:
+        if self.scope.holds_here():
+            return self.action(*values)
+        return None if self.outside is None else self.outside(*values)
+
+    def __reduce_ex__(self, protocol: Any) -> Never:
+        """Refuse to be copied: a copy of the model would run the hooks of the first.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            "a model inside a reduce() cannot be copied or pickled; do so before or after it"
+        )
+
+
+Place = tuple[nn.Module, Hook, bool]  # whose hook, and whether it runs after the forward
+
+
+@contextmanager
+def placed(*places: Place) -> Iterator[None]:
+    """Hooks that run before all others, so that these see the same rows, whenever they came."""
+    with REGISTERING:
+        handles = [
+            (module.register_forward_hook if after else module.register_forward_pre_hook)(
+                hook, prepend=True, with_kwargs=True
+            )
+            for module, hook, after in places
+        ]
+    try:
+        yield
+    finally:
+        with REGISTERING:
+            for handle in handles:
+                handle.remove()
+
+
+class LayerHooks(threading.local):
+    """The hooks of the LLM's layers: there only while a forward needs them, for each costs every token.
+
+    Attributes:
+        are_wanted: whether this thread's forward needs them.
+    """
+
+    def __init__(self, shared: "SharedHooks") -> None:
+        self.shared, self.are_wanted = shared, False
+
+    def want(self, wanted: Any) -> None:
+        """This thread's forward needs them from now on, or no longer."""
+        if bool(wanted) != self.are_wanted:
+            self.are_wanted = bool(wanted)
+            self.shared.count(1 if wanted else -1)
+
+
+class SharedHooks:
+    """Hooks that are there while any thread needs them."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self._places, self._users = list(places), 0
+        self._stack, self._lock = ExitStack(), threading.Lock()
+
+    def count(self, more: int) -> None:
+        """One user more, or one fewer."""
+        with self._lock:
+            before, self._users = self._users, self._users + more
+            if not before:
+                self._stack.enter_context(placed(*self._places))
+            elif not self._users:
+                self._stack.close()
