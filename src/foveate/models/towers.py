@@ -65,8 +65,13 @@ OF_EACH = ("video_llava",)  # families that have a tower for each modality, at p
 
 
 def tower_type(core: Any) -> str:
-    """The model type of a core's vision config, "" where it says none."""
-    return getattr(getattr(core.config, "vision_config", None), "model_type", None) or ""
+    """The model type of a core's vision config, "" where it says none.
+
+    Older transformers leave it out of some: there it is the model's with an ending, if that is known.
+    """
+    said = getattr(getattr(core.config, "vision_config", None), "model_type", None)
+    usual = f"{core.config.model_type}_vision"
+    return said or (usual if usual in TOWERS else "")
 
 
 def known_tower(core: Any) -> Tower | None:
