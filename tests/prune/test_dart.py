@@ -1,5 +1,6 @@
 """DART's order against a twin that goes token by token, and by hand."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -14,9 +15,15 @@ from foveate.prune.schedule import kept_after
 from foveate.runtime.rows import top_rows
 
 
-def twin(rows, visual, text, count, pivots, words):
+def pairs(row):
+    """L1 norm of a row's keys (H, d), the two numbers that RoPE turns together taken as one."""
+    half = row.shape[1] // 2
+    return sum(math.hypot(head[i], head[i + half]) for head in row.tolist() for i in range(half))
+
+
+def twin(keys, visual, text, count, pivots, words):
     """The set of visual rows that stay of one sample: one pivot after the other picks, one at a time."""
-    length = [float(row.abs().sum()) for row in rows]
+    rows, length = keys.flatten(1), [pairs(row) for row in keys]
     chosen = sorted(visual, key=lambda row: -length[row])[: min(pivots, count)]
     asked = chosen + sorted(text, key=lambda row: -length[row])[:words]
     left, kept = count - len(chosen), set(chosen)
@@ -48,9 +55,10 @@ def test_the_rows_that_stay_are_the_twins(count, behind, keep, pivots, words):
     wanted = kept_after(method.schedule(6).get(1, Fraction(1)), count)
     stays = set(top_rows(score, visual, [wanted])[0].nonzero()[:, 0].tolist())
     text = list(range(2 + count, key.shape[2])) or [key.shape[2] - 1]
-    rows = key[0].transpose(0, 1).flatten(1)
     assert len(stays) == wanted
-    assert stays == twin(rows, list(range(2, 2 + count)), text, wanted, pivots, words)
+    assert stays == twin(
+        key[0].transpose(0, 1), list(range(2, 2 + count)), text, wanted, pivots, words
+    )
 
 
 def drawn(samples):
@@ -97,6 +105,16 @@ def test_a_batch_is_its_samples_alone():
         own = key[sample][None]
         alone = DART(keep=0.4).score(own, own, None, None, visual=visual[sample][None])
         assert torch.equal(whole[sample], alone[0])
+
+
+def test_where_a_prompt_begins_does_not_matter():
+    key, visual = drawn(1)
+    angle = 0.7 * torch.tensor([1.0, 0.1])  # RoPE, the same for all rows
+    low, high = key.unflatten(-1, (2, -1)).unbind(-2)
+    cos, sin = angle.cos(), angle.sin()
+    turned = torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
+    before, after = (DART().score(rows, rows, None, None, visual=visual) for rows in (key, turned))
+    assert torch.equal(before, after)
 
 
 def test_its_schedule_is_the_papers():

@@ -6,10 +6,12 @@ One pivot after the other keeps an equal number of tokens that are not kept yet,
 by cosine (the epsilon of definition 2 follows from that number). Pivots of the picture stay themselves.
 
 What differs. Similarity is that of the layer's keys, of all heads side by side and after RoPE; the code
-compares hidden states, which methods inside the LLM are not handed. What an even division leaves over
-goes to the first pivots, so that `keep` is met; the code rounds down. Pivots take turns by falling norm,
-those of the picture first; the code iterates over a Python set. With several drops the numbers of a later
-one follow from the tokens that reach it, which may be one token off: the last pivot makes up for it.
+compares hidden states, which methods inside the LLM are not handed. In the norm the two numbers that RoPE
+turns together count as one, by their length, so that it does not depend on where a prompt begins (not so
+where RoPE turns neighbours, as in Cohere's). What an even division leaves over goes to the first pivots,
+so that `keep` is met; the code rounds down. Pivots take turns by falling norm, those of the picture first;
+the code iterates over a Python set. With several drops the numbers of a later one follow from the tokens
+that reach it, which may be one token off: the last pivot makes up for it.
 """
 
 from dataclasses import dataclass
@@ -59,18 +61,20 @@ class DART(StagedPruner):
         """A score that falls in the order in which visual tokens are kept; 0 for all other rows."""
         valid = all_valid(query, valid)
         text = text_behind(visual, valid)
-        keys = key.detach().transpose(1, 2).flatten(2).float()
-        score = keys.new_zeros(visual.shape)
-        for sample, rows in enumerate(keys):
+        keys = key.detach().float()
+        norm = keys.unflatten(-1, (2, -1)).norm(dim=-2).sum((1, -1))
+        score = torch.zeros_like(norm)
+        for sample, rows in enumerate(keys.transpose(1, 2).flatten(2)):
             own, behind = ((mask[sample]).nonzero()[:, 0] for mask in (visual & valid, text))
             count = kept_after(Fraction(str(self.keep)), int(visual[sample].sum()))
-            order = self.order(rows, own, behind, min(count, len(own)))
+            order = self.order(rows, norm[sample], own, behind, min(count, len(own)))
             score[sample, order] = torch.arange(len(order), 0, -1, device=order.device).float()
         return score
 
     def order(
         self,
         keys: Float[Tensor, "N D"],
+        norm: Float[Tensor, " N"],
         visual: Int[Tensor, " V"],
         text: Int[Tensor, " T"],
         count: int,
@@ -79,11 +83,11 @@ class DART(StagedPruner):
 
         Args:
             keys: of all rows.
+            norm: of all rows' keys.
             visual: which rows are visual tokens.
             text: which rows are text behind the picture.
             count: how many visual tokens are to be kept.
         """
-        norm = keys.abs().sum(-1)
         falling = visual[norm[visual].argsort(descending=True, stable=True)]
         pivots = falling[: min(self.pivots, max(count, 1))]
         heard = text[norm[text].argsort(descending=True, stable=True)][: self.words]
