@@ -9,9 +9,9 @@ What differs. Similarity is that of the layer's keys, of all heads side by side 
 compares hidden states, which methods inside the LLM are not handed. In the norm the two numbers that RoPE
 turns together count as one, by their length, so that it does not depend on where a prompt begins (not so
 where RoPE turns neighbours, as in Cohere's). What an even division leaves over goes to the first pivots,
-so that `keep` is met; the code rounds down. Pivots take turns by falling norm, those of the picture first;
-the code iterates over a Python set. With several drops the numbers of a later one follow from the tokens
-that reach it, which may be one token off: the last pivot makes up for it.
+so that `keep` is met; the code rounds down. Pivots take turns by falling norm, the picture's first; the
+code iterates over a Python set. With several drops the numbers of a later one follow from the tokens that
+reach it, which may be one token off: the last pivot makes up for it.
 """
 
 from dataclasses import dataclass
