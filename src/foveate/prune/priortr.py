@@ -6,8 +6,8 @@ that the question gives to each visual token, and Q, the prior, that of the firs
 by their sums over the visual tokens; those with the largest P log(P / Q) stay.
 
 The question is all text behind the last visual token, or its last token ("last", the code's choice for
-LLaVA-NeXT and Qwen). Where only one token is behind the picture, there is no question but the prior, and
-no token is better than another: the earlier ones stay.
+LLaVA-NeXT). Where only one token is behind the picture, there is no question but the prior, and no token
+is better than another: the earlier ones stay.
 """
 
 from dataclasses import dataclass
