@@ -4,6 +4,7 @@ Methods decide, `VisionTokens` gathers: every token carries how many patches it 
 patch knows the token it went to, so a picture of any reduction can be drawn and checked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,12 @@ class VisionTokens:
         """Untouched tokens: each row is its own patch."""
         rows = torch.arange(features.shape[1], device=features.device).expand(features.shape[:2])
         return cls(features, torch.ones_like(rows), rows, rows)
+
+    @classmethod
+    def stacked(cls, parts: Sequence["VisionTokens"]) -> "VisionTokens":
+        """Groups of equal lengths one under the other."""
+        columns = ("features", "size", "source", "position")
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in columns))
 
     def take(self, index: Int[Tensor, "B K"]) -> "VisionTokens":
         """Keep the rows `index`, in that order; the patches of the others are dropped."""

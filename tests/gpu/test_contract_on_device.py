@@ -70,7 +70,8 @@ def test_a_model_placed_by_accelerate(device):
     whole = {"": 0 if device == "cuda" else device}
     placed = accelerate.dispatch_model(model, whole, force_hooks=True)
     with torch.no_grad(), testing.reduce(placed, REDUCTION) as run:
-        assert torch.equal(placed(**inputs).logits, plain)
+        # on a GPU sums of merged tokens come in any order
+        torch.testing.assert_close(placed(**inputs).logits, plain, rtol=1e-4, atol=1e-5)
     assert run.report.fired
 
 

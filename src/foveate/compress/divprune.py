@@ -45,11 +45,25 @@ class DivPrune(KeepShare):
 @torch.no_grad()  # places have no gradient
 def diverse(features: Float[Tensor, "B N D"], count: int) -> Int[Tensor, "B K"]:
     """Greedy max-min choice of `count` rows by cosine distance, in the order in which they are chosen."""
+    return far_apart(cosine_distance(features), count)
+
+
+def cosine_distance(features: Float[Tensor, "B N D"]) -> Float[Tensor, "B N N"]:
+    """One minus the cosine similarity of all pairs of rows."""
     unit = F.normalize(features.float(), dim=-1)
-    distance = (unit @ unit.mT).neg_().add_(1)  # in place: N x N is the most that this holds
+    return (unit @ unit.mT).neg_().add_(1)  # in place: N x N is the most that this holds
+
+
+def far_apart(distance: Float[Tensor, "B N N"], count: int) -> Int[Tensor, "B K"]:
+    """Greedy max-min choice of `count` candidates, in the order in which they are chosen.
+
+    Args:
+        distance: of each candidate (column) from what may be chosen (row); its diagonal is overwritten.
+        count: how many to choose.
+    """
     own = distance.diagonal(dim1=1, dim2=2)
     own.fill_(torch.inf)
-    first = distance.amin(-1).argmax(-1)
+    first = distance.amin(-2).argmax(-1)
     own.fill_(-torch.inf)  # so that what is chosen is never nearest to what is left
     cuda = distance.is_cuda and not torch.version.hip  # ROCm's GPUs call themselves so, too
     return (kernel_on(distance.device) if cuda else steps)(distance, first, count)

@@ -132,11 +132,17 @@ def nearest(rows: Float[Tensor, "*N D"], peaks: Float[Tensor, "P D"]) -> Int[Ten
     return (F.normalize(rows, dim=-1) @ F.normalize(peaks, dim=-1).mT).argmax(-1)
 
 
-def density_peaks(rows: Float[Tensor, "N D"], count: int) -> Int[Tensor, " K"]:
-    """The `count` rows that have a high density and are far from all denser ones (DPC-kNN)."""
+def density_peaks(rows: Float[Tensor, "N D"], count: int, near: int = 4) -> Int[Tensor, " K"]:
+    """The `count` rows that have a high density and are far from all denser ones (DPC-kNN).
+
+    Args:
+        rows: what peaks are chosen from.
+        count: how many peaks.
+        near: density is that of this many nearest rows, itself among them.
+    """
     distance = torch.cdist(rows, rows) / rows.shape[1] ** 0.5
-    near = distance.topk(min(4, len(rows)), largest=False).values
-    density = (-near.square().mean(-1)).exp()
+    nearest = distance.topk(min(near, len(rows)), largest=False).values
+    density = (-nearest.square().mean(-1)).exp()
     denser = density[None] > density[:, None]
     apart = distance.where(denser, distance.amax()).amin(-1)
     return (density * apart).argsort(descending=True, stable=True)[:count]
