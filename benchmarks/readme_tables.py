@@ -17,7 +17,10 @@ from foveate.runtime.seams import TESTED
 
 ROOT = Path(__file__).parent.parent
 CONCEPTS = ROOT / "docs" / "concepts"
-PAGES = (ROOT / "README.md", CONCEPTS / "compressors.md", CONCEPTS / "fovea.md")
+PAGES = (
+    ROOT / "README.md",
+    *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
+)
 OURS = ("fovea", "fovea-merge")
 
 
@@ -63,6 +66,85 @@ def speed() -> str:
         "peak memory",
     ]
     return markdown(header, rows) + "\n\n" + line
+
+
+def first_token() -> str:
+    """Pixels to first token on a GPU."""
+    record = json.loads((ROOT / "results" / "first_token_cuda.json").read_text())
+    rows = [
+        [
+            row["shape"],
+            str(row["frames"]),
+            _condition(row),
+            str(row["rounds"]),
+            f"{row['first_token_ms']:.0f}",
+            "-" if row["shares"] is None else f"{row['shares']['encode']:.0%}",
+            f"{row['analytic']:.2f}x",
+            f"**{row['measured']:.2f}x**",
+            f"{row['lowest']:.2f}-{row['highest']:.2f}",
+            row["pays"],
+        ]
+        for row in record["rows"]
+    ]
+    header = [
+        "model",
+        "frames",
+        "condition",
+        "rounds",
+        "ms",
+        "encoder's share",
+        "all FLOPs",
+        "measured",
+        "range",
+        "pays",
+    ]
+    return f"{markdown(header, rows)}\n\n{_where(record)}"
+
+
+def decode() -> str:
+    """Tokens a second on a GPU."""
+    record = json.loads((ROOT / "results" / "decode_cuda.json").read_text())
+    rows = [
+        [_condition(row), f"{row['tokens_per_second']:.1f}", f"{row['kv_share']:.0%}"]
+        for row in record["rows"]
+    ]
+    return f"{markdown(['condition', 'tokens a second', 'KV cache'], rows)}\n\n{_where(record)}"
+
+
+def _condition(row: dict[str, Any]) -> str:
+    return row["condition"].replace("without foveate", "no foveate")
+
+
+def _where(record: dict[str, Any]) -> str:
+    """The condition line of a record."""
+    (where,) = record["conditions"]
+    return (
+        f"{where['gpu']}, bf16, SDPA, torch {where['torch']}, transformers {where['transformers']}, "
+        f"commit {where['commit']}; medians of ratios within a round, after a warm-up."
+    )
+
+
+def encoder() -> str:
+    """Accuracy with a shorter encoder."""
+    record = json.loads((ROOT / "results" / "encoder.json").read_text())
+    tasks: dict[str, dict[str, Any]] = {}
+    for row in record["rows"]:
+        tasks.setdefault(row["setting"], {})[row["task"]] = row
+    rows = []
+    for setting, found in tasks.items():
+        cells = []
+        for row in found.values():
+            more = row["difference_to_same_without"]
+            cells.append(f"{row['accuracy']:.1%}" + ("" if more is None else f" ({_points(more)})"))
+        flops = found["video"]["whole_flops"] / tasks["unreduced"]["video"]["whole_flops"]
+        rows.append([setting, *cells, f"{flops:.0%}"])
+    return markdown(["setting", "reasoning", "ocr", "video", "FLOPs, video"], rows)
+
+
+def _points(found: dict[str, float]) -> str:
+    """A difference in points, with its interval."""
+    mean, low, high = (100 * found[name] for name in ("mean", "low", "high"))
+    return f"{mean:+.1f}, {low:+.1f} to {high:+.1f}"
 
 
 def published() -> str:
@@ -298,6 +380,9 @@ def _percent(found: dict[str, float] | None) -> str:
 
 TABLES = {
     "speed": speed,
+    "first token": first_token,
+    "decode": decode,
+    "encoder": encoder,
     "published": published,
     "accuracy": accuracy,
     "zoo": zoo,
