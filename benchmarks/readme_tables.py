@@ -86,18 +86,8 @@ def first_token() -> str:
         ]
         for row in record["rows"]
     ]
-    header = [
-        "model",
-        "frames",
-        "condition",
-        "rounds",
-        "ms",
-        "encoder's share",
-        "all FLOPs",
-        "measured",
-        "range",
-        "pays",
-    ]
+    columns = ["model", "frames", "condition", "rounds", "ms", "encoder's share", "all FLOPs"]
+    header = [*columns, "measured", "range", "pays"]
     return f"{markdown(header, rows)}\n\n{_where(record)}"
 
 
