@@ -21,7 +21,8 @@ from foveate.registry import methods
 KINDS = ["linear_attention"] * 3 + ["full_attention", "linear_attention", "full_attention"]
 SHARED = {
     "num_kv_shared_layers": 2, "use_bidirectional_attention": None, "attention_k_eq_v": False,
-    "num_global_key_value_heads": None, "hidden_size_per_layer_input": 0,
+    "num_global_key_value_heads": None, "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": 128,
     "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
 }  # fmt: skip
 

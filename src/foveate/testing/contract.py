@@ -10,6 +10,7 @@ from torch import Tensor
 
 from foveate.combine.aim import AIM
 from foveate.models.family import Family
+from foveate.models.layout import Layout
 from foveate.testing.groups import check_groups
 from foveate.testing.masking import check_dropping_is_masking
 from foveate.testing.models import beside
@@ -80,9 +81,16 @@ def _drawn(model: Any, family: Family, samples: Any) -> dict[str, Tensor]:
     return beside(model, family.tiny_inputs(model.config, samples))
 
 
+def _window(config: Any) -> tuple[int, int]:
+    """Where an LLM's tokens can be pruned: from its first layer that rates on, before shared keys."""
+    layout = Layout.of(config)
+    start = max(1, layout.attending[0])
+    return start, max(start + 1, min(start + 3, layout.first_shared))
+
+
 def _checks(model: Any, family: Family, modality: str) -> Iterator[tuple[str, Callable[[], None]]]:
     """Each check by what must hold; prompts are drawn when it runs."""
-    reduction = AIM(0.5, (1, 4))
+    reduction = AIM(0.5, _window(family.language_model(model.model).config))
     pictures = [(modality, 0), (modality, 1), (modality, 2)]
     samples = [[pictures[0]], [], pictures[1:]]
 
