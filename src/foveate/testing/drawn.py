@@ -109,7 +109,8 @@ def _on_grid(vision: Any, modality: str, taken: Any, size: int) -> Iterator[dict
     steps = 1 if modality == "image" else FRAMES
     rows, columns, side = 3 * merge, 4 * merge, _side_of_patch(vision)
     channels = getattr(vision, "in_channels", getattr(vision, "num_channels", 3))
-    frames, count = getattr(vision, "temporal_patch_size", 1), steps * rows * columns
+    frames = getattr(vision, "temporal_patch_size", getattr(vision, "patch_temporal", 1))
+    count = steps * rows * columns
     more = {f"{modality}_grid_thw": torch.tensor([[steps, rows, columns]])}
     if f"{modality}_merge_sizes" in taken:
         more[f"{modality}_merge_sizes"] = torch.tensor([merge])
