@@ -166,3 +166,10 @@ def test_a_state_without_a_layer_is_refused():
     assert layer_of_state(layers, [0, 1]) is layers[0]
     with pytest.raises(UnsupportedError, match="no vision layer makes hidden state 0"):
         layer_of_state(layers, 0)
+
+
+def test_heads_that_share_keys_are_attended_alike():
+    model, inputs = make_tiny("exaone4_5", "video")
+    with torch.no_grad(), foveate.reduce(model, VisionZip(keep=0.5)) as run:
+        model(**inputs)
+    assert run.report.fired

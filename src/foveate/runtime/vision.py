@@ -125,7 +125,8 @@ class EncoderWatch(threading.local):
         has_class = getattr(self.core.config.vision_config, "model_type", "") in CLASS_TOKEN
         kinds = [key[:, :, int(has_class) :].transpose(1, 2).flatten(2)]
         if "attention" in self.needs:
-            parts = zip(query.split(lengths, 2), key.split(lengths, 2), strict=True)
+            shared = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)  # by heads
+            parts = zip(query.split(lengths, 2), shared.split(lengths, 2), strict=True)
             received = [patch_attention(q, k, scalings[0], has_class=has_class) for q, k in parts]
             kinds.append(torch.cat(received, dim=1)[..., None].to(key.dtype))
             rows = 1 if has_class else sum(n * n for n in lengths) / sum(lengths)
