@@ -10,8 +10,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import foveate
 from foveate.combine.aim import AIM
+from foveate.encode.tome import ToMeEncoder
 from foveate.errors import UnsupportedError
 from foveate.models.family import family_of
+from foveate.runtime.vision import EncoderWatch
 from foveate.testing import GREEDY, fingerprint, tiny
 
 PRUNED = AIM(1.0, (1, 4))
@@ -145,3 +147,26 @@ def test_attention_without_a_mask_function_reduces_what_needs_no_mask(maskless):
             foveate.reduce(model, reduction),
         ):
             model(**ragged)
+
+
+def test_flash_attention_cannot_weigh_by_size(flash):
+    model, inputs = tiny("llava")
+    with torch.no_grad():
+        model(**inputs)  # after which transformers has installed hooks of its own
+    model.config.vision_config._attn_implementation = "flash_attention_2"
+    before = fingerprint(model)
+    with (
+        pytest.raises(UnsupportedError, match="cannot weigh merged patches by their size"),
+        torch.no_grad(),
+        foveate.reduce(model, foveate.Reduction(encode=ToMeEncoder(0.6))),
+    ):
+        model(**inputs)
+    assert fingerprint(model) == before
+
+
+def test_each_config_of_the_encoder_is_looked_at_once():
+    model, _ = tiny("llava")
+    method = foveate.Reduction(encode=ToMeEncoder(0.6))
+    watch = EncoderWatch(family_of(model), model.model, method)
+    assert len(list(watch.watchers)) == 2
+    assert watch.watched_configs == [model.config.vision_config]

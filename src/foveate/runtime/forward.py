@@ -73,7 +73,7 @@ class Forward(threading.local):
             if target.family.both_ways_in(self.model_config, kind)
         )
         self._take_up(reduction)
-        self.watched = [self.config, *(attention.config for attention, _ in encoder.watchers)]
+        self.watched = [self.config, *encoder.watched_configs]
         self.encodes = False  # whether it does: the LLM may then be reading the question
         self.logits_to_keep: LogitsToKeep | None = None  # what the head is asked for
         self.clear()

@@ -75,6 +75,11 @@ class EncoderWatch(threading.local):
             for attention in self.shortened.attentions():
                 yield attention, self.shortened.raise_by_size
 
+    @property
+    def watched_configs(self) -> list[Any]:
+        """The configs of these modules, each once: they are looked at for every token."""
+        return list({id(module.config): module.config for module, _ in self.watchers}.values())
+
     @contextmanager
     def encoding(self, modality: str, arguments: Mapping[str, Any]) -> Iterator[None]:
         """One encoding; arguments as of `encoder_signals`."""
