@@ -247,14 +247,6 @@ def test_what_cannot_be_generated_says_what_works(one):
         model.generate(**inputs, **GREEDY, prompt_lookup_num_tokens=3)
 
 
-def test_gradient_checkpointing_is_refused():
-    model, inputs = tiny("llava")
-    model.train()
-    model.gradient_checkpointing_enable()
-    with foveate.reduce(model, HALF), pytest.raises(UnsupportedError, match="checkpointing"):
-        model(**inputs)
-
-
 def test_training_through_a_reduction_has_gradients():
     model, inputs = tiny("llava")
     model.train()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from foveate.errors import NoEffectError, UnsupportedError
 from foveate.models.family import EXTRA_FLOPS
@@ -15,9 +15,9 @@ from foveate.reduction import Reduction
 from foveate.report import Report
 from foveate.runtime.accounting import report_of
 from foveate.runtime.continuation import enter_continuation
+from foveate.runtime.head import Asked
 from foveate.runtime.hooks import LayerHooks
-from foveate.runtime.llm_arguments import of_rows, uncut, wants_cache
-from foveate.runtime.logits_to_keep import LogitsToKeep
+from foveate.runtime.llm_arguments import is_checkpointed, of_rows, uncut, wants_cache
 from foveate.runtime.masks import MaskInputs
 from foveate.runtime.per_prompt import Choose, chosen
 from foveate.runtime.prefill import Prefill, clock
@@ -31,7 +31,6 @@ from foveate.runtime.prompt import (
 from foveate.runtime.reduced_cache import mark_reduced, state_of
 from foveate.runtime.refusals import (
     refuse_checkpointing,
-    refuse_labels,
     refuse_masked_pictures,
     refuse_packed,
     refuse_prefix,
@@ -75,7 +74,7 @@ class Forward(threading.local):
         self._take_up(reduction)
         self.watched = [self.config, *encoder.watched_configs]
         self.encodes = False  # whether it does: the LLM may then be reading the question
-        self.logits_to_keep: LogitsToKeep | None = None  # what the head is asked for
+        self.asked: Asked | None = None  # of the head
         self.clear()
 
     def clear(self) -> None:
@@ -141,11 +140,10 @@ class Forward(threading.local):
     def enter_model(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The whole model is called: see what is asked of its head."""
         call = self.target.seams.head.bind(args, kwargs)
-        self.logits_to_keep = None
+        self.asked = None
         self._begin(call)
         if self.is_off:
             return None
-        refuse_labels(call)
         if has_pictures(call):
             self.target.family.refuse(call)
         for modality, output in (call.get("mm_encoder_outputs") or {}).items():
@@ -153,11 +151,8 @@ class Forward(threading.local):
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
         masks, head = placeholder_masks(placeholders, call), self.target.seams.head
-        if "logits_to_keep" in head.names:  # others say all logits, whatever is asked
-            self.logits_to_keep = LogitsToKeep.of(call, masks)
-        if self.logits_to_keep is None:
-            return None
-        return head.rebind(args, kwargs, {"logits_to_keep": self.logits_to_keep.of_head})
+        self.asked = Asked(call, masks, head)
+        return head.rebind(args, kwargs, self.asked.changed)
 
     def _begin(self, call: Mapping[str, Any]) -> None:
         """A new prompt has no report until it has run; what goes on from a cache has its prompt's."""
@@ -199,7 +194,7 @@ class Forward(threading.local):
         refuse_prefix(cache)
         refuse_prepared_mask(self.padding, next(iter(self.masks.values())).shape[1])
         refuse_packed(self.call, self.padding)
-        refuse_checkpointing(self.target.llm)
+        refuse_checkpointing(self.target.llm, self.encoder.shortened_layers)
         if self.reduction.before is not None and not self.reduction.before.is_off:
             refuse_masked_pictures(self.masks, self.padding)
 
@@ -261,7 +256,11 @@ class Forward(threading.local):
             prefill.add_deepstack(self.target.family.deepstack(given), spliced)
             changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
             changed |= uncut(call)
-        if cache is None and wants_cache(call, self.config):
+        if is_checkpointed([self.target.llm, *self.target.llm.layers]):
+            cache = None  # such layers fill none
+            changed |= dict.fromkeys([name for name in call if isinstance(call[name], Cache)])
+            changed["use_cache"] = False
+        elif cache is None and wants_cache(call, self.config):
             cache = DynamicCache(config=self.config)
             changed[self.target.seams.llm.cache_name(call)] = cache
         prefill.cache = cache
@@ -376,8 +375,8 @@ class Forward(threading.local):
         self.run.add(report, prefill.cache)
         if prefill.cache is not None and report.fired:
             mark_reduced(prefill.cache, prefill.cache_state())
-        if self.logits_to_keep is not None:
-            self.logits_to_keep.last_rows = prefill.rows
+        if self.asked is not None:
+            self.asked.follow(prefill.rows)
 
     def leave(self) -> bool:
         """Forget a forward that is over or failed; returns whether its prompt will not run again.
@@ -385,16 +384,11 @@ class Forward(threading.local):
         Without a cache, `generate` runs a prompt and its pictures anew for every token.
         """
         again = bool(self.masks) and cache_in(self.call) is None and self.prefill is None
-        self.logits_to_keep = None
+        self.asked = None
         self.clear()
         return not again
 
     def leave_core(self, output: Any) -> Any:
         """Hand the head the rows whose logits are asked for."""
-        if self.logits_to_keep is None or self.logits_to_keep.last_rows is None:
-            return None
-        states, self.logits_to_keep = self.logits_to_keep.pick(output[0]), None
-        if isinstance(output, tuple):
-            return (states, *output[1:])
-        output.last_hidden_state = states
-        return output
+        asked, self.asked = self.asked, None
+        return None if asked is None else asked.pick(output)

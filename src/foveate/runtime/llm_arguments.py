@@ -1,8 +1,9 @@
 """What an LLM is called with, beside embeddings, positions and masks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -37,3 +38,10 @@ def wants_cache(call: Mapping[str, Any], config: Any) -> bool:
     """Whether the LLM would make itself a cache."""
     use_cache = call.get("use_cache")
     return bool(getattr(config, "use_cache", False) if use_cache is None else use_cache)
+
+
+def is_checkpointed(modules: Iterable[Any]) -> bool:
+    """Whether some compute their activations anew in the backward pass, as transformers' layers can."""
+    return torch.is_grad_enabled() and any(
+        module.training and getattr(module, "gradient_checkpointing", False) for module in modules
+    )

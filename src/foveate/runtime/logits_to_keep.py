@@ -19,12 +19,10 @@ class LogitsToKeep:
     Attributes:
         rows: (K,), of the prompt.
         of_head: the `logits_to_keep` that the head gets instead: all of the K rows that it is handed.
-        last_rows: the rows that the last layer computed; None before.
     """
 
     rows: Int[Tensor, " K"]
     of_head: Any
-    last_rows: Rows | None = None
 
     @classmethod
     def of(
@@ -59,14 +57,13 @@ class LogitsToKeep:
             return cls(rows, to_keep)
         return cls(rows, torch.arange(len(rows), device=to_keep.device))
 
-    def pick(self, states: Float[Tensor, "B M D"]) -> Float[Tensor, "B K D"]:
-        """The states of these rows; an LLM may have cut them already."""
-        assert self.last_rows is not None
+    def pick(self, states: Float[Tensor, "B M D"], last_rows: Rows) -> Float[Tensor, "B K D"]:
+        """The states of these rows, of those that the last layer computed; an LLM may have cut them."""
         if isinstance(self.of_head, int) and states.shape[1] == len(self.rows):
             return states
         if not len(self.rows):
             return states[:, :0]
-        origin, valid = self.last_rows.origin, self.last_rows.valid
+        origin, valid = last_rows.origin, last_rows.valid
         count = int(max(origin.max(), self.rows.max())) + 1
         place = torch.zeros(len(origin), count + 1, dtype=torch.long, device=origin.device)
         here = torch.arange(origin.shape[1], device=origin.device).expand_as(origin)

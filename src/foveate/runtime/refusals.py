@@ -1,13 +1,16 @@
 """What a reduction cannot honour, refused with what works instead."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from foveate.errors import UnsupportedError
+from foveate.runtime.llm_arguments import is_checkpointed
 from foveate.runtime.watch_attention import PREFIX
 
 PACKED = ("cu_seq_lens", "cu_seqlens", "seq_idx")  # what tells flash attention where documents end
@@ -25,18 +28,6 @@ def refuse_compiled(model: Any) -> None:
     ):
         raise UnsupportedError(
             "a compiled model cannot be reduced: its graph is of fixed length; reduce the model itself"
-        )
-
-
-def refuse_labels(call: Mapping[str, Any]) -> None:
-    """Refuse labels.
-
-    Raises:
-        UnsupportedError: the forward was given some.
-    """
-    if call.get("labels") is not None:
-        raise UnsupportedError(
-            "labels do not match reduced logits; compute the loss from logits and report.merged_into"
         )
 
 
@@ -121,17 +112,27 @@ def refuse_prepared_mask(mask: Any, rows: int) -> None:
         )
 
 
-def refuse_checkpointing(llm: Any) -> None:
-    """Refuse gradient checkpointing.
+def refuse_checkpointing(llm: Any, encoder_layers: Iterable[Any]) -> None:
+    """Refuse gradient checkpointing where it would run a layer anew without its hooks' doing.
+
+    Transformers 5.24 checkpoints a layer's `forward`, inside its hooks, which is right by itself.
+
+    Args:
+        llm: whose layers may be checkpointed.
+        encoder_layers: vision layers that compute fewer rows; their attention is told so as it runs.
 
     Raises:
-        UnsupportedError: it is on.
+        UnsupportedError: it is on, in an older transformers or in such an encoder.
     """
-    modules = (llm, *llm.layers)
-    if llm.training and any(getattr(m, "gradient_checkpointing", False) for m in modules):
+    if is_checkpointed(encoder_layers):
         raise UnsupportedError(
-            "gradient checkpointing runs layers twice, which a reduction does not follow; switch it off "
-            "with model.gradient_checkpointing_disable()"
+            "gradient checkpointing of vision layers that a method shortens would run their attention "
+            "anew without it; freeze the tower with model.model.vision_tower.eval(), or leave out encode="
+        )
+    if "__call__" in vars(GradientCheckpointingLayer) and is_checkpointed([llm, *llm.layers]):
+        raise UnsupportedError(
+            f"gradient checkpointing runs hooks twice in transformers {transformers.__version__}; 5.24 "
+            "keeps them outside: upgrade, or switch it off with model.gradient_checkpointing_disable()"
         )
 
 

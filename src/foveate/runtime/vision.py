@@ -7,7 +7,7 @@ packed.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,6 +65,11 @@ class EncoderWatch(threading.local):
             yield self.family.projector(self.core), self._see_patches, False
         if self.at_encoder and "keys" in self.needs:
             yield self.family.encoder_keys(self.core), self._see_keys, True
+
+    @property
+    def shortened_layers(self) -> Iterable[nn.Module]:
+        """The vision layers that compute fewer rows, if a method in the encoder has some do so."""
+        return () if self.shortened is None else self.shortened.layers
 
     @property
     def watchers(self) -> Iterator[tuple[nn.Module, Watcher]]:

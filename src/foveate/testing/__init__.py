@@ -12,7 +12,11 @@ AssertionError where the contract is broken.
 
 from foveate.testing.families import check_family_has_a_cost, check_family_is_as_stated
 from foveate.testing.groups import check_groups
-from foveate.testing.masking import check_dropping_is_masking, masked_generation
+from foveate.testing.masking import (
+    check_dropping_is_masking,
+    check_loss_is_that_of_what_is_left,
+    masked_generation,
+)
 from foveate.testing.models import CASES, GREEDY, Given, beside, reduce, tiny
 from foveate.testing.reductions import (
     check_batch_is_samples_alone,
@@ -32,6 +36,7 @@ __all__ = [
     "check_family_has_a_cost",
     "check_family_is_as_stated",
     "check_groups",
+    "check_loss_is_that_of_what_is_left",
     "check_no_trace",
     "check_off_is_bit_identical",
     "check_tokens_are_gone",

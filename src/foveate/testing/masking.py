@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from foveate.models.family import family_of
 from foveate.reduction import Compressor, Reduction, as_reduction
 from foveate.report import Report
+from foveate.runtime.labels import IGNORED
 from foveate.testing.models import GREEDY, Given, reduce
 from foveate.tokens import VisionTokens
 
@@ -25,6 +27,23 @@ def check_dropping_is_masking(model: Any, inputs: dict[str, Tensor], reduction: 
     masked, logits = masked_generation(model, inputs, as_reduction(reduction), run.report)
     torch.testing.assert_close(torch.cat(out.logits), logits, rtol=0, atol=1e-4)
     assert dropped == masked, f"dropped {dropped}, masked {masked}"
+
+
+def check_loss_is_that_of_what_is_left(
+    model: Any, inputs: dict[str, Tensor], reduction: Given
+) -> None:
+    """Check loss and gradients against the same twin, with the prompt's own text as labels."""
+    is_text = ~torch.isin(inputs["input_ids"], _placeholders(model))
+    labels = inputs["input_ids"].where(is_text, IGNORED)
+    with reduce(model, reduction) as run:
+        loss = model(**inputs, labels=labels, use_cache=False).loss
+    expected = masked_loss(model, inputs, labels, as_reduction(reduction), run.report)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-5)
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    every = [torch.autograd.grad(of, learned, allow_unused=True) for of in (loss, expected)]
+    for ours, theirs in zip(*every, strict=True):
+        if ours is not None or theirs is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def masked_generation(
@@ -42,10 +61,23 @@ def masked_generation(
     tokens: list[int] = []
     logits: list[Tensor] = []
     for _ in range(GREEDY["max_new_tokens"]):
-        logits.append(_masked_logits(model, prompt))
+        logits.append(model.lm_head(_masked_states(model, prompt)[-1]))
         tokens.append(int(logits[-1].argmax()))
         _append(model, prompt, tokens[-1])
     return tokens, torch.stack(logits)
+
+
+def masked_loss(
+    model: Any, inputs: dict[str, Tensor], labels: Tensor, reduction: Reduction, report: Report
+) -> Tensor:
+    """The loss of one sample's labels (1, N) by the same twin: that of the rows which it never masks."""
+    prompt = _merged_prompt(model, inputs, reduction, report)
+    left = prompt["removed_after"] >= len(family_of(model).language_model(model.model).layers)
+    of_rows = labels.new_full((len(left),), IGNORED)
+    is_text = ~torch.isin(inputs["input_ids"][0], _placeholders(model))
+    of_rows[~prompt["visual"]] = labels[0, is_text]
+    logits = model.lm_head(_masked_states(model, prompt)[left])
+    return F.cross_entropy(logits[:-1], of_rows[left][1:], ignore_index=IGNORED)
 
 
 def _merged_prompt(
@@ -241,8 +273,8 @@ def _hooks(model: Any, prompt: dict[str, Any]) -> Iterator[RemovableHandle]:
         )
 
 
-def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
-    """Logits (V,) after the last token of a prompt, nothing dropped and nothing cached."""
+def _masked_states(model: Any, prompt: dict[str, Any]) -> Tensor:
+    """States (N, D) of a prompt behind the last layer, nothing dropped and nothing cached."""
     llm = family_of(model).language_model(model.model)
     hooks = list(_hooks(model, prompt))
     positions = prompt["positions"]
@@ -262,4 +294,4 @@ def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
     finally:
         for hook in hooks:
             hook.remove()
-    return model.lm_head(states[0, -1])
+    return states[0]
