@@ -7,9 +7,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 import foveate
 from foveate.combine.aim import AIM
 from foveate.errors import InputError, UnsupportedError
-from foveate.models.family import families, family_of
+from foveate.models.family import families
 from foveate.testing import check_loss_is_that_of_what_is_left
 from foveate.testing import tiny as make_tiny
+from labels import with_labels
 
 HALF = AIM(0.5, (1, 4))
 REDUCTIONS = {
@@ -19,15 +20,6 @@ REDUCTIONS = {
     "fovea": foveate.create("fovea"),
 }
 RERUNS_HOOKS = "__call__" in vars(GradientCheckpointingLayer)  # older transformers do
-
-
-def with_labels(model, inputs):
-    """The prompt's own text as labels."""
-    tokens = family_of(model).placeholders(model.config).values()
-    labels = inputs["input_ids"].clone()
-    for token in tokens:
-        labels[labels == token] = -100
-    return {**inputs, "labels": labels}
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS.values(), ids=REDUCTIONS)

@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_with_the_same_loss_curve(stock, tmp_path, caplog):
             train(recipe(stock), out, [Kill(stage, step)])
     with caplog.at_level(logging.INFO, "foveate.train"):
         train(recipe(stock), out)
-    told = [record for record in caplog.records if record.name == "foveate.train.run"]
+    told = [record for record in caplog.records if record.name.startswith("foveate.train.")]
     assert [record.getMessage() for record in told] == [
         f"stage 1 is done already: {out / 'stage-1'}",
         f"goes on from {out / 'stage-2' / 'checkpoint-4'}",
@@ -303,7 +303,7 @@ def test_only_a_stock_model_takes_a_compressor(small, stock, tmp_path):
 
 
 def test_what_is_not_installed_is_said(stock, tmp_path, monkeypatch):
-    monkeypatch.setattr("foveate.train.run.installed", lambda name: None)
+    monkeypatch.setattr("foveate.train.fit.installed", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "foveate\[train\]"'):
         train(recipe(stock), tmp_path)
 

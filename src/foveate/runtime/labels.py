@@ -66,7 +66,7 @@ class Labels:
         if labelled:
             raise UnsupportedError(
                 f"{labelled} visual tokens have a label, and may be gone from the logits; give them "
-                f"{IGNORED}"
+                f"{IGNORED}, as TRL does where rows are prompt and completion"
             )
         return cls(labels)
 

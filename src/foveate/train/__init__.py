@@ -1,6 +1,7 @@
-"""`foveate train`: put a learned compressor into a model and train it, as LLaVA does, in two stages."""
+"""`foveate train`: put a compressor into a model, or teach one to read what a reduction leaves."""
 
+from foveate.train.adapt import adapt
 from foveate.train.run import train
-from foveate.train.settings import Recipe, Stage
+from foveate.train.settings import Adaptation, Recipe, Stage
 
-__all__ = ["Recipe", "Stage", "train"]
+__all__ = ["Adaptation", "Recipe", "Stage", "adapt", "train"]
