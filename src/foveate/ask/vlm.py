@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from foveate.apply import check_of_budget, reduce
+from foveate.ask.many import generate_from, shared_tokens
 from foveate.ask.media import Clip, Sampling, is_one, looked_at, read
 from foveate.ask.stream import Stream
 from foveate.cost.hardware import Machine
@@ -125,6 +126,54 @@ class VLM:
             output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         written = output[0, inputs["input_ids"].shape[1] :]
         return Answer(self.processor.decode(written, skip_special_tokens=True).strip(), run.report)
+
+    def ask_many(
+        self,
+        media: Source | Sequence[Source],
+        questions: Sequence[str],
+        reduction: Given | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        frames: int | None = None,
+        fps: int | float | None = None,
+    ) -> list[Answer]:
+        """Answer several questions about the same pictures, each as if it had been asked alone.
+
+        Pictures are encoded, merged and read by the LLM once, and each question goes on from there. Where
+        what is kept depends on the question (a method inside the LLM, CDPruner, QueCC), or a model reads
+        its prompt both ways, each is asked alone.
+
+        Args:
+            media: as in `ask`.
+            questions: in words.
+            reduction: as in `ask`.
+            max_new_tokens: longest answer, in tokens.
+            frames: as in `ask`.
+            fps: as in `ask`.
+
+        Returns:
+            The answers in order; the report of all is that of the prefill that they share.
+
+        Raises:
+            InputError: as in `ask`, or no questions.
+        """
+        if isinstance(questions, str) or not questions:
+            raise InputError(f"questions must be a list of at least 1, got {questions!r}")
+        if max_new_tokens < 1:
+            raise InputError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        wanted = as_reduction(Reduction() if reduction is None else reduction)
+        pictures = self.pictures(media, frames, fps)
+        prompts = [self.batch([(pictures, question)]) for question in questions]
+        count = shared_tokens(self.model, self.family, prompts, wanted)
+        if not count or len(prompts) == 1:
+            return [
+                self.ask(pictures, question, wanted, max_new_tokens=max_new_tokens)
+                for question in questions
+            ]
+        options = {"max_new_tokens": max_new_tokens, "do_sample": False}
+        with torch.no_grad(), reduce(self.model, wanted) as run:
+            written = generate_from(self.model, prompts, count, options)
+        texts = self.processor.batch_decode(written, skip_special_tokens=True)
+        return [Answer(text.strip(), run.report) for text in texts]
 
     def stream(
         self,
