@@ -12,16 +12,16 @@ from foveate.errors import NoEffectError, UnsupportedError
 from foveate.models.family import EXTRA_FLOPS
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction
-from foveate.report import Report
 from foveate.runtime.accounting import report_of
 from foveate.runtime.continuation import enter_continuation
 from foveate.runtime.hooks import LayerHooks
-from foveate.runtime.llm_arguments import of_rows, uncut, wants_cache
+from foveate.runtime.llm_arguments import of_rows, sizes_on_host, uncut, wants_cache
 from foveate.runtime.logits_to_keep import LogitsToKeep
 from foveate.runtime.masks import MaskInputs
 from foveate.runtime.per_prompt import Choose, chosen
-from foveate.runtime.prefill import Prefill, clock
+from foveate.runtime.prefill import Prefill
 from foveate.runtime.prompt import (
+    Placeholders,
     gather_encodings,
     has_pictures,
     miscounted,
@@ -40,11 +40,12 @@ from foveate.runtime.refusals import (
     refuse_unknown_features,
     refuse_unmasked,
 )
-from foveate.runtime.rows import gather_rows, top_rows
+from foveate.runtime.rows import gather_rows
 from foveate.runtime.run import Run
 from foveate.runtime.seams import cache_in, versions
 from foveate.runtime.splice import Spliced, splice
 from foveate.runtime.target import Target
+from foveate.runtime.timing import Moment, Span, Timings
 from foveate.runtime.vision import EncoderWatch
 from foveate.runtime.watch_attention import keep_watching
 from foveate.runtime.watch_encoding import Encoded, Notes
@@ -73,7 +74,6 @@ class Forward(threading.local):
             if target.family.both_ways_in(self.model_config, kind)
         )
         self._take_up(reduction)
-        self.watched = [self.config, *encoder.watched_configs]
         self.encodes = False  # whether it does: the LLM may then be reading the question
         self.logits_to_keep: LogitsToKeep | None = None  # what the head is asked for
         self.clear()
@@ -84,12 +84,12 @@ class Forward(threading.local):
         self.prefill: Prefill | None = None
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
-        self.masks: dict[str, Tensor] = {}  # of their placeholders
+        self.masks = Placeholders()
         self.call: Mapping[str, Any] = {}  # the core's arguments
         self.padding: Any = None  # the prompt's attention mask
         self.block_ids: Tensor | None = None  # inside which attention runs both ways
-        self.report: Report | None = None  # whose decode seconds this forward adds to
-        self.started = 0.0
+        self.timings: Timings | None = None  # which this forward's decoding adds to
+        self.started: Moment | None = None
 
     def _take_up(self, reduction: Reduction) -> None:
         inside, depth = reduction.inside, len(self.target.llm.layers)
@@ -103,7 +103,7 @@ class Forward(threading.local):
         return self.choose is None and self.reduction.is_off
 
     def _keep_watching(self) -> None:
-        for config in self.watched:
+        for config in self.encoder.watched_configs:
             keep_watching(config)
 
     # --- the prompt -------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class Forward(threading.local):
         """Encode, and note the groups of what came out."""
         self._keep_watching()
         device = next((v.device for v in arguments.values() if isinstance(v, Tensor)), None)
-        began = clock(device)
+        began, arguments = Moment(device), sizes_on_host(arguments)
         self.encodes = True
         try:
             with self.encoder.encoding(modality, arguments):
@@ -132,7 +132,7 @@ class Forward(threading.local):
             grids = family.grids(core, modality, arguments, groups)
         note = Encoded(
             groups, self.encoder.patches, signals, grids, self.encoder.flops or [0] * len(groups),
-            clock(device) - began, getattr(output, EXTRA_FLOPS, ()), *self.encoder.flops_of(groups),
+            Span(began, Moment(device)), getattr(output, EXTRA_FLOPS, ()), *self.encoder.flops_of(groups),
         )  # fmt: skip
         self.notes.add(modality, pooled, note)
         self.encodings[modality] = output
@@ -152,9 +152,9 @@ class Forward(threading.local):
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        masks, head = placeholder_masks(placeholders, call), self.target.seams.head
+        head, self.masks = self.target.seams.head, placeholder_masks(placeholders, call)
         if "logits_to_keep" in head.names:  # others say all logits, whatever is asked
-            self.logits_to_keep = LogitsToKeep.of(call, masks)
+            self.logits_to_keep = LogitsToKeep.of(call, self.masks)
         if self.logits_to_keep is None:
             return None
         return head.rebind(args, kwargs, {"logits_to_keep": self.logits_to_keep.of_head})
@@ -167,17 +167,20 @@ class Forward(threading.local):
 
     def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The prompt, or what goes on from it, is seen."""
+        masks = self.masks  # as the whole model's hook saw them, if it is the whole that runs
         self.clear()
         if self.choose is not None:
             self._take_up(Reduction())  # until this prompt's is chosen
         call = self.target.seams.core.bind(args, kwargs)
         self._begin(call)
         device = next((v.device for v in call.values() if isinstance(v, Tensor)), None)
-        self.started = clock(device)
+        self.started = Moment(device)
         self._keep_watching()
         self.encodings = dict(call.get("mm_encoder_outputs") or {})
         placeholders = self.target.family.placeholders(self.model_config)
-        self.masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+        if not masks.are_of(call):
+            masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+        self.masks = masks
         cache = cache_in(call)
         if self.masks and state_of(cache) is not None:
             refuse_prefix(cache)  # off, too: stock masks would be wrong
@@ -198,10 +201,10 @@ class Forward(threading.local):
         refuse_static(cache)
         refuse_prefix(cache)
         refuse_prepared_mask(self.padding, next(iter(self.masks.values())).shape[1])
-        refuse_packed(self.call, self.padding)
+        refuse_packed(self.call, self.masks.valid)
         refuse_checkpointing(self.target.llm)
         if self.reduction.before is not None and not self.reduction.before.is_off:
-            refuse_masked_pictures(self.masks, self.padding)
+            refuse_masked_pictures(self.masks.here, self.masks.valid)
 
     # --- the LLM's entrance -----------------------------------------------------------------------
 
@@ -220,9 +223,9 @@ class Forward(threading.local):
             return llm.rebind(args, kwargs, self._enter_prefill(self.prefill, call, cache))
         state = state_of(cache)
         if state is None:
-            self.report = None if cache is None else self.run.of_cache(cache)
+            self.timings = None if cache is None else self.run.timings_of(cache)
             return None
-        self.report = self.run.of_cache(cache)
+        self.timings = self.run.timings_of(cache)
         given, self.layer_masks = enter_continuation(
             state, self.config, self.target.layout, self.padding, call, cache
         )
@@ -251,24 +254,25 @@ class Forward(threading.local):
         if positions is None or positions.dim() != 2:
             positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
         inputs = MaskInputs(positions.expand(embeds.shape[:2]), self.block_ids, self.block_kinds)
-        prefill.begin(valid, inputs, clock(embeds.device), is_off=self.reduction.is_off)
+        here, now = self.masks.valid, Moment(embeds.device)
+        prefill.begin(valid, here, inputs, now, is_off=self.reduction.is_off)
         before, spliced, changed = self.reduction.before, None, {}
+        if cache is None and wants_cache(call, self.config):
+            cache = DynamicCache(config=self.config)
+            changed[self.target.seams.llm.cache_name(call)] = cache
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, valid, self._project)
-            changed = self._take_out(prefill, spliced, call, cache)
+            changed = self._take_out(prefill, spliced, call, cache) | changed
         if not self.reduction.is_off:
             given = dict(call)
             prefill.add_deepstack(self.target.family.deepstack(given), spliced)
             changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
             changed |= uncut(call)
-        if cache is None and wants_cache(call, self.config):
-            cache = DynamicCache(config=self.config)
-            changed[self.target.seams.llm.cache_name(call)] = cache
         prefill.cache = cache
         # off, nothing is asked of the layers, unless some are handed other rows than the rest
         self.layer_hooks.want(self.target.layout.shares_keys or not self.reduction.is_off)
         embeds = changed.get("inputs_embeds", embeds)
-        prefill.enter_llm(embeds, clock(embeds.device))
+        prefill.enter_llm(embeds, Moment(embeds.device))
         return changed
 
     def _take_out(
@@ -319,10 +323,10 @@ class Forward(threading.local):
         prefill, pruner = self.prefill, self.reduction.inside
         if self.encodes or prefill is None or pruner is None or index not in self.rating:
             return
-        began = clock(query.device)
+        began = Moment(query.device)
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
             prefill.score(pruner, query, key, scaling)
-        prefill.seconds["score"] += clock(query.device) - began
+        prefill.timings.add("score", Span(began, Moment(query.device)))
 
     def leave_layer(self, index: int, output: Any) -> Any:
         """Add DeepStack features, and drop the rows that are pruned behind this layer."""
@@ -338,17 +342,8 @@ class Forward(threading.local):
         return (states, *output[1:]) if isinstance(output, tuple) else states
 
     def _prune(self, prefill: Prefill, index: int, states: Tensor) -> Tensor:
-        rows = prefill.rows
         counts = [kept_after(self.schedule[index], n) for n in prefill.to_llm]
-        kept = torch.zeros_like(rows.visual)
-        if any(counts):
-            if prefill.scores is None:
-                raise UnsupportedError(
-                    f"the attention of layer {index} does not go through transformers' "
-                    f"AttentionInterface, so its rows cannot be rated; {versions()}"
-                )
-            kept = top_rows(prefill.scores, rows.visual, counts)
-        chosen = prefill.prune(index, kept)
+        chosen = prefill.prune(index, counts)
         return states if chosen is None else gather_rows(states, chosen)
 
     # --- the LLM's exit ---------------------------------------------------------------------------
@@ -359,21 +354,22 @@ class Forward(threading.local):
             return
         prefill = self.prefill
         if prefill is None:
-            if self.report is not None:
-                self.report.seconds["decode"] += clock(output[0].device) - self.started
+            if self.timings is not None and self.started is not None:
+                self.timings.add("decode", Span(self.started, Moment(output[0].device)))
             self.layer_masks = None
             return
         self.prefill, self.encodings = None, {}
         if not self.layer_hooks.are_wanted:
             prefill.rows_by_layer = [prefill.rows] * len(self.target.llm.layers)
         prefill.check(len(self.target.llm.layers), cache_in(output))
-        report = report_of(prefill, clock(output[0].device))
+        prefill.timings.add("prefill", Span(prefill.began, Moment(output[0].device)))
+        report = report_of(prefill)
         if not report.fired and not self.reduction.is_off:
             raise NoEffectError(
                 f"{self.reduction} changed nothing: {sum(report.visual_tokens_in)} visual tokens came in "
                 "and every layer computed all of them"
             )
-        self.run.add(report, prefill.cache)
+        self.run.add(report, prefill.timings, prefill.cache)
         if prefill.cache is not None and report.fired:
             mark_reduced(prefill.cache, prefill.cache_state())
         if self.logits_to_keep is not None:

@@ -1,4 +1,4 @@
-"""What an LLM is called with, beside embeddings, positions and masks."""
+"""What an LLM and an encoder are called with, beside embeddings, pixels, positions and masks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,3 +37,16 @@ def wants_cache(call: Mapping[str, Any], config: Any) -> bool:
     """Whether the LLM would make itself a cache."""
     use_cache = call.get("use_cache")
     return bool(getattr(config, "use_cache", False) if use_cache is None else use_cache)
+
+
+def sizes_on_host(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder's arguments with what says how large the pictures are on the CPU, copied once.
+
+    Their groups, grids and tiles are counted from it again and again.
+    """
+    return {
+        name: value.cpu()
+        if isinstance(value, Tensor) and value.dim() <= 2 and not value.is_floating_point()
+        else value
+        for name, value in arguments.items()
+    }
