@@ -4,8 +4,8 @@
         model(**inputs)
     syncs.total, syncs.where
 
-The host waits where a number of a tensor is wanted (`item`, `tolist`, `bool`), where a result is as large as
-the numbers say (`nonzero`, a mask as an index, `unique`, `bincount`, `repeat_interleave`), and where
+The host waits where a number of a tensor is wanted (`item`, `tolist`, `bool`), where a result is as large
+as the numbers say (`nonzero`, a mask as an index, `unique`, `bincount`, `repeat_interleave`), and where
 tensors are copied from one device to the other, unless it is said that nobody waits for it.
 """
 
@@ -94,6 +94,10 @@ class _Values(TorchFunctionMode):
             self.syncs.add("tensor")
         if func is Tensor.new_tensor and isinstance(args[0], There):
             self.syncs.add("new_tensor")
+        if func is Tensor.__setitem__ and isinstance(args[0], There):
+            parts = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if not isinstance(args[2], Tensor) and any(isinstance(i, Tensor) for i in parts):
+                self.syncs.add("a number at an index")  # which is copied there
         return func(*args, **kwargs)
 
 
@@ -104,11 +108,10 @@ def waits(name, func, args, kwargs) -> bool:
     if name == "aten::_to_copy":
         device = kwargs.get("device")
         goes = device is not None and (torch.device(device) == GPU) != there[0]
-        return goes and not (kwargs.get("non_blocking") and not there[0])
+        return goes and not kwargs.get("non_blocking")
     if name == "aten::copy_":
-        from_host = there[0] and not there[1]
         waited = not (len(args) > 2 and args[2])
-        return there[0] != there[1] and given[1].dim() > 0 and (waited or not from_host)
+        return there[0] != there[1] and given[1].dim() > 0 and waited
     if not any(there):
         return False
     if name in INDEXED:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from foveate.errors import NoEffectError, UnsupportedError
+from foveate.errors import NoEffectError
 from foveate.models.family import EXTRA_FLOPS
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction
@@ -42,7 +42,7 @@ from foveate.runtime.refusals import (
 )
 from foveate.runtime.rows import gather_rows
 from foveate.runtime.run import Run
-from foveate.runtime.seams import cache_in, versions
+from foveate.runtime.seams import cache_in
 from foveate.runtime.splice import Spliced, splice
 from foveate.runtime.target import Target
 from foveate.runtime.timing import Moment, Span, Timings
@@ -80,7 +80,6 @@ class Forward(threading.local):
 
     def clear(self) -> None:
         """Forget the forward: it is over, or failed, or another one begins."""
-        self.layer_hooks.want(False)
         self.prefill: Prefill | None = None
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
@@ -163,6 +162,7 @@ class Forward(threading.local):
         """A new prompt has no report until it has run; what goes on from a cache has its prompt's."""
         cache = cache_in(call)
         if has_pictures(call) or cache is None or not cache.get_seq_length():
+            self.run.settle()
             self.run.lapse("the last run did not come to its end")
 
     def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -192,6 +192,7 @@ class Forward(threading.local):
                 self.run.lapse("the last run was no prompt with visual tokens")
             return
         self.call = call
+        self.layer_hooks.want(None)
         self._refuse(cache)
 
     def _refuse(self, cache: Any) -> None:
@@ -223,14 +224,18 @@ class Forward(threading.local):
             return llm.rebind(args, kwargs, self._enter_prefill(self.prefill, call, cache))
         state = state_of(cache)
         if state is None:
+            self.layer_hooks.want(None)
             self.timings = None if cache is None else self.run.timings_of(cache)
             return None
         self.timings = self.run.timings_of(cache)
-        given, self.layer_masks = enter_continuation(
+        going_on = enter_continuation(
             state, self.config, self.target.layout, self.padding, call, cache
         )
-        self.layer_hooks.want(self.layer_masks is not None)
-        return llm.rebind(args, kwargs, given)
+        self.layer_masks = going_on.masks
+        self.run.await_answer(going_on.check)
+        # they stay for the next step
+        self.layer_hooks.want(None if self.layer_masks is None else "step")
+        return llm.rebind(args, kwargs, going_on.changed)
 
     def _pass_unknown_features(self) -> None:
         """Let features that were encoded elsewhere pass if nothing is to be reduced."""
@@ -242,9 +247,11 @@ class Forward(threading.local):
         """Returns what is changed among the LLM's arguments."""
         embeds = call["inputs_embeds"]
         valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
+        here: Any = torch.ones(embeds.shape[:2], dtype=torch.bool)
         past = 0 if cache is None else int(cache.get_seq_length())
         if isinstance(self.padding, Tensor) and self.padding.shape[1:] == (past + valid.shape[1],):
             valid = self.padding[:, past:].bool().to(embeds.device)
+            here = None if past else self.masks.valid
         if self.choose is not None:
             reduction = chosen(self.choose, prefill.visual, valid)
             self.target.refuse(reduction)
@@ -254,7 +261,7 @@ class Forward(threading.local):
         if positions is None or positions.dim() != 2:
             positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
         inputs = MaskInputs(positions.expand(embeds.shape[:2]), self.block_ids, self.block_kinds)
-        here, now = self.masks.valid, Moment(embeds.device)
+        now = Moment(embeds.device)
         prefill.begin(valid, here, inputs, now, is_off=self.reduction.is_off)
         before, spliced, changed = self.reduction.before, None, {}
         if cache is None and wants_cache(call, self.config):
@@ -270,7 +277,8 @@ class Forward(threading.local):
             changed |= uncut(call)
         prefill.cache = cache
         # off, nothing is asked of the layers, unless some are handed other rows than the rest
-        self.layer_hooks.want(self.target.layout.shares_keys or not self.reduction.is_off)
+        asks = self.target.layout.shares_keys or not self.reduction.is_off
+        self.layer_hooks.want("prefill" if asks else None)
         embeds = changed.get("inputs_embeds", embeds)
         prefill.enter_llm(embeds, Moment(embeds.device))
         return changed
@@ -309,14 +317,18 @@ class Forward(threading.local):
 
     def enter_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Hand a layer the masks and positions of the rows that it computes."""
-        if self.encodes or (self.prefill is None and self.layer_masks is None):
+        if self.encodes or self.prefill is None:
             return None
         layer = self.target.seams.layers[index]
-        if self.prefill is None:
-            masks: Any = self.layer_masks
-            return layer.rebind(args, kwargs, {layer.mask: masks[index]})
         changed = self.prefill.enter_layer(index, layer, layer.bind(args, kwargs))
         return layer.rebind(args, kwargs, changed)
+
+    def mask_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Hand a layer the mask of the rows that it has cached."""
+        if self.encodes or self.layer_masks is None:
+            return None
+        layer = self.target.seams.layers[index]
+        return layer.rebind(args, kwargs, {layer.mask: self.layer_masks[index]})
 
     def score(self, index: int, query: Tensor, key: Tensor, scaling: float | None) -> None:
         """Let the method inside the LLM rate the rows of a layer."""
@@ -359,7 +371,7 @@ class Forward(threading.local):
             self.layer_masks = None
             return
         self.prefill, self.encodings = None, {}
-        if not self.layer_hooks.are_wanted:
+        if self.layer_hooks.wanted is None:
             prefill.rows_by_layer = [prefill.rows] * len(self.target.llm.layers)
         prefill.check(len(self.target.llm.layers), cache_in(output))
         prefill.timings.add("prefill", Span(prefill.began, Moment(output[0].device)))
@@ -382,6 +394,8 @@ class Forward(threading.local):
         """
         again = bool(self.masks) and cache_in(self.call) is None and self.prefill is None
         self.logits_to_keep = None
+        if self.layer_hooks.wanted == "prefill":
+            self.layer_hooks.want(None)
         self.clear()
         return not again
 

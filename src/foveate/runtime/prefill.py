@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from foveate.cost.layers import SLIDING
 from foveate.errors import UnsupportedError
 from foveate.prune.attention import text_behind
 from foveate.reduction import Pruner
@@ -284,13 +285,21 @@ class Prefill:
 
     def cache_state(self) -> CacheState:
         """What the cache holds after this prefill."""
-        read = [self.rows_by_layer[source] for source in self.layout.sources]
+        kinds, sources = self.layout.kinds, self.layout.sources
+        read = [self.rows_by_layer[source] for source in sources]
+        windows = {source for kind, source in zip(kinds, sources, strict=True) if kind == SLIDING}
         positions: dict[int, Tensor] = {}  # layers of the same rows share them
-        for rows in read:
+        for layer in windows:
+            rows = self.rows_by_layer[layer]
             positions.setdefault(id(rows), self.mask_inputs.positions.gather(1, rows.origin))
         return CacheState(
             [rows.mask for rows in read],
-            [positions[id(rows)] for rows in read],
+            [rows.valid.shape[1] for rows in read],
+            [
+                positions[id(rows)] if layer in windows else None
+                for layer, rows in enumerate(self.rows_by_layer)
+            ],
             self.offset,
             self.prompt.valid,
+            takes_padding=not self.layout.has_recurrent,
         )

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary, ref
 
 from foveate.errors import NoEffectError
 from foveate.report import Report
+from foveate.runtime.mask_check import MaskCheck
 from foveate.runtime.timing import Timings
 
 LOG = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Run:
         self._refused = 0  # number of the last refused prompt
         self._contexts = 0  # how many contexts ran a prompt
         self._opener = _reader()
+        self._late: list[Report] = []  # which may still have to ask the device
+        self._checks: dict[int, MaskCheck] = {}  # by thread, of its last step
         self._by_cache: WeakKeyDictionary[Any, Timings] = WeakKeyDictionary()
 
     @property
@@ -69,6 +72,7 @@ class Run:
     def add(self, report: Report, timings: Timings, cache: Any) -> None:
         """Add the report of a prefill with visual tokens, which filled this cache, if any."""
         self.reports.append(report)
+        self._late.append(report)
         if LOG.isEnabledFor(logging.INFO):  # to tell all of it waits for the device
             self._tell(report)
         self._note(report)
@@ -88,6 +92,24 @@ class Run:
             report.kv_bytes_unreduced,
             ", ".join(f"{part} {spent:.3f}" for part, spent in report.seconds.items()),
         )
+
+    def await_answer(self, check: MaskCheck | None) -> None:
+        """Remember the check of a step's attention mask until its answer is there."""
+        if check is None:
+            self._checks.pop(threading.get_ident(), None)
+        else:
+            self._checks[threading.get_ident()] = check
+
+    def settle(self) -> None:
+        """Wait for what reports and checks still have to be told by the device: it is idle by now.
+
+        Raises:
+            UnsupportedError: the attention mask of a last step was wrong.
+        """
+        while self._late:
+            _ = self._late.pop().samples
+        while self._checks:
+            self._checks.popitem()[1].refuse_changed()
 
     def lapse(self, why: str) -> None:
         """Note that the last prompt has no report."""
