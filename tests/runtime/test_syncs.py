@@ -138,6 +138,8 @@ def hooks_of_a_step(model, inputs, reduction):
         cache = cache_in(model(**inputs, use_cache=True))
         mask = torch.cat([inputs["attention_mask"], torch.ones(batch, 1).long()], dim=1)
         step = {"input_ids": torch.full((batch, 1), 10), "attention_mask": mask}
+        if family_of(model).grid_positions:  # stock models cannot count them for so long a mask
+            step["position_ids"] = torch.full((3, batch, 1), mask.shape[1])
         with mock.patch.object(Hook, "__call__", run):
             model(**step, **on_cache(model, cache))
     return ran
@@ -161,7 +163,7 @@ def test_no_hook_runs_in_a_layer_for_a_token_unless_it_needs_a_mask(name):
 
 
 def stepped(model, inputs, mask_of, steps):
-    """Tokens one by one behind a reduced prompt, each with the mask that `mask_of` makes of the right one."""
+    """Tokens one by one behind a reduced prompt, each with what `mask_of` makes of the right mask."""
     mask, there = inputs["attention_mask"], inputs["attention_mask"].device
     with foveate.reduce(model, foveate.AIM(0.5, (1, 4))):
         cache = cache_in(model(**inputs, use_cache=True))

@@ -42,6 +42,7 @@ class Late(Report):
         self,
         samples: Callable[[], list[SampleReport]],
         seconds: Callable[[], dict[str, float]],
+        *,
         fired: bool,
         padding: tuple[int, int],
     ) -> None:
@@ -106,8 +107,8 @@ def report_of(prefill: Prefill) -> Late:
             for numbers, (into, after) in zip(known, provenance(), strict=True)
         ],
         prefill.timings,
-        fired,
-        (held.padding, whole.padding),
+        fired=fired,
+        padding=(held.padding, whole.padding),
     )
 
 

@@ -64,7 +64,7 @@ class Timings:
     """Seconds of the stages of one prompt; called, it says what they are so far."""
 
     def __init__(self) -> None:
-        self._sums = dict.fromkeys(STAGES, 0.0)
+        self._sums: dict[str, float] = dict.fromkeys(map(str, STAGES), 0.0)
         self._open: deque[tuple[str, Span]] = deque()  # not yet in the sums
 
     def add(self, stage: str, span: Span) -> None:
