@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from foveate.compress import divprune
-from foveate.runtime.prefill import clock
+from foveate.runtime.timing import clock
 
 
 def loop(features: Tensor, count: int) -> Tensor:

@@ -35,7 +35,7 @@ import foveate
 from foveate.errors import FoveateError
 from foveate.records.conditions import conditions
 from foveate.records.journal import Journal
-from foveate.runtime.prefill import clock
+from foveate.runtime.timing import clock
 
 ROOT = Path(__file__).parent.parent
 AIM = foveate.AIM(keep=0.25, prune=(0.5, 0.786))

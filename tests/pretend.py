@@ -9,6 +9,7 @@ device calls itself "meta": for "cuda" torch would look for a driver. What depen
 such as autocast, is not seen.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from unittest import mock
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
+
+from foveate.runtime import timing
 
 GPU = torch.device("meta")
 COPIES = ("aten::copy_", "aten::_to_copy")
@@ -139,9 +142,26 @@ def move(value):
     return tree_map(lambda part: There(part) if isinstance(part, Tensor) else part, value)
 
 
+class _Event:
+    """A place in the pretended GPU's queue, which is always done."""
+
+    def __init__(self, device):
+        self.at = time.perf_counter()
+
+    def query(self):
+        return True
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, later):
+        return 1000 * (later.at - self.at)
+
+
 @contextmanager
 def pretend() -> Iterator:
     """While open, "meta" is the pretended GPU; yields what moves a model or inputs there."""
     plain = mock.patch("torch.autocast", return_value=nullcontext())
-    with torch.no_grad(), plain, _Whole(), _Made():
+    events = mock.patch.dict(timing.EVENTS, {GPU.type: _Event})
+    with torch.no_grad(), plain, events, _Whole(), _Made():
         yield move

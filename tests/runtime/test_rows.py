@@ -15,6 +15,12 @@ def naive_select(valid, keep, *, pad_left):
     return [p + rows if pad_left else rows + p for p, rows in zip(pads, chosen, strict=True)]
 
 
+def counts(rows, keep):
+    """How many rows are kept of each sample, and how many of them are visual."""
+    keep = keep & rows.valid
+    return keep.sum(1).tolist(), (keep & rows.visual).sum(1).tolist()
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("pad_left", [True, False])
 def test_select_matches_naive(seed, pad_left):
@@ -25,7 +31,7 @@ def test_select_matches_naive(seed, pad_left):
     keep = torch.rand(3, 12, generator=source) < 0.6
     rows = Rows.of_prompt(valid, visual)
     assert rows.pad_left == pad_left
-    index, left = rows.select(keep)
+    index, left = rows.select(keep, *counts(rows, keep))
     expected = naive_select(valid.tolist(), keep.tolist(), pad_left=pad_left)
     for sample in range(3):
         for place, row in enumerate(expected[sample]):
@@ -34,7 +40,7 @@ def test_select_matches_naive(seed, pad_left):
                 assert index[sample, place] == left.origin[sample, place] == row
                 assert left.visual[sample, place] == visual[sample, row]
     # a second cut still knows the prompt's rows
-    again = left.select(left.visual)[1]
+    again = left.select(left.visual, *counts(left, left.visual))[1]
     for sample in range(3):
         kept = again.origin[sample][again.valid[sample]].tolist()
         assert kept == [row for row in expected[sample] if row is not None and visual[sample, row]]

@@ -12,8 +12,8 @@ from typing import Any
 
 from foveate.errors import InputError, UnsupportedError
 
-SLIDING = "sliding_attention"
-ATTENTION = ("full_attention", SLIDING)
+FULL, SLIDING = "full_attention", "sliding_attention"
+ATTENTION = (FULL, SLIDING)
 RECURRENT = ("linear_attention", "conv")
 CHUNK = 64  # tokens that a delta net computes at a time
 # fields of LLMs whose layers are made of other parts than these

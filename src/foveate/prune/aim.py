@@ -108,10 +108,10 @@ def token_importance(
     # heads that share a key are rows of one product
     query = query.detach().unflatten(1, (groups, -1)).flatten(0, 1).float()
     key = (key.detach().float() * factor).flatten(0, 1).mT.contiguous()
+    padding = None if valid is None else ~valid.repeat_interleave(heads, 0)
     if valid is None:
         valid = torch.ones(batch, count, dtype=torch.bool, device=query.device)
     start = valid / valid.sum(1, keepdim=True).clamp(min=1)
-    padding = None if valid.all() else ~valid.repeat_interleave(heads, 0)
     mass = query.new_zeros(all_heads, steps + 1, count)
     mass[:, 0] = start.repeat_interleave(heads, 0)
     size = CPU_BLOCK if query.device.type == "cpu" else BLOCK

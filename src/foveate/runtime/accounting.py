@@ -1,9 +1,10 @@
 """The report of a prefill: what its layers computed, what the cache holds, where the tokens went."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from foveate.cost.layers import SLIDING
@@ -27,7 +28,47 @@ class Held:
     padding: int
 
 
-def report_of(prefill: Prefill, now: float) -> Report:
+class Late(Report):
+    """A report of which some numbers may still be on the device: it is asked when they are first read.
+
+    Args:
+        samples: makes the samples; called once.
+        seconds: tells the seconds of each stage so far.
+        fired: as of `Report`.
+        padding: bytes of the KV cache that padding holds, and without the reduction.
+    """
+
+    def __init__(
+        self,
+        samples: Callable[[], list[SampleReport]],
+        seconds: Callable[[], dict[str, float]],
+        *,
+        fired: bool,
+        padding: tuple[int, int],
+    ) -> None:
+        self._samples: Any = samples
+        self._seconds = seconds
+        self.fired = fired
+        self.kv_padding_bytes, self.kv_padding_bytes_unreduced = padding
+
+    @property
+    def samples(self) -> list[SampleReport]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As of `Report`."""
+        if callable(self._samples):
+            self._samples = self._samples()
+        return self._samples
+
+    @property
+    def seconds(self) -> dict[str, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As of `Report`."""
+        return self._seconds()
+
+    def __reduce__(self) -> Any:
+        """Copied and pickled as what it says."""
+        return Report, tuple(getattr(self, part.name) for part in fields(Report))
+
+
+def report_of(prefill: Prefill) -> Late:
     """The report, once the last layer has run."""
     by_layer = prefill.rows_by_layer
     # a layer that the LLM handed the last rows alone would have got as few without the reduction
@@ -36,37 +77,38 @@ def report_of(prefill: Prefill, now: float) -> Report:
     held, whole = (_held(prefill, rows) for rows in (by_layer, unreduced))
     cut, full = (_flops(prefill, rows) for rows in (by_layer, unreduced))
     counts = [rows.visual_counts for rows in by_layer]
-    text = (prompt.valid & ~prompt.visual).sum(1).tolist()
     came = prompt.visual_counts
     asked = prefill.visual.question_flops or [0] * len(came)
     encoded = prefill.visual.encode_flops or [0] * len(came)
     encoded_whole = prefill.visual.encode_flops_unreduced or [0] * len(came)
-    merged_into, pruned_after = _token_provenance(prefill)
-    samples = [
-        SampleReport(
-            visual_tokens_in=came[n],
-            visual_tokens_to_llm=prefill.to_llm[n],
-            visual_tokens_by_layer=[layer[n] for layer in counts],
-            text_tokens=text[n],
-            prefill_flops=cut[n] + prefill.overhead[n] + asked[n],
-            prefill_flops_unreduced=full[n] + asked[n],
-            question_flops=asked[n],
-            kv_bytes=held.own[n],
-            kv_bytes_unreduced=whole.own[n],
-            merged_into=merged_into[n],
-            pruned_after=pruned_after[n],
-            encode_flops=encoded[n],
-            encode_flops_unreduced=encoded_whole[n],
-        )
+    known = [
+        {
+            "visual_tokens_in": came[n],
+            "visual_tokens_to_llm": prefill.to_llm[n],
+            "visual_tokens_by_layer": [layer[n] for layer in counts],
+            "text_tokens": prompt.lengths[n] - came[n],
+            "prefill_flops": cut[n] + prefill.overhead[n] + asked[n],
+            "prefill_flops_unreduced": full[n] + asked[n],
+            "question_flops": asked[n],
+            "kv_bytes": held.own[n],
+            "kv_bytes_unreduced": whole.own[n],
+            "encode_flops": encoded[n],
+            "encode_flops_unreduced": encoded_whole[n],
+        }
         for n in range(len(came))
     ]
-    return Report(
-        samples=samples,
-        seconds={**prefill.seconds, "prefill": now - prefill.began, "decode": 0.0},
-        fired=sum(encoded) != sum(encoded_whole)
-        or any(rows.visual_counts != layer for rows, layer in zip(unreduced, counts, strict=True)),
-        kv_padding_bytes=held.padding,
-        kv_padding_bytes_unreduced=whole.padding,
+    fired = sum(encoded) != sum(encoded_whole) or any(
+        rows.visual_counts != layer for rows, layer in zip(unreduced, counts, strict=True)
+    )
+    provenance = _provenance(prefill)
+    return Late(
+        lambda: [
+            SampleReport(**numbers, merged_into=into, pruned_after=after)
+            for numbers, (into, after) in zip(known, provenance(), strict=True)
+        ],
+        prefill.timings,
+        fired=fired,
+        padding=(held.padding, whole.padding),
     )
 
 
@@ -89,7 +131,7 @@ def _held(prefill: Prefill, rows_by_layer: Sequence[Rows]) -> Held:
         window = prefill.config.sliding_window if _is_sliding(prefill, layer) else None
         held, each = held_rows(count, window), _row_bytes(prefill, layer)
         if (id(rows), held) not in kept:
-            kept[id(rows), held] = rows.valid[:, count - held :].sum(1).tolist()
+            kept[id(rows), held] = rows.real_among_last(held)
         mine, state = kept[id(rows), held], _state_bytes(prefill, layer)
         own = [before + each * more + state for before, more in zip(own, mine, strict=True)]
         padding += each * (held * len(own) - sum(mine))
@@ -127,15 +169,34 @@ def _state_bytes(prefill: Prefill, layer: int) -> int:
     return total
 
 
-def _token_provenance(prefill: Prefill) -> tuple[list[list[int | None]], list[list[int | None]]]:
-    """Where each visual token of the prompt went, and after which layer it was pruned, by sample."""
-    merged_into, pruned_after = [], []
-    entered = prefill.entered
-    for sample, visual in enumerate(prefill.prompt.visual):
-        rows = entered.origin[sample][entered.visual[sample]]
-        rank = {row: place for place, row in enumerate(rows.tolist())}
-        flat = prefill.target[sample][visual] - sample * visual.numel()
-        merged_into.append([rank.get(row) for row in flat.tolist()])
-        layers = prefill.pruned_after[sample][rows].tolist()
-        pruned_after.append([None if layer < 0 else layer for layer in layers])
-    return merged_into, pruned_after
+Gone = list[int | None]
+
+
+def _provenance(prefill: Prefill) -> Callable[[], list[tuple[Gone, Gone]]]:
+    """For each sample where its visual tokens went, and after which layer they were pruned.
+
+    It is called when it is wanted: until then a small tensor on the device has all of it.
+    """
+    entered, width = prefill.entered, prefill.prompt.valid.shape[1]
+    # by row of the prompt: whether it is visual, entered the LLM as such, its target, its last layer
+    came_in = torch.zeros_like(prefill.prompt.visual).scatter(1, entered.origin, entered.visual)
+    here = torch.stack([prefill.prompt.visual, came_in, prefill.target, prefill.pruned_after])
+
+    def read() -> list[tuple[Gone, Gone]]:
+        return [
+            _of_sample(*(row[n] for row in fates), n * width)
+            for fates in [here.cpu().tolist()]
+            for n in range(here.shape[1])
+        ]
+
+    return read
+
+
+def _of_sample(
+    visual: list[int], came_in: list[int], target: list[int], layer: list[int], first: int
+) -> tuple[Gone, Gone]:
+    """Of one sample, whose rows begin at `first` in the batch."""
+    rows = [row for row, is_in in enumerate(came_in) if is_in]
+    rank = {row: place for place, row in enumerate(rows)}
+    into = [rank.get(target[row] - first) for row, is_in in enumerate(visual) if is_in]
+    return into, [None if layer[row] < 0 else layer[row] for row in rows]

@@ -29,11 +29,13 @@ class Bucket:
     Attributes:
         members: (G, n), the tokens of each group, as indices into the V visual tokens.
         groups: (G,), the groups' numbers.
+        homes: the sample of each group.
         needed: what the method needs, by name.
     """
 
     members: Int[Tensor, "G n"]
     groups: Int[Tensor, " G"]
+    homes: list[int]
     needed: dict[str, Any]
 
 
@@ -61,13 +63,13 @@ def buckets(
         raise UnsupportedError(
             f"this method needs the encoder's {' and '.join(sorted(missing))}, which were not seen"
         )
-    sample = visual.mask.nonzero()[:, 0]
+    sample, device = visual.sample, visual.mask.device
     unit = visual.clip if "frames" in needs else sample if "sample" in needs else visual.group
     counts = torch.bincount(unit).tolist()
     members = unit.argsort(stable=True).split(counts)
     numbers = [number for number, count in enumerate(counts) if count]
     homes = sample[torch.stack([members[number][0] for number in numbers])].tolist()
-    texts = questions(embeds, visual.mask, valid) if "query" in needs else []
+    texts = questions(embeds, visual.here, valid.cpu()) if "query" in needs else []
     alike: dict[tuple[Any, ...], list[int]] = {}
     shapes: dict[tuple[Any, ...], dict[str, Any]] = {}
     for number, home in zip(numbers, homes, strict=True):
@@ -82,7 +84,7 @@ def buckets(
     home_of = dict(zip(numbers, homes, strict=True))
     made = []
     for kind, same in alike.items():
-        tokens = torch.stack([members[number] for number in same])
+        tokens = torch.stack([members[number] for number in same]).to(device, non_blocking=True)
         needed = dict(shapes[kind])
         needed.update({name: signals[name][tokens] for name in signals if name in needs})
         if "query" in needs:
@@ -91,8 +93,9 @@ def buckets(
             before = [
                 sum(home_of[n] == home_of[number] for n in numbers if n < number) for number in same
             ]
-            needed["number"] = torch.tensor(before, device=tokens.device)
-        made.append(Bucket(tokens, torch.tensor(same, device=tokens.device), needed))
+            needed["number"] = torch.tensor(before).to(device, non_blocking=True)
+        groups = torch.tensor(same).to(device, non_blocking=True)
+        made.append(Bucket(tokens, groups, [home_of[number] for number in same], needed))
     return made
 
 
@@ -100,6 +103,11 @@ def questions(
     embeds: Float[Tensor, "B N D"], visual: Bool[Tensor, "B N"], valid: Bool[Tensor, "B N"]
 ) -> list[Float[Tensor, "_ D"]]:
     """For each sample the text after its last visual token, or all of its text if none follows.
+
+    Args:
+        embeds: the LLM's input.
+        visual: (B, N), True at visual tokens; on the CPU, as `valid` is.
+        valid: (B, N), False for padding.
 
     Raises:
         UnsupportedError: a sample with visual tokens has no text.
@@ -109,4 +117,5 @@ def questions(
     chosen = torch.where(behind.any(1, keepdim=True), behind, text)
     if bool((visual.any(1) & ~chosen.any(1)).any()):
         raise UnsupportedError("this method needs a question, but a sample has no text")
-    return [row[rows] for row, rows in zip(embeds, chosen, strict=True)]
+    places = [rows.nonzero()[:, 0].to(embeds.device, non_blocking=True) for rows in chosen]
+    return [row[rows] for row, rows in zip(embeds, places, strict=True)]

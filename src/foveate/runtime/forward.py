@@ -6,22 +6,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache
 
-from foveate.errors import NoEffectError, UnsupportedError
+from foveate.errors import NoEffectError
 from foveate.models.family import EXTRA_FLOPS
 from foveate.prune.schedule import Schedule, kept_after
 from foveate.reduction import Reduction
-from foveate.report import Report
 from foveate.runtime.accounting import report_of
 from foveate.runtime.continuation import enter_continuation
 from foveate.runtime.head import Asked
 from foveate.runtime.hooks import LayerHooks
-from foveate.runtime.llm_arguments import is_checkpointed, of_rows, uncut, wants_cache
+from foveate.runtime.llm_arguments import cache_to_fill, of_rows, sizes_on_host, uncut
 from foveate.runtime.masks import MaskInputs
 from foveate.runtime.per_prompt import Choose, chosen
-from foveate.runtime.prefill import Prefill, clock
+from foveate.runtime.prefill import Prefill
 from foveate.runtime.prompt import (
+    Placeholders,
     gather_encodings,
     has_pictures,
     miscounted,
@@ -39,11 +38,12 @@ from foveate.runtime.refusals import (
     refuse_unknown_features,
     refuse_unmasked,
 )
-from foveate.runtime.rows import gather_rows, top_rows
+from foveate.runtime.rows import gather_rows
 from foveate.runtime.run import Run
-from foveate.runtime.seams import cache_in, versions
+from foveate.runtime.seams import cache_in
 from foveate.runtime.splice import Spliced, splice
 from foveate.runtime.target import Target
+from foveate.runtime.timing import Moment, Span, Timings
 from foveate.runtime.vision import EncoderWatch
 from foveate.runtime.watch_attention import keep_watching
 from foveate.runtime.watch_encoding import Encoded, Notes
@@ -72,23 +72,21 @@ class Forward(threading.local):
             if target.family.both_ways_in(self.model_config, kind)
         )
         self._take_up(reduction)
-        self.watched = [self.config, *encoder.watched_configs]
         self.encodes = False  # whether it does: the LLM may then be reading the question
         self.asked: Asked | None = None  # of the head
         self.clear()
 
     def clear(self) -> None:
         """Forget the forward: it is over, or failed, or another one begins."""
-        self.layer_hooks.want(False)
         self.prefill: Prefill | None = None
         self.layer_masks: list[Any] | None = None  # of a forward over a reduced cache
         self.encodings: dict[str, Any] = {}  # of the prompt, by modality
-        self.masks: dict[str, Tensor] = {}  # of their placeholders
+        self.masks = Placeholders()
         self.call: Mapping[str, Any] = {}  # the core's arguments
         self.padding: Any = None  # the prompt's attention mask
         self.block_ids: Tensor | None = None  # inside which attention runs both ways
-        self.report: Report | None = None  # whose decode seconds this forward adds to
-        self.started = 0.0
+        self.timings: Timings | None = None  # which this forward's decoding adds to
+        self.started: Moment | None = None
 
     def _take_up(self, reduction: Reduction) -> None:
         inside, depth = reduction.inside, len(self.target.llm.layers)
@@ -102,7 +100,7 @@ class Forward(threading.local):
         return self.choose is None and self.reduction.is_off
 
     def _keep_watching(self) -> None:
-        for config in self.watched:
+        for config in self.encoder.watched_configs:
             keep_watching(config)
 
     # --- the prompt -------------------------------------------------------------------------------
@@ -113,7 +111,7 @@ class Forward(threading.local):
         """Encode, and note the groups of what came out."""
         self._keep_watching()
         device = next((v.device for v in arguments.values() if isinstance(v, Tensor)), None)
-        began = clock(device)
+        began, arguments = Moment(device), sizes_on_host(arguments)
         self.encodes = True
         try:
             with self.encoder.encoding(modality, arguments):
@@ -131,7 +129,7 @@ class Forward(threading.local):
             grids = family.grids(core, modality, arguments, groups)
         note = Encoded(
             groups, self.encoder.patches, signals, grids, self.encoder.flops or [0] * len(groups),
-            clock(device) - began, getattr(output, EXTRA_FLOPS, ()), *self.encoder.flops_of(groups),
+            Span(began, Moment(device)), getattr(output, EXTRA_FLOPS, ()), *self.encoder.flops_of(groups),
         )  # fmt: skip
         self.notes.add(modality, pooled, note)
         self.encodings[modality] = output
@@ -150,29 +148,33 @@ class Forward(threading.local):
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
         placeholders = self.target.family.placeholders(self.model_config)
-        masks, head = placeholder_masks(placeholders, call), self.target.seams.head
-        self.asked = Asked(call, masks, head)
+        head, self.masks = self.target.seams.head, placeholder_masks(placeholders, call)
+        self.asked = Asked(call, self.masks, head)
         return head.rebind(args, kwargs, self.asked.changed)
 
     def _begin(self, call: Mapping[str, Any]) -> None:
         """A new prompt has no report until it has run; what goes on from a cache has its prompt's."""
         cache = cache_in(call)
         if has_pictures(call) or cache is None or not cache.get_seq_length():
+            self.run.settle()
             self.run.lapse("the last run did not come to its end")
 
     def enter_core(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The prompt, or what goes on from it, is seen."""
+        masks = self.masks  # as the whole model's hook saw them, if it is the whole that runs
         self.clear()
         if self.choose is not None:
             self._take_up(Reduction())  # until this prompt's is chosen
         call = self.target.seams.core.bind(args, kwargs)
         self._begin(call)
         device = next((v.device for v in call.values() if isinstance(v, Tensor)), None)
-        self.started = clock(device)
+        self.started = Moment(device)
         self._keep_watching()
         self.encodings = dict(call.get("mm_encoder_outputs") or {})
         placeholders = self.target.family.placeholders(self.model_config)
-        self.masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+        if not masks.are_of(call):
+            masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+        self.masks = masks
         cache = cache_in(call)
         if self.masks and state_of(cache) is not None:
             refuse_prefix(cache)  # off, too: stock masks would be wrong
@@ -184,6 +186,7 @@ class Forward(threading.local):
                 self.run.lapse("the last run was no prompt with visual tokens")
             return
         self.call = call
+        self.layer_hooks.want(None)
         self._refuse(cache)
 
     def _refuse(self, cache: Any) -> None:
@@ -193,10 +196,10 @@ class Forward(threading.local):
         refuse_static(cache)
         refuse_prefix(cache)
         refuse_prepared_mask(self.padding, next(iter(self.masks.values())).shape[1])
-        refuse_packed(self.call, self.padding)
+        refuse_packed(self.call, self.masks.valid)
         refuse_checkpointing(self.target.llm, self.encoder.shortened_layers)
         if self.reduction.before is not None and not self.reduction.before.is_off:
-            refuse_masked_pictures(self.masks, self.padding)
+            refuse_masked_pictures(self.masks.here, self.masks.valid)
 
     # --- the LLM's entrance -----------------------------------------------------------------------
 
@@ -215,14 +218,18 @@ class Forward(threading.local):
             return llm.rebind(args, kwargs, self._enter_prefill(self.prefill, call, cache))
         state = state_of(cache)
         if state is None:
-            self.report = None if cache is None else self.run.of_cache(cache)
+            self.layer_hooks.want(None)
+            self.timings = None if cache is None else self.run.timings_of(cache)
             return None
-        self.report = self.run.of_cache(cache)
-        given, self.layer_masks = enter_continuation(
+        self.timings = self.run.timings_of(cache)
+        going_on = enter_continuation(
             state, self.config, self.target.layout, self.padding, call, cache
         )
-        self.layer_hooks.want(self.layer_masks is not None)
-        return llm.rebind(args, kwargs, given)
+        self.layer_masks = going_on.masks
+        self.run.await_answer(going_on.check)
+        # they stay for the next step
+        self.layer_hooks.want(None if self.layer_masks is None else "step")
+        return llm.rebind(args, kwargs, going_on.changed)
 
     def _pass_unknown_features(self) -> None:
         """Let features that were encoded elsewhere pass if nothing is to be reduced."""
@@ -234,9 +241,11 @@ class Forward(threading.local):
         """Returns what is changed among the LLM's arguments."""
         embeds = call["inputs_embeds"]
         valid = embeds.new_ones(embeds.shape[:2], dtype=torch.bool)
+        here: Any = torch.ones(embeds.shape[:2], dtype=torch.bool)
         past = 0 if cache is None else int(cache.get_seq_length())
         if isinstance(self.padding, Tensor) and self.padding.shape[1:] == (past + valid.shape[1],):
             valid = self.padding[:, past:].bool().to(embeds.device)
+            here = None if past else self.masks.valid
         if self.choose is not None:
             reduction = chosen(self.choose, prefill.visual, valid)
             self.target.refuse(reduction)
@@ -246,32 +255,27 @@ class Forward(threading.local):
         if positions is None or positions.dim() != 2:
             positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
         inputs = MaskInputs(positions.expand(embeds.shape[:2]), self.block_ids, self.block_kinds)
-        prefill.begin(valid, inputs, clock(embeds.device), is_off=self.reduction.is_off)
-        before, spliced, changed = self.reduction.before, None, {}
+        now = Moment(embeds.device)
+        prefill.begin(valid, here, inputs, now, is_off=self.reduction.is_off)
+        before, spliced = self.reduction.before, None
+        prefill.cache, changed = cache_to_fill(call, self.target.seams.llm, self.target.llm)
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, valid, self._project)
-            changed = self._take_out(prefill, spliced, call, cache)
+            changed = self._take_out(prefill, spliced, call) | changed
         if not self.reduction.is_off:
             given = dict(call)
             prefill.add_deepstack(self.target.family.deepstack(given), spliced)
             changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
             changed |= uncut(call)
-        if is_checkpointed([self.target.llm, *self.target.llm.layers]):
-            cache = None  # such layers fill none
-            changed |= dict.fromkeys([name for name in call if isinstance(call[name], Cache)])
-            changed["use_cache"] = False
-        elif cache is None and wants_cache(call, self.config):
-            cache = DynamicCache(config=self.config)
-            changed[self.target.seams.llm.cache_name(call)] = cache
-        prefill.cache = cache
         # off, nothing is asked of the layers, unless some are handed other rows than the rest
-        self.layer_hooks.want(self.target.layout.shares_keys or not self.reduction.is_off)
+        asks = self.target.layout.shares_keys or not self.reduction.is_off
+        self.layer_hooks.want("prefill" if asks else None)
         embeds = changed.get("inputs_embeds", embeds)
-        prefill.enter_llm(embeds, clock(embeds.device))
+        prefill.enter_llm(embeds, Moment(embeds.device))
         return changed
 
     def _take_out(
-        self, prefill: Prefill, spliced: Spliced, call: Mapping[str, Any], cache: Any
+        self, prefill: Prefill, spliced: Spliced, call: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Take merged rows out of what the LLM gets."""
         index = prefill.compressed(spliced)
@@ -285,7 +289,7 @@ class Forward(threading.local):
         positions = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
         refuse_unmasked(self.config, rows.mask)
         mask = rows.mask
-        if cache is None and mask is None and bool((positions.diff(dim=-1) != 1).any()):
+        if prefill.cache is None and mask is None and bool((positions.diff(dim=-1) != 1).any()):
             # without a cache and a mask transformers takes a gap for the seam of two documents
             mask = rows.valid
         others = {
@@ -304,24 +308,28 @@ class Forward(threading.local):
 
     def enter_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Hand a layer the masks and positions of the rows that it computes."""
-        if self.encodes or (self.prefill is None and self.layer_masks is None):
+        if self.encodes or self.prefill is None:
             return None
         layer = self.target.seams.layers[index]
-        if self.prefill is None:
-            masks: Any = self.layer_masks
-            return layer.rebind(args, kwargs, {layer.mask: masks[index]})
         changed = self.prefill.enter_layer(index, layer, layer.bind(args, kwargs))
         return layer.rebind(args, kwargs, changed)
+
+    def mask_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Hand a layer the mask of the rows that it has cached."""
+        if self.encodes or self.layer_masks is None:
+            return None
+        layer = self.target.seams.layers[index]
+        return layer.rebind(args, kwargs, {layer.mask: self.layer_masks[index]})
 
     def score(self, index: int, query: Tensor, key: Tensor, scaling: float | None) -> None:
         """Let the method inside the LLM rate the rows of a layer."""
         prefill, pruner = self.prefill, self.reduction.inside
         if self.encodes or prefill is None or pruner is None or index not in self.rating:
             return
-        began = clock(query.device)
+        began = Moment(query.device)
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
             prefill.score(pruner, query, key, scaling)
-        prefill.seconds["score"] += clock(query.device) - began
+        prefill.timings.add("score", Span(began, Moment(query.device)))
 
     def leave_layer(self, index: int, output: Any) -> Any:
         """Add DeepStack features, and drop the rows that are pruned behind this layer."""
@@ -337,17 +345,8 @@ class Forward(threading.local):
         return (states, *output[1:]) if isinstance(output, tuple) else states
 
     def _prune(self, prefill: Prefill, index: int, states: Tensor) -> Tensor:
-        rows = prefill.rows
         counts = [kept_after(self.schedule[index], n) for n in prefill.to_llm]
-        kept = torch.zeros_like(rows.visual)
-        if any(counts):
-            if prefill.scores is None:
-                raise UnsupportedError(
-                    f"the attention of layer {index} does not go through transformers' "
-                    f"AttentionInterface, so its rows cannot be rated; {versions()}"
-                )
-            kept = top_rows(prefill.scores, rows.visual, counts)
-        chosen = prefill.prune(index, kept)
+        chosen = prefill.prune(index, counts)
         return states if chosen is None else gather_rows(states, chosen)
 
     # --- the LLM's exit ---------------------------------------------------------------------------
@@ -358,21 +357,22 @@ class Forward(threading.local):
             return
         prefill = self.prefill
         if prefill is None:
-            if self.report is not None:
-                self.report.seconds["decode"] += clock(output[0].device) - self.started
+            if self.timings is not None and self.started is not None:
+                self.timings.add("decode", Span(self.started, Moment(output[0].device)))
             self.layer_masks = None
             return
         self.prefill, self.encodings = None, {}
-        if not self.layer_hooks.are_wanted:
+        if self.layer_hooks.wanted is None:
             prefill.rows_by_layer = [prefill.rows] * len(self.target.llm.layers)
         prefill.check(len(self.target.llm.layers), cache_in(output))
-        report = report_of(prefill, clock(output[0].device))
+        prefill.timings.add("prefill", Span(prefill.began, Moment(output[0].device)))
+        report = report_of(prefill)
         if not report.fired and not self.reduction.is_off:
             raise NoEffectError(
                 f"{self.reduction} changed nothing: {sum(report.visual_tokens_in)} visual tokens came in "
                 "and every layer computed all of them"
             )
-        self.run.add(report, prefill.cache)
+        self.run.add(report, prefill.timings, prefill.cache)
         if prefill.cache is not None and report.fired:
             mark_reduced(prefill.cache, prefill.cache_state())
         if self.asked is not None:
@@ -385,6 +385,8 @@ class Forward(threading.local):
         """
         again = bool(self.masks) and cache_in(self.call) is None and self.prefill is None
         self.asked = None
+        if self.layer_hooks.wanted == "prefill":
+            self.layer_hooks.want(None)
         self.clear()
         return not again
 

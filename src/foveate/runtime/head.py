@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Bool
-from torch import Tensor
-
 from foveate.runtime.labels import Labels
 from foveate.runtime.logits_to_keep import LogitsToKeep
+from foveate.runtime.prompt import Placeholders
 from foveate.runtime.rows import Rows
 from foveate.runtime.seams import Signature
 
@@ -17,7 +15,7 @@ class Asked:
 
     Args:
         call: the whole model's arguments.
-        visual: places of the prompt's visual tokens, by modality; empty without pictures.
+        visual: places of the prompt's visual tokens; empty without pictures.
         head: the model's signature.
 
     Raises:
@@ -25,9 +23,7 @@ class Asked:
         InputError: rows that the prompt does not have, or labels of another shape.
     """
 
-    def __init__(
-        self, call: Mapping[str, Any], visual: Mapping[str, Bool[Tensor, "B N"]], head: Signature
-    ) -> None:
+    def __init__(self, call: Mapping[str, Any], visual: Placeholders, head: Signature) -> None:
         self.last_rows: Rows | None = None
         self.labels = Labels.of(call, visual)
         self.logits_to_keep: LogitsToKeep | None = None

@@ -1,8 +1,8 @@
 """Hooks of one reduction: they act in its context alone, and some come and go with a forward."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Never
 
 from torch import nn
@@ -61,32 +61,56 @@ def placed(*places: Place) -> Iterator[None]:
 class LayerHooks(threading.local):
     """The hooks of the LLM's layers: there only while a forward needs them, for each costs every token.
 
+    Args:
+        sets: by name what is there together, see `SharedHooks`.
+
     Attributes:
-        are_wanted: whether this thread's forward needs them.
+        wanted: the set that this thread's forward needs, if any.
     """
 
-    def __init__(self, shared: "SharedHooks") -> None:
-        self.shared, self.are_wanted = shared, False
+    def __init__(self, sets: Mapping[str, "SharedHooks"]) -> None:
+        self.sets = sets
+        self.wanted: str | None = None
 
-    def want(self, wanted: Any) -> None:
-        """This thread's forward needs them from now on, or no longer."""
-        if bool(wanted) != self.are_wanted:
-            self.are_wanted = bool(wanted)
-            self.shared.count(1 if wanted else -1)
+    def want(self, name: str | None) -> None:
+        """This thread's forward needs this set from now on; None for no hooks."""
+        if name == self.wanted:
+            return
+        if self.wanted is not None:
+            self.sets[self.wanted].count(-1)
+        self.wanted = None
+        if name is not None:
+            self.sets[name].count(1)
+        self.wanted = name
+
+    def close(self) -> None:
+        """Remove the hooks of all threads."""
+        for shared in self.sets.values():
+            shared.close()
 
 
 class SharedHooks:
-    """Hooks that are there while any thread needs them."""
+    """Hooks that are there while any thread needs them.
 
-    def __init__(self, places: Iterable[Place]) -> None:
-        self._places, self._users = list(places), 0
+    Args:
+        enter: puts them in for the length of a `with`.
+    """
+
+    def __init__(self, enter: Callable[[], AbstractContextManager[Any]]) -> None:
+        self._enter, self._users = enter, 0
         self._stack, self._lock = ExitStack(), threading.Lock()
 
     def count(self, more: int) -> None:
         """One user more, or one fewer."""
         with self._lock:
-            before, self._users = self._users, self._users + more
-            if not before:
-                self._stack.enter_context(placed(*self._places))
-            elif not self._users:
+            if not self._users:
+                self._stack.enter_context(self._enter())
+            self._users += more
+            if not self._users:
                 self._stack.close()
+
+    def close(self) -> None:
+        """Remove them, whoever needs them."""
+        with self._lock:
+            self._users = 0
+            self._stack.close()

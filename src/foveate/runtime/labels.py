@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from foveate.errors import InputError, UnsupportedError
+from foveate.runtime.prompt import Placeholders
 from foveate.runtime.rows import Rows
 
 IGNORED = -100  # the label that takes no part in a loss, in all of transformers
@@ -25,14 +26,12 @@ class Labels:
         self.of_prompt, self.of_head = of_prompt, of_prompt.clone()
 
     @classmethod
-    def of(
-        cls, call: Mapping[str, Any], visual: Mapping[str, Bool[Tensor, "B N"]]
-    ) -> "Labels | None":
+    def of(cls, call: Mapping[str, Any], visual: Placeholders) -> "Labels | None":
         """The labels of a call of the whole model; None if it has none, or no pictures.
 
         Args:
             call: its arguments.
-            visual: places of the prompt's visual tokens, by modality.
+            visual: places of the prompt's visual tokens.
 
         Raises:
             UnsupportedError: a visual token has a label; labels that are shifted already; a loss over the
@@ -60,9 +59,8 @@ class Labels:
             )
         if not (isinstance(call.get("logits_to_keep", 0), int) and not call.get("logits_to_keep")):
             raise UnsupportedError("labels need the logits of all rows; leave out logits_to_keep")
-        labelled = sum(
-            int((labels[mask.to(labels.device)] != IGNORED).sum()) for mask in visual.values()
-        )
+        has_label = labels.cpu() != IGNORED
+        labelled = sum(int((has_label & mask).sum()) for mask in visual.here.values())
         if labelled:
             raise UnsupportedError(
                 f"{labelled} visual tokens have a label, and may be gone from the logits; give them "

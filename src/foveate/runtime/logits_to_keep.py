@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from foveate.errors import InputError, UnsupportedError
+from foveate.runtime.prompt import Placeholders
 from foveate.runtime.rows import Rows, gather_rows
 
 
@@ -17,17 +18,17 @@ class LogitsToKeep:
     """Rows whose logits are asked for.
 
     Attributes:
-        rows: (K,), of the prompt.
+        rows: (K,), of the prompt; on the CPU.
+        length: N, rows of the prompt.
         of_head: the `logits_to_keep` that the head gets instead: all of the K rows that it is handed.
     """
 
     rows: Int[Tensor, " K"]
     of_head: Any
+    length: int
 
     @classmethod
-    def of(
-        cls, call: Mapping[str, Any], visual: Mapping[str, Bool[Tensor, "B N"]]
-    ) -> "LogitsToKeep | None":
+    def of(cls, call: Mapping[str, Any], visual: Placeholders) -> "LogitsToKeep | None":
         """The rows that a call of the whole model asks for; None if they are the last ones anyway.
 
         Args:
@@ -41,11 +42,10 @@ class LogitsToKeep:
         to_keep = call.get("logits_to_keep")
         if not visual or to_keep is None or (isinstance(to_keep, int) and to_keep == 0):
             return None
-        text = ~torch.stack(list(visual.values())).any(0)
-        padding = call.get("attention_mask")
-        if isinstance(padding, Tensor) and padding.shape == text.shape:
-            text = text & padding.bool().to(text.device)
-        rows = _rows(to_keep, text.shape[1]).to(text.device)
+        text = ~torch.stack(list(visual.here.values())).any(0)
+        if visual.valid is not None:
+            text = text & visual.valid
+        rows = _rows(to_keep, text.shape[1])
         missing = rows[~text[:, rows].all(0)].tolist()
         if missing:
             raise UnsupportedError(
@@ -54,8 +54,8 @@ class LogitsToKeep:
                 "take them from the reduced logits"
             )
         if isinstance(to_keep, int):
-            return cls(rows, to_keep)
-        return cls(rows, torch.arange(len(rows), device=to_keep.device))
+            return cls(rows, to_keep, text.shape[1])
+        return cls(rows, torch.arange(len(rows), device=to_keep.device), text.shape[1])
 
     def pick(self, states: Float[Tensor, "B M D"], last_rows: Rows) -> Float[Tensor, "B K D"]:
         """The states of these rows, of those that the last layer computed; an LLM may have cut them."""
@@ -64,11 +64,10 @@ class LogitsToKeep:
         if not len(self.rows):
             return states[:, :0]
         origin, valid = last_rows.origin, last_rows.valid
-        count = int(max(origin.max(), self.rows.max())) + 1
-        place = torch.zeros(len(origin), count + 1, dtype=torch.long, device=origin.device)
+        place = torch.zeros(len(origin), self.length + 1, dtype=torch.long, device=origin.device)
         here = torch.arange(origin.shape[1], device=origin.device).expand_as(origin)
-        place.scatter_(1, origin.where(valid, count), here)
-        return gather_rows(states, place[:, self.rows])
+        place.scatter_(1, origin.where(valid, self.length), here)
+        return gather_rows(states, place[:, self.rows.to(place.device, non_blocking=True)])
 
 
 def _rows(to_keep: Any, count: int) -> Int[Tensor, " K"]:
@@ -84,6 +83,7 @@ def _rows(to_keep: Any, count: int) -> Int[Tensor, " K"]:
         raise UnsupportedError(
             f"logits_to_keep must be a count or a 1-D tensor of rows inside a reduce(), got {to_keep!r}"
         )
+    to_keep = to_keep.cpu()
     if bool(((to_keep < -count) | (to_keep >= count)).any()):
         raise InputError(f"logits_to_keep asks for rows {to_keep.tolist()} of a prompt of {count}")
     return to_keep.long() % count

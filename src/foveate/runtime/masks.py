@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from foveate.cost.layers import RECURRENT, SLIDING
 from foveate.runtime.refusals import refuse_unmasked
 from foveate.runtime.seams import causal_mask
+from foveate.runtime.watch_attention import PREFIX
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def layer_mask(
     states: Tensor,
     valid: Bool[Tensor, "B K"] | None,
     kind: str,
-    inputs: MaskInputs,
+    inputs: MaskInputs | None,
     cache_layer: Any = None,
 ) -> Any:
     """The attention mask of one layer, in the form its attention implementation takes.
@@ -53,7 +55,7 @@ def layer_mask(
         states: (B, q, D), the rows that the layer is about to compute.
         valid: padding among the keys, cached ones included; None for none.
         kind: what the layer does with the sequence.
-        inputs: positions and blocks of the keys, cached ones included.
+        inputs: positions and blocks of the keys, cached ones included; None where neither matters.
         cache_layer: the layer of the cache; None if there is no cache.
 
     Raises:
@@ -62,11 +64,28 @@ def layer_mask(
     refuse_unmasked(config, valid)
     if kind in RECURRENT:
         return None if valid is None else valid[:, -states.shape[1] :]
-    both_ways = None
-    if inputs.block_ids is not None and kind in inputs.block_kinds:
+    both_ways, near = None, None
+    if inputs is not None and inputs.block_ids is not None and kind in inputs.block_kinds:
         both_ways = _same(inputs.block_ids)
-    near = _near(inputs.positions, config.sliding_window) if kind == SLIDING else None
+    if inputs is not None and kind == SLIDING:
+        near = _near(inputs.positions, config.sliding_window)
+    if valid is not None and both_ways is None and near is None and _takes_pairs(config):
+        return _causal_pairs(valid, states.shape[1])
     return causal_mask(config, states, valid, cache_layer, both_ways, near)
+
+
+def _takes_pairs(config: Any) -> bool:
+    """Whether attention takes a mask of pairs as it is."""
+    return config._attn_implementation.removeprefix(PREFIX) == "sdpa"
+
+
+def _causal_pairs(valid: Bool[Tensor, "B K"], count: int) -> Bool[Tensor, "B 1 q K"]:
+    """What each of the last rows sees: transformers' mask, but it is not asked whether all is valid."""
+    seen = valid[:, None, None]
+    if count == 1:
+        return seen
+    rows = torch.arange(valid.shape[1], device=valid.device)
+    return seen & (rows <= rows[-count:, None])
 
 
 def _same(block_ids: Int[Tensor, "B K"]) -> Callable[..., Tensor]:

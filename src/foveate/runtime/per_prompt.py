@@ -35,11 +35,10 @@ def samples_of(visual: Visual, valid: Bool[Tensor, "B N"]) -> list[Sample]:
         visual: where its visual tokens are.
         valid: False at padding.
     """
-    owner = visual.mask.nonzero()[:, 0].to(visual.group.device)
     text = (valid & ~visual.mask).sum(1).tolist()
     samples = []
     for number, text_tokens in enumerate(text):
-        _, counts = visual.group[owner == number].unique(return_counts=True)
+        _, counts = visual.group[visual.sample == number].unique(return_counts=True)
         samples.append(Sample(tuple(counts.tolist()), text_tokens))
     return samples
 

@@ -1,24 +1,25 @@
 """One prefill under way: which rows are left, where the others went, and what it took."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from operator import add
+from operator import add, sub
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from foveate.cost.layers import SLIDING
 from foveate.errors import UnsupportedError
 from foveate.prune.attention import text_behind
 from foveate.reduction import Pruner
 from foveate.runtime.masks import MaskInputs, layer_mask
 from foveate.runtime.reduced_cache import CacheState, holds_rows
-from foveate.runtime.rows import Rows, gather_rows, padding_first
+from foveate.runtime.rows import Rows, gather_rows, top_rows
 from foveate.runtime.seams import Signature, by_row, cache_in, versions
 from foveate.runtime.splice import Spliced
 from foveate.runtime.target import Target
+from foveate.runtime.timing import Moment, Span, Timings
 from foveate.runtime.visual_tokens import Visual
 
 
@@ -36,7 +37,7 @@ class Prefill:
         rows_by_layer: the rows that each layer computed.
         cut_to: of layers that the LLM handed no more than the last rows, how many.
         overhead: for each sample FLOPs of merging and scoring.
-        seconds: encode, compress and score.
+        timings: of its stages so far.
     """
 
     rows: Rows
@@ -45,7 +46,7 @@ class Prefill:
     offset: Int[Tensor, " B"]
     to_llm: list[int]
 
-    def __init__(self, visual: Visual, encode_seconds: float, target: Target) -> None:
+    def __init__(self, visual: Visual, encodings: Iterable[Span], target: Target) -> None:
         self.visual, self.config = visual, target.llm.config
         self.layout, self.sizes = target.layout, target.sizes
         self.turned_back: Tensor | None = None  # rows that a layer got in another order
@@ -57,15 +58,32 @@ class Prefill:
         self.rows_by_layer: list[Rows] = []
         self.cut_to: dict[int, int] = {}
         self.scores: Float[Tensor, "B N"] | None = None
-        self.seconds = {"encode": encode_seconds, "compress": 0.0, "score": 0.0}
+        self.timings = Timings()
+        for span in encodings:
+            self.timings.add("encode", span)
 
     def begin(
-        self, valid: Bool[Tensor, "B N"], mask_inputs: MaskInputs, now: float, *, is_off: bool
+        self,
+        valid: Bool[Tensor, "B N"],
+        valid_here: Bool[Tensor, "B N"] | None,
+        mask_inputs: MaskInputs,
+        now: Moment,
+        *,
+        is_off: bool,
     ) -> None:
-        """The prompt is about to enter the LLM; `is_off` where nothing of it is to be changed."""
+        """The prompt is about to enter the LLM.
+
+        Args:
+            valid: (B, N), False for padding.
+            valid_here: the same on the CPU, if it is known there.
+            mask_inputs: of the prompt's rows.
+            now: when this is.
+            is_off: whether nothing of it is to be changed.
+        """
         self.is_off = is_off
         self.mask_inputs = mask_inputs
-        self.prompt = self.rows = Rows.of_prompt(valid, self.visual.mask)
+        here = None if valid_here is None else (valid_here, self.visual.here)
+        self.prompt = self.rows = Rows.of_prompt(valid, self.visual.mask, here)
         self.offset = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
         every = torch.arange(valid.numel(), device=valid.device).view_as(valid)
         self.target = every.where(self.visual.mask, -1)
@@ -76,10 +94,17 @@ class Prefill:
         # every removed row moves what follows it one place up
         positions = self.mask_inputs.positions - (~spliced.stays).long().cumsum(1)
         self.mask_inputs = replace(self.mask_inputs, positions=positions.clamp(min=0))
-        index, self.rows = self.rows.select(spliced.stays)
+        index, self.rows = self._select(spliced.stays, spliced.visual_counts)
         self.target = spliced.target
         self.overhead = list(map(add, self.overhead, spliced.flops))
         return index
+
+    def _select(
+        self, keep: Bool[Tensor, "B N"], visual_counts: list[int]
+    ) -> tuple[Int[Tensor, "B M"], Rows]:
+        """All text, and of each sample so many visual rows."""
+        gone = map(sub, self.rows.visual_counts, visual_counts)
+        return self.rows.select(keep, list(map(sub, self.rows.lengths, gone)), visual_counts)
 
     def add_deepstack(self, features: list[Float[Tensor, "V D"]], spliced: Spliced | None) -> None:
         """Lay out the DeepStack features of visual tokens by row; of merged tokens the mean."""
@@ -87,17 +112,15 @@ class Prefill:
             if spliced is not None:
                 self.deepstack.append(spliced.mean(part))
             else:
-                whole = part.new_zeros(*self.visual.mask.shape, part.shape[-1])
-                whole[self.visual.mask] = part
-                self.deepstack.append(whole)
+                self.deepstack.append(self.visual.laid_out(part))
 
-    def enter_llm(self, embeds: Float[Tensor, "B M D"], now: float) -> None:
+    def enter_llm(self, embeds: Float[Tensor, "B M D"], now: Moment) -> None:
         """Everything before the LLM is done."""
         self.itemsize = embeds.element_size()
         self.to_llm = self.rows.visual_counts
         self.entered = self.rows
         self.pruned_after = torch.full_like(self.prompt.origin, -1)
-        self.seconds["compress"] = now - self.began
+        self.timings.add("compress", Span(self.began, now))
         self.began = now
 
     def enter_layer(
@@ -145,7 +168,7 @@ class Prefill:
 
     def _turned(self, call: dict[str, Any], states: str, mask: str) -> dict[str, Any]:
         """The same rows with padding before all others, for a layer that remembers what it saw last."""
-        order = padding_first(self.rows.valid)
+        order = self.rows.padding_first
         self.turned_back = None if order is None else order.argsort(dim=1)
         if order is None:
             return {}
@@ -200,12 +223,21 @@ class Prefill:
         each = pruner.flops(count, heads, width, **counts)  # of padding, too
         self.overhead = [spent + each for spent in self.overhead]
 
-    def prune(self, layer: int, kept: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"] | None:
-        """Drop the visual rows not in `kept`; returns the rows left, None if nothing was dropped."""
+    def prune(self, layer: int, counts: list[int]) -> Int[Tensor, "B M"] | None:
+        """Drop all visual rows but the best `counts[b]` of each sample.
+
+        Returns:
+            The rows left, None if nothing was dropped.
+
+        Raises:
+            UnsupportedError: there are no scores.
+        """
         rows = self.rows
-        index, left = rows.select(~rows.visual | kept)
-        if left.lengths == rows.lengths:
+        counts = list(map(min, counts, rows.visual_counts))
+        kept = self._best(layer, counts) if any(counts) else torch.zeros_like(rows.visual)
+        if counts == rows.visual_counts:
             return None
+        index, left = self._select(~rows.visual | kept, counts)
         before = self.pruned_after.gather(1, rows.origin)
         now = before.masked_fill(rows.visual & ~kept, layer)
         self.pruned_after = self.pruned_after.scatter(1, rows.origin, now)
@@ -215,6 +247,14 @@ class Prefill:
             self.scores = self.scores.gather(1, index)
         self.made.clear()
         return index
+
+    def _best(self, layer: int, counts: list[int]) -> Bool[Tensor, "B N"]:
+        if self.scores is None:
+            raise UnsupportedError(
+                f"the attention of layer {layer} does not go through transformers' AttentionInterface, "
+                f"so its rows cannot be rated; {versions()}"
+            )
+        return top_rows(self.scores, self.rows.visual, counts)
 
     def check(self, depth: int, cache: Any) -> None:
         """Check that the LLM did what the report will say.
@@ -245,20 +285,21 @@ class Prefill:
 
     def cache_state(self) -> CacheState:
         """What the cache holds after this prefill."""
-        read = [self.rows_by_layer[source] for source in self.layout.sources]
+        kinds, sources = self.layout.kinds, self.layout.sources
+        read = [self.rows_by_layer[source] for source in sources]
+        windows = {source for kind, source in zip(kinds, sources, strict=True) if kind == SLIDING}
         positions: dict[int, Tensor] = {}  # layers of the same rows share them
-        for rows in read:
+        for layer in windows:
+            rows = self.rows_by_layer[layer]
             positions.setdefault(id(rows), self.mask_inputs.positions.gather(1, rows.origin))
         return CacheState(
             [rows.mask for rows in read],
-            [positions[id(rows)] for rows in read],
+            [rows.valid.shape[1] for rows in read],
+            [
+                positions[id(rows)] if layer in windows else None
+                for layer, rows in enumerate(self.rows_by_layer)
+            ],
             self.offset,
             self.prompt.valid,
+            takes_padding=not self.layout.has_recurrent,
         )
-
-
-def clock(device: torch.device | None) -> float:
-    """Seconds now, after all work queued on a device."""
-    if device is not None and device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

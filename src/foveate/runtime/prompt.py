@@ -11,6 +11,7 @@ from torch import Tensor
 from foveate.errors import InputError, UnsupportedError
 from foveate.report import divide
 from foveate.runtime.seams import PIXELS
+from foveate.runtime.timing import Span
 from foveate.runtime.visual_tokens import Visual
 from foveate.runtime.watch_encoding import Encoded, Notes
 
@@ -18,10 +19,37 @@ from foveate.runtime.watch_encoding import Encoded, Notes
 COUNTED = ("flops", "encode_flops", "encode_flops_unreduced")
 
 
+class Placeholders(dict[str, Bool[Tensor, "B N"]]):
+    """Masks (B, N) of a prompt's placeholders, by modality; empty if it has no pictures.
+
+    Attributes:
+        here: the same on the CPU, brought over with the padding in one copy.
+        valid: (B, N), False at padding, on the CPU; None where no such mask was given.
+    """
+
+    def __init__(self, ids: Any = None, padding: Any = None, **tokens: int) -> None:
+        super().__init__({modality: ids == token for modality, token in tokens.items()})
+        self._of = ids, padding
+        parts = list(self.values())
+        has_valid = isinstance(padding, Tensor) and bool(parts)
+        has_valid = has_valid and padding.dim() == 2 and padding.shape[1] == ids.shape[1]
+        if has_valid:
+            parts.append(padding.bool().to(ids.device).expand_as(ids))
+        here = torch.stack(parts).cpu().unbind() if parts else ()
+        self.here = dict(zip(self, here, strict=False))
+        self.valid = here[-1] if has_valid else None
+
+    def are_of(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether they were made of these very inputs."""
+        ids, padding = self._of
+        same = inputs.get("input_ids") is ids and inputs.get("attention_mask") is padding
+        return ids is not None and same and has_pictures(inputs)
+
+
 def placeholder_masks(
     placeholders: Mapping[str, int], inputs: Mapping[str, Any], *, refuse_embeds: bool = True
-) -> dict[str, Bool[Tensor, "B N"]]:
-    """Mask of each modality's placeholders in a prompt; empty if it has no pictures.
+) -> Placeholders:
+    """Where a prompt's placeholders are; nowhere if it has no pictures.
 
     Args:
         placeholders: token id of each modality.
@@ -33,16 +61,16 @@ def placeholder_masks(
         InputError: pictures were given, but the prompt has no place for them.
     """
     if not has_pictures(inputs):
-        return {}
+        return Placeholders()
     ids = inputs.get("input_ids")
     if ids is None and not refuse_embeds:
-        return {}
+        return Placeholders()
     if ids is None:
         raise UnsupportedError(
             "visual tokens are found by input_ids; inputs_embeds alone cannot be reduced"
         )
-    masks = {modality: ids == token for modality, token in placeholders.items()}
-    if not any(bool(mask.any()) for mask in masks.values()):
+    masks = Placeholders(ids, inputs.get("attention_mask"), **placeholders)
+    if not any(bool(mask.any()) for mask in masks.here.values()):
         raise InputError(
             f"no picture in the prompt: pixels were given, but none of its tokens is a placeholder "
             f"({placeholders}); build the prompt with the processor's chat template"
@@ -90,8 +118,8 @@ def has_pictures(inputs: Mapping[str, Any]) -> bool:
 
 
 def gather_encodings(
-    masks: Mapping[str, Bool[Tensor, "B N"]], encodings: Mapping[str, Any], notes: Notes
-) -> tuple[Visual, float] | None:
+    masks: Placeholders, encodings: Mapping[str, Any], notes: Notes
+) -> tuple[Visual, list[Span]] | None:
     """Visual tokens of the whole batch in reading order, modalities mixed.
 
     Args:
@@ -100,17 +128,16 @@ def gather_encodings(
         notes: what was noted while they were encoded.
 
     Returns:
-        Where the tokens are, and the seconds that encoding took; None where features are unknown.
+        Where the tokens are, and when they were encoded; None where features are unknown.
     """
     if not encodings:
         return None
-    first = next(iter(masks.values()))
-    labels = torch.full(first.shape, -1, dtype=torch.long, device=first.device)
+    labels = torch.full(masks.here[next(iter(encodings))].shape, -1)
     clips = labels.clone()
-    used, seconds, encoder = 0, 0.0, None
-    counted = {name: [0] * len(first) for name in (*COUNTED, "question_flops")}
+    used, spans, encoder = 0, [], None
+    counted = {name: [0] * len(labels) for name in (*COUNTED, "question_flops")}
     grids: list[tuple[int, int]] = []
-    signals: dict[str, Tensor] = {}
+    signals: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for modality, output in encodings.items():
         noted = notes.find(modality, output.pooler_output)
         if noted is None:
@@ -118,22 +145,19 @@ def gather_encodings(
         note, items = noted
         parts, whole = [], []
         for item in items:
-            group = note.groups[item]
+            group = note.groups[item].cpu()
             parts.append(group + used)
             whole.append((_clip(group) if modality == "video" else group) + used)
             used += int(group.max()) + 1 if len(group) else 0
             grids += note.grids[item] if note.grids else []
-        mask = masks[modality]
+        mask = masks.here[modality]
         if int(mask.sum()) != sum(len(part) for part in parts):
             return None  # features of other pictures
-        labels[mask] = torch.cat(parts).to(labels.device)
-        clips[mask] = torch.cat(whole).to(labels.device)
+        labels[mask], clips[mask] = torch.cat(parts), torch.cat(whole)
         for name, values in note.encoder_signals.items():
             of_tokens = torch.cat([values[item] for item in items])
-            if name not in signals:
-                signals[name] = of_tokens.new_zeros(*mask.shape, *of_tokens.shape[1:])
-            signals[name][mask] = of_tokens
-        seconds += note.seconds
+            signals.setdefault(name, []).append((mask, of_tokens))
+        spans.append(note.span)
         more = {name: _by_sample(getattr(note, name), note, items, mask) for name in COUNTED}
         more["question_flops"] = _question_flops(note.question_flops, len(mask))
         counted = {name: list(map(add, counted[name], more[name])) for name in counted}
@@ -141,28 +165,40 @@ def gather_encodings(
             # a class token has a key but is no patch: it comes first
             patches = note.encoder["features"].shape[1]
             encoder = {name: value[items, -patches:] for name, value in note.encoder.items()}
-    is_visual = labels >= 0
-    signals = {name: value[is_visual] for name, value in signals.items()}
-    of_token = labels[is_visual], clips[is_visual]
-    return Visual(is_visual, *of_token, encoder, signals, grids, **counted), seconds
+    here = labels >= 0
+    mixed = {name: _mixed(here, parts) for name, parts in signals.items()}
+    there = torch.stack([masks[modality] for modality in encodings]).any(0)
+    return Visual(there, here, labels[here], clips[here], encoder, mixed, grids, **counted), spans
+
+
+def _mixed(
+    here: Bool[Tensor, "B N"], parts: Sequence[tuple[Bool[Tensor, "B N"], Tensor]]
+) -> Tensor:
+    """Values of the tokens of each modality, all in reading order."""
+    if len(parts) == 1:
+        return parts[0][1]
+    # of each value, modality by modality, the place among all B * N; in what order they are read
+    places = torch.cat([mask.flatten().nonzero()[:, 0] for mask, _ in parts])
+    values = torch.cat([values for _, values in parts])
+    return values[places.argsort().to(values.device, non_blocking=True)]
 
 
 def miscounted(
-    masks: Mapping[str, Bool[Tensor, "B N"]], encodings: Mapping[str, Any], notes: Notes
+    masks: Placeholders, encodings: Mapping[str, Any], notes: Notes
 ) -> dict[str, tuple[int, int]]:
     """Of each modality whose features are known, but are not as many: placeholders and visual tokens."""
     counts = {}
     for modality, output in encodings.items():
         if (noted := notes.find(modality, output.pooler_output)) is not None:
             made = sum(len(noted[0].groups[item]) for item in noted[1])
-            counts[modality] = int(masks[modality].sum()), made
+            counts[modality] = int(masks.here[modality].sum()), made
     return {modality: both for modality, both in counts.items() if both[0] != both[1]}
 
 
 def _by_sample(
     flops: Sequence[int], note: Encoded, items: list[int], mask: Bool[Tensor, "B N"]
 ) -> list[int]:
-    """For each sample its pictures' share of what encoding took."""
+    """For each sample its pictures' share of what encoding took; the mask is on the CPU."""
     homes = mask.nonzero()[:, 0].tolist()
     spent, start = [0] * len(mask), 0
     # a picture that is shown several times was encoded once

@@ -5,7 +5,6 @@ with the cache, and it goes when the cache goes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache as remember
 from typing import Any
 
@@ -15,44 +14,111 @@ from torch import Tensor
 from transformers import Cache
 
 from foveate.errors import UnsupportedError
+from foveate.runtime.columns import Columns
+from foveate.runtime.mask_check import MaskCheck
 
 
-@dataclass
 class CacheState:
     """State of one reduced cache.
 
     Attributes:
+        lengths: rows that each layer has computed, padding among them.
         valid: for each layer (B, K), False at cached padding, None where nothing is padding.
-        positions: for each layer (B, K), of all rows that it has computed.
+        positions: for each layer that needs them (B, K), of all rows that it has computed.
         offset: (B,), by how much positions are lower than in the unreduced prompt.
         is_real: (B, N), False at padding, for all tokens of the unreduced prompt so far.
+        takes_padding: whether new tokens may be padding; layers without attention cannot be told.
+
+    Args:
+        valid: see above.
+        lengths: see above.
+        positions: see above, None for other layers.
+        offset: see above.
+        is_real: see above.
+        takes_padding: see above.
     """
 
-    valid: list[Bool[Tensor, "B _"] | None]
-    positions: list[Int[Tensor, "B _"]]
-    offset: Int[Tensor, " B"]
-    is_real: Bool[Tensor, "B N"]
+    def __init__(
+        self,
+        valid: list[Bool[Tensor, "B _"] | None],
+        lengths: list[int],
+        positions: list[Int[Tensor, "B _"] | None],
+        offset: Int[Tensor, " B"],
+        is_real: Bool[Tensor, "B N"],
+        *,
+        takes_padding: bool,
+    ) -> None:
+        made: dict[int, Columns] = {}  # layers share tensors
+        for part in (*valid, *positions):
+            if part is not None:
+                made.setdefault(id(part), Columns(part, fill=int(part.dtype == torch.bool)))
+        self.lengths, self.offset, self.takes_padding = lengths, offset, takes_padding
+        self.valid = [None if part is None else made[id(part)] for part in valid]
+        self.positions = [None if part is None else made[id(part)] for part in positions]
+        self.is_real = Columns(is_real, fill=1)
+        self._open: MaskCheck | None = None  # of the last tokens, not answered yet
 
     @property
     def prompt_length(self) -> int:
         """Tokens of the unreduced prompt so far, padding included."""
-        return self.is_real.shape[1]
+        return self.is_real.count
 
-    def extend(self, is_real: Bool[Tensor, "B q"], positions: Int[Tensor, "B q"]) -> None:
-        """Account for `q` new tokens, which every layer is about to hold."""
-        grown: dict[int, Tensor] = {}  # layers share tensors: extend each once
-        for layer, (valid, before) in enumerate(zip(self.valid, self.positions, strict=True)):
-            if id(before) not in grown:
-                grown[id(before)] = torch.cat([before, positions], dim=1)
-            self.positions[layer] = grown[id(before)]
-            if valid is None and not is_real.all():
-                valid = is_real.new_ones(before.shape)
-                self.valid[layer] = torch.cat([valid, is_real], dim=1)
-            elif valid is not None:
-                if id(valid) not in grown:
-                    grown[id(valid)] = torch.cat([valid, is_real], dim=1)
-                self.valid[layer] = grown[id(valid)]
-        self.is_real = torch.cat([self.is_real, is_real], dim=1)
+    def _columns(self) -> list[Columns]:
+        """All that grows, each once."""
+        layers = (part for part in (*self.valid, *self.positions) if part is not None)
+        return list({id(part): part for part in (*layers, self.is_real)}.values())
+
+    def extend(
+        self, positions: Int[Tensor, "B q"], mask: Bool[Tensor, "B N"] | None = None
+    ) -> MaskCheck | None:
+        """Account for new tokens, which every layer is about to hold.
+
+        Args:
+            positions: of the new tokens.
+            mask: attention mask of all tokens so far and these; None if none is padding.
+
+        Returns:
+            What will tell whether the mask is right, once the device has compared it.
+
+        Raises:
+            UnsupportedError: a mask, or that of the tokens before, is other than that of what is cached,
+                or padding that cannot be told.
+        """
+        self.settle()
+        check = None if mask is None else MaskCheck(mask, self.is_real.value)
+        count = positions.shape[1]
+        is_late = check is not None and check.is_late and count == 1
+        hides = None if check is None or is_late else check.hidden(is_taken=self.takes_padding)
+        places = {id(part) for part in self.positions}
+        for part in self._columns():
+            part.grow(count, positions if id(part) in places else None)
+        self.lengths = [length + count for length in self.lengths]
+        if hides is not None:
+            self._hide(hides)
+        self._open = check if is_late else None
+        return self._open
+
+    def settle(self) -> None:
+        """Wait for what a check of the last tokens says.
+
+        Raises:
+            UnsupportedError: as of `extend`.
+        """
+        check, self._open = self._open, None
+        hides = None if check is None else check.hidden(is_taken=self.takes_padding)
+        if hides is not None:
+            self._hide(hides)
+
+    def _hide(self, is_real: Bool[Tensor, "B q"]) -> None:
+        """Some of the last tokens are padding."""
+        made: dict[int, Columns] = {}  # layers of one length share them
+        for layer, length in enumerate(self.lengths):
+            if self.valid[layer] is None:
+                every = is_real.new_ones(len(is_real), length)
+                self.valid[layer] = made.setdefault(length, Columns(every, fill=1))
+        for part in {id(part): part for part in (*self.valid, self.is_real)}.values():
+            assert part is not None
+            part.set_last(is_real)
 
     def rearrange(self, pick: Callable[[Tensor], Tensor]) -> None:
         """Account for samples that were repeated, chosen or put in another order.
@@ -60,16 +126,16 @@ class CacheState:
         Args:
             pick: takes a tensor of the old samples, (B, ...), to that of the new ones.
         """
-        picked: dict[int, Tensor] = {}  # layers share tensors: pick of each once
+        self.settle()
+        picked = {id(part): part.rearranged(pick) for part in self._columns()}
+        self.valid = [None if part is None else picked[id(part)] for part in self.valid]
+        self.positions = [None if part is None else picked[id(part)] for part in self.positions]
+        self.offset, self.is_real = pick(self.offset), picked[id(self.is_real)]
 
-        def once(old: Tensor) -> Tensor:
-            if id(old) not in picked:
-                picked[id(old)] = pick(old)
-            return picked[id(old)]
-
-        self.valid = [None if valid is None else once(valid) for valid in self.valid]
-        self.positions = [once(positions) for positions in self.positions]
-        self.offset, self.is_real = once(self.offset), once(self.is_real)
+    def __getstate__(self) -> dict[str, Any]:
+        """Copied and pickled with nothing open."""
+        self.settle()
+        return self.__dict__
 
 
 OUTSIDE = (
@@ -96,7 +162,7 @@ class ReducedCache(Cache):
             UnsupportedError: no reduce() has: the model runs outside of one, or on another thread.
         """
         count = super().get_seq_length(layer_idx) + key_states.shape[-2]
-        if count != self.state.positions[layer_idx].shape[1]:
+        if count != self.state.lengths[layer_idx]:
             raise UnsupportedError(OUTSIDE)
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
@@ -119,7 +185,7 @@ class ReducedCache(Cache):
         """
         layers: list[Any] = self.layers
         first = next(n for n, layer in enumerate(layers) if holds_rows(layer))
-        known = self.state.positions[first].shape[1]
+        known = self.state.lengths[first]
         if layer_idx < first and layers[first].get_seq_length() == known:
             raise UnsupportedError(OUTSIDE)
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -97,7 +97,9 @@ class Reducer:
         first = reduction if isinstance(reduction, Reduction) else Reduction()
         target.refuse(first)
         encoder = EncoderWatch(target.family, target.core, first)
-        self.layer_hooks = LayerHooks(SharedHooks(self._layer_hooks()))
+        self.layer_hooks = LayerHooks(
+            {"prefill": SharedHooks(self._in_prefill), "step": SharedHooks(self._in_step)}
+        )
         self.forward = Forward(target, first, choose, self.run, encoder, Notes(), self.layer_hooks)
         # threads between a prompt's encoding and the end of its forward
         self.under_way: set[int] = set()
@@ -119,10 +121,15 @@ class Reducer:
                 Hook(self.scope, self._leave), with_kwargs=True, always_call=True
             )
             stack.callback(handle.remove)
-            for config, watchers in self._watchers():
-                stack.enter_context(watch(config, watchers))
+            for attention, watcher in self.forward.encoder.watchers:
+                watchers = {attention: self._here(watcher)}
+                stack.enter_context(watch(attention.config, watchers))
+            with self._scoring():
+                pass  # whether it can be watched is said at once
+            stack.callback(self.layer_hooks.close)
             stack.callback(self._wait)
             yield
+            self.run.settle()
 
     def _hooks(self) -> Iterator[tuple[nn.Module, Callable[..., Any], bool]]:
         """Every hook but those of the layers: module, what it does, whether it runs after the forward."""
@@ -134,31 +141,44 @@ class Reducer:
         yield target.llm, forward.leave_llm, True
         yield from forward.encoder.hooks()
 
-    def _layer_hooks(self) -> Iterator[Place]:
-        for index, layer in enumerate(self.target.llm.layers):
-            yield layer, Hook(self.scope, partial(self._enter_layer, index)), False
-            yield layer, Hook(self.scope, partial(self._leave_layer, index)), True
-
-    def _enter_layer(self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self.forward.enter_layer(index, args, kwargs)
-
     def _leave_layer(
         self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
         return self.forward.leave_layer(index, output)
 
-    def _watchers(self) -> Iterator[tuple[Any, dict[nn.Module, Any]]]:
-        """Configs whose attention is watched, each with the watchers of its attention modules."""
+    @contextmanager
+    def _in_prefill(self) -> Iterator[None]:
+        """The hooks of the layers during a prefill."""
+        forward = self.forward
+        places: list[Place] = []
+        for index, layer in enumerate(self.target.llm.layers):
+            enter = Hook(self.scope, partial(forward.enter_layer, index))
+            leave = Hook(self.scope, partial(self._leave_layer, index))
+            places += [(layer, enter, False), (layer, leave, True)]
+        with placed(*places), self._scoring():
+            yield
+
+    def _in_step(self) -> AbstractContextManager[None]:
+        """The hooks of the layers where each goes on from other rows."""
+        places: list[Place] = [
+            (layer, Hook(self.scope, partial(self.forward.mask_layer, index)), False)
+            for index, layer in enumerate(self.target.llm.layers)
+        ]
+        return placed(*places)
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        """Show the queries and keys of the layers that are scored."""
         forward, layers = self.forward, self.target.llm.layers
         scored = forward.rating if forward.choose is None else self.target.layout.attending
-        if scored:
-            rated = {
-                layers[index].self_attn: self._here(partial(forward.score, index))
-                for index in scored
-            }
-            yield forward.config, rated
-        for attention, watcher in forward.encoder.watchers:
-            yield attention.config, {attention: self._here(watcher)}
+        if not scored:
+            yield
+            return
+        rated = {
+            layers[index].self_attn: self._here(partial(forward.score, index)) for index in scored
+        }
+        with watch(forward.config, rated):
+            yield
 
     def _here(self, action: Watcher) -> Watcher:
         """The action, but only in the reduction's context."""

@@ -136,12 +136,12 @@ def refuse_checkpointing(llm: Any, encoder_layers: Iterable[Any]) -> None:
         )
 
 
-def refuse_packed(call: Mapping[str, Any], padding: Tensor | None) -> None:
+def refuse_packed(call: Mapping[str, Any], valid: Tensor | None) -> None:
     """Refuse rows that are several documents packed one after another.
 
     Args:
         call: arguments of the core's forward; positions (B, N), or on a grid (3 or 4, B, N).
-        padding: (B, N), 0 at padding; None for none.
+        valid: (B, N), False at padding, on the CPU; None for none.
 
     Raises:
         UnsupportedError: positions start anew within a row, or the ends of documents are given.
@@ -152,12 +152,10 @@ def refuse_packed(call: Mapping[str, Any], padding: Tensor | None) -> None:
     )
     if isinstance(positions, Tensor):
         grid = positions.dim() == 3 and len(positions) == 3  # there positions may repeat
-        places = positions[0] if positions.dim() == 3 else positions
-        valid = torch.ones_like(places, dtype=torch.bool)
-        if padding is not None and padding.shape[1] == places.shape[1]:
-            valid = padding.bool().to(places.device).expand(len(padding), -1)
-            places = places.expand_as(valid)
-        for row, real in zip(places, valid, strict=True):
+        places = (positions[0] if positions.dim() == 3 else positions).cpu()
+        if valid is None or valid.shape[1] != places.shape[1]:
+            valid = torch.ones_like(places, dtype=torch.bool)
+        for row, real in zip(places.expand_as(valid), valid, strict=True):
             packed = packed or bool((row[real].diff() < (0 if grid else 1)).any())
     if packed:
         raise UnsupportedError(
@@ -166,19 +164,19 @@ def refuse_packed(call: Mapping[str, Any], padding: Tensor | None) -> None:
         )
 
 
-def refuse_masked_pictures(masks: Mapping[str, Tensor], padding: Tensor | None) -> None:
+def refuse_masked_pictures(masks: Mapping[str, Tensor], valid: Tensor | None) -> None:
     """Refuse visual tokens that the attention mask hides: merging would show them.
 
     Args:
-        masks: (B, N), places of visual tokens, by modality.
-        padding: (B, N), 0 at what is hidden; None for none.
+        masks: (B, N), places of visual tokens, by modality; on the CPU, as `valid` is.
+        valid: (B, N), False at what is hidden; None for none.
 
     Raises:
         UnsupportedError: some are hidden.
     """
-    if padding is None:
+    if valid is None:
         return
-    hidden = sum(int((mask & ~padding.bool().to(mask.device)).sum()) for mask in masks.values())
+    hidden = sum(int((mask & ~valid).sum()) for mask in masks.values())
     if hidden:
         raise UnsupportedError(
             f"{hidden} visual tokens are hidden by the attention mask, and merging would show them; take "

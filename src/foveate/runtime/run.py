@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary, ref
 
 from foveate.errors import NoEffectError
 from foveate.report import Report
+from foveate.runtime.mask_check import MaskCheck
+from foveate.runtime.timing import Timings
 
 LOG = logging.getLogger(__name__)
 Outcome = Report | str  # a prompt's report, or why it has none
@@ -40,7 +42,9 @@ class Run:
         self._refused = 0  # number of the last refused prompt
         self._contexts = 0  # how many contexts ran a prompt
         self._opener = _reader()
-        self._by_cache: WeakKeyDictionary[Any, Report] = WeakKeyDictionary()
+        self._late: list[Report] = []  # which may still have to ask the device
+        self._checks: dict[int, MaskCheck] = {}  # by thread, of its last step
+        self._by_cache: WeakKeyDictionary[Any, Timings] = WeakKeyDictionary()
 
     @property
     def report(self) -> Report:
@@ -65,9 +69,17 @@ class Run:
             raise NoEffectError(last)
         return last
 
-    def add(self, report: Report, cache: Any) -> None:
+    def add(self, report: Report, timings: Timings, cache: Any) -> None:
         """Add the report of a prefill with visual tokens, which filled this cache, if any."""
         self.reports.append(report)
+        self._late.append(report)
+        if LOG.isEnabledFor(logging.INFO):  # to tell all of it waits for the device
+            self._tell(report)
+        self._note(report)
+        if cache is not None:
+            self._by_cache[cache] = timings
+
+    def _tell(self, report: Report) -> None:
         LOG.info(
             "prefill: %s visual tokens, %s to the LLM, %s in its last layer; %.4g of %.4g FLOPs, "
             "%d of %d bytes of KV cache; seconds: %s",
@@ -80,9 +92,24 @@ class Run:
             report.kv_bytes_unreduced,
             ", ".join(f"{part} {spent:.3f}" for part, spent in report.seconds.items()),
         )
-        self._note(report)
-        if cache is not None:
-            self._by_cache[cache] = report
+
+    def await_answer(self, check: MaskCheck | None) -> None:
+        """Remember the check of a step's attention mask until its answer is there."""
+        if check is None:
+            self._checks.pop(threading.get_ident(), None)
+        else:
+            self._checks[threading.get_ident()] = check
+
+    def settle(self) -> None:
+        """Wait for what reports and checks still have to be told by the device: it is idle by now.
+
+        Raises:
+            UnsupportedError: the attention mask of a last step was wrong.
+        """
+        while self._late:
+            _ = self._late.pop().samples
+        while self._checks:
+            self._checks.popitem()[1].refuse_changed()
 
     def lapse(self, why: str) -> None:
         """Note that the last prompt has no report."""
@@ -93,8 +120,8 @@ class Run:
         self._last = f"{why}, so there is no report of it; `reports` has those of earlier prompts"
         self._refused = next(self._numbers)
 
-    def of_cache(self, cache: Any) -> Report | None:
-        """Report of the prefill that filled a cache."""
+    def timings_of(self, cache: Any) -> Timings | None:
+        """Timings of the prompt whose prefill filled a cache."""
         return self._by_cache.get(cache)
 
     def _of_context(self) -> _Last | None:

@@ -22,24 +22,28 @@ class Spliced:
         stays: (B, N), False at visual rows that are gone.
         target: (B, N), for each visual row the flat row (over B * N) its patch is now part of, -1
             if dropped or not visual.
+        visual_counts: visual rows of each sample that stay.
         flops: for each sample the FLOPs of deciding.
-        visual: (B, N), the visual rows of the prompt.
+        places: (V,), the flat rows of the prompt's visual tokens.
     """
 
     embeds: Float[Tensor, "B N D"]
     stays: Bool[Tensor, "B N"]
     target: Int[Tensor, "B N"]
+    visual_counts: list[int]
     flops: list[int]
-    visual: Bool[Tensor, "B N"]
+    places: Int[Tensor, " V"]
 
     def mean(self, features: Float[Tensor, "V D"]) -> Float[Tensor, "B N D"]:
         """Average other features of the visual tokens over the patches of each row; 0 at other rows."""
-        target = self.target[self.visual]
-        kept, batch = target >= 0, self.embeds.shape[:2]
-        sums = features.new_zeros(batch.numel(), features.shape[-1])
-        sums.index_add_(0, target[kept], features[kept])
-        counts = torch.bincount(target[kept], minlength=batch.numel()).clamp(min=1)
-        return (sums / counts[:, None].to(sums.dtype)).view(*batch, -1)
+        shape = self.embeds.shape[:2]
+        places, count = self.places.to(features.device), shape.numel()
+        target = self.target.flatten().to(features.device)[places]
+        target = target.where(target >= 0, count)  # dropped: one row more, which is cut off
+        sums = features.new_zeros(count + 1, features.shape[-1]).index_add(0, target, features)
+        ones = torch.ones_like(target)
+        sizes = ones.new_zeros(count + 1).index_add(0, target, ones).clamp(min=1)
+        return (sums / sizes[:, None].to(sums.dtype))[:count].unflatten(0, shape)
 
 
 def splice(
@@ -64,12 +68,11 @@ def splice(
     """
     if compressor.at == "encoder" and not visual.encoder:
         raise UnsupportedError(f"{compressor!r} works on patches, and the encoder's were not seen")
-    rows = visual.mask.flatten().nonzero()[:, 0]
+    rows = visual.places
     flat = embeds.flatten(0, 1).clone()
-    stays = torch.ones_like(visual.mask).flatten()
+    stays = ~visual.mask.flatten()
     target = torch.full_like(visual.mask, -1, dtype=torch.long).flatten()
-    stays[rows] = False
-    flops = list(visual.flops or [0] * len(embeds))
+    flops, counts = list(visual.flops or [0] * len(embeds)), [0] * len(embeds)
     for bucket in buckets(embeds, visual, valid, compressor.needs):
         places = rows[bucket.members]  # (G, n)
         if visual.encoder is None:
@@ -83,18 +86,19 @@ def splice(
             merged = compressor(patches, **given)
             features = project(merged.features) if project else merged.features
         each = compressor.flops(places.shape[1], compared.shape[-1])
-        for home in (places[:, 0] // embeds.shape[1]).tolist():
-            flops[home] += each
         # token i stands at the i-th row that stays, whatever order the method returned
         kept = places.gather(1, merged.position.sort(dim=1).values)
+        for home in bucket.homes:
+            flops[home] += each
+            counts[home] += kept.shape[1]
         flat[kept] = features.to(flat.dtype)
-        stays[kept] = True
+        stays.index_fill_(0, kept.flatten(), True)
         kept_or_dropped = torch.cat([kept, kept.new_full((len(kept), 1), -1)], dim=1)
         target[places] = kept_or_dropped.gather(
             1, merged.source.where(merged.source >= 0, kept.shape[1])
         )
     shape = visual.mask.shape
-    return Spliced(flat.view_as(embeds), stays.view(shape), target.view(shape), flops, visual.mask)
+    return Spliced(flat.view_as(embeds), stays.view(shape), target.view(shape), counts, flops, rows)
 
 
 def _patches(visual: Visual) -> Mapping[str, Tensor]:

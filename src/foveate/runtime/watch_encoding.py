@@ -19,6 +19,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from foveate.runtime.timing import Span
+
 MODALITIES = ("image", "video")
 
 
@@ -32,7 +34,7 @@ class Encoded:
         encoder_signals: for each image or clip its tokens' attention and keys, (n, ...), if needed.
         grids: for each image or clip the rows and columns of its groups, if needed.
         flops: for each image or clip the FLOPs of these signals.
-        seconds: time of the encoding.
+        span: when it was encoded.
         question_flops: for each question the LLM's FLOPs of reading it, for a learned compressor.
         encode_flops: for each image or clip the FLOPs of the encoder's layers that a method shortens.
         encode_flops_unreduced: of the same layers without it.
@@ -43,7 +45,7 @@ class Encoded:
     encoder_signals: Mapping[str, Sequence[Tensor]]
     grids: Sequence[Sequence[tuple[int, int]]]
     flops: Sequence[int]
-    seconds: float
+    span: Span
     question_flops: Sequence[int]
     encode_flops: Sequence[int]
     encode_flops_unreduced: Sequence[int]
