@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from foveate.compress import divprune
+from foveate.prune.aim import token_importance
+from foveate.prune.products import FULL, precision_on
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -30,3 +32,18 @@ def test_nan_stays_inside(device):
     chosen = divprune.diverse(features, 20)
     assert chosen.max() < 300
     assert chosen.min() >= 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_importance_in_half_precision_keeps_the_same_tokens(dtype, device):
+    if device == "cuda":
+        assert precision_on(torch.device("cuda"), dtype) != FULL, "the log says why"
+    source = torch.Generator().manual_seed(0)
+    query, key = (
+        torch.randn(1, heads, 700, 64, generator=source).to(device, dtype) for heads in (14, 2)
+    )
+    half, full = (
+        set(token_importance(*given)[0].topk(350).indices.tolist())
+        for given in ((query, key), (query.float(), key.float()))
+    )
+    assert len(half & full) >= 0.99 * len(full)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from foveate.defaults import PRUNE
 from foveate.knobs import Count, Range
+from foveate.prune.products import precision_on, product
 from foveate.prune.schedule import Schedule, ScheduledPruner, Window, layer_of, linear
 from foveate.registry import register
 
@@ -105,26 +106,30 @@ def token_importance(
     batch, heads, count, width = query.shape
     groups, all_heads = key.shape[1], batch * heads
     factor = (width**-0.5 if scaling is None else scaling) / temperature
+    precision = precision_on(query.device, query.dtype)
     # heads that share a key are rows of one product
-    query = query.detach().unflatten(1, (groups, -1)).flatten(0, 1).float()
-    key = (key.detach().float() * factor).flatten(0, 1).mT.contiguous()
+    query = query.detach().unflatten(1, (groups, -1)).flatten(0, 1).to(precision.factors)
+    key = key.detach().flatten(0, 1).to(precision.factors).contiguous().mT
     padding = None if valid is None else ~valid.repeat_interleave(heads, 0)
     if valid is None:
         valid = torch.ones(batch, count, dtype=torch.bool, device=query.device)
     start = valid / valid.sum(1, keepdim=True).clamp(min=1)
-    mass = query.new_zeros(all_heads, steps + 1, count)
+    mass = query.new_zeros(all_heads, steps + 1, count, dtype=torch.float32)
     mass[:, 0] = start.repeat_interleave(heads, 0)
     size = CPU_BLOCK if query.device.type == "cpu" else BLOCK
-    space = query.new_empty(min(max(size, all_heads * count), all_heads * count * count))
-    room = query.new_empty(all_heads * steps * count)
+    whole = all_heads * count * count
+    space = query.new_empty(min(max(size, all_heads * count), whole), dtype=precision.result)
+    room = space.new_empty(all_heads * steps * count)
     largest = min(max(math.isqrt(size // all_heads), 1), count)  # rows of the block at the top left
-    future = query.new_full((largest, largest), -torch.inf).triu(1)
+    future = space.new_full((largest, largest), -torch.inf).triu(1)
     for low, high in _blocks(count, all_heads, size):
-        flow = _flow(query[:, :, low:high], key[..., :high], future, padding, space)
-        settled = _settle(mass[..., low:high], flow[..., low:], damping)
+        flow = _flow(query[:, :, low:high], key[..., :high], factor, future, padding, space)
+        settled = _settle(mass[..., low:high], flow[..., low:].to(mass.dtype), damping)
         mass[:, -1, low:high] = settled[-1]
-        sent = room[: all_heads * steps * low].view(all_heads, steps, low)
-        mass[:, 1:, :low] += torch.bmm(settled[:-1].transpose(0, 1), flow[..., :low], out=sent)
+        sending = settled[:-1].transpose(0, 1).to(flow.dtype)
+        # to all columns, those of the block among them: part of `flow` would be copied first
+        sent = room[: all_heads * steps * high].view(all_heads, steps, high)
+        mass[:, 1:, :low] += torch.bmm(sending, flow, out=sent)[..., :low]
     return mass[:, -1].unflatten(0, (batch, heads)).square().mean(1).sqrt()
 
 
@@ -162,6 +167,7 @@ def _blocks(count: int, heads: int, size: int) -> Iterator[tuple[int, int]]:
 def _flow(
     query: Float[Tensor, "G R n d"],
     key: Float[Tensor, "G d K"],
+    factor: float,
     future: Float[Tensor, "L L"],
     padding: Bool[Tensor, "H N"] | None,
     space: Float[Tensor, " M"],
@@ -169,7 +175,7 @@ def _flow(
     """The last n of K rows of the sharpened attention matrix, in `space` until the next call."""
     (groups, shared, rows, _), count = query.shape, key.shape[2]
     flow = space[: groups * shared * rows * count].view(groups, shared * rows, count)
-    torch.bmm(query.flatten(1, 2), key, out=flow)
+    product(query.flatten(1, 2), key, factor, flow)
     flow = flow.view(groups * shared, rows, count)
     low = count - rows
     flow[..., low:] += future[:rows, :rows]

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from foveate.prune.products import precision_on, product
+
 BLOCK = 2**22  # numbers in a block of rows
 
 
@@ -38,8 +40,9 @@ def attention_rows(
         (B, n, K); no voter of the block sees a later one.
     """
     batch, heads, count, width = query.shape
-    groups = key.shape[1]
-    key = key.detach().float() * (width**-0.5 if scaling is None else scaling)
+    groups, factor = key.shape[1], width**-0.5 if scaling is None else scaling
+    precision = precision_on(query.device, query.dtype)
+    key = key.detach().flatten(0, 1).to(precision.factors)
     order = voters.long().argsort(dim=1, descending=True, stable=True)
     order = order[:, : int(voters.sum(1).max())]
     real = voters.gather(1, order)
@@ -48,12 +51,15 @@ def attention_rows(
         rows, is_real = order[:, low : low + step], real[:, low : low + step]
         last = int(rows.masked_fill(~is_real, 0).max()) + 1
         queries = query.detach().gather(2, rows[:, None, :, None].expand(-1, heads, -1, width))
-        queries = queries.float().unflatten(1, (groups, -1))
-        logits = torch.einsum("bghnd,bgkd->bghnk", queries, key[:, :, :last])
+        # heads that share a key are rows of one product
+        queries = queries.to(precision.factors).reshape(batch * groups, -1, width)
+        logits = queries.new_empty(*queries.shape[:2], last, dtype=precision.result)
+        product(queries, key[:, :last].mT, factor, logits)
+        logits = logits.view(batch, heads, -1, last)
         visible = torch.arange(last, device=rows.device) <= rows[..., None]
-        visible = (visible & valid[:, None, :last])[:, None, None]
+        visible = (visible & valid[:, None, :last])[:, None]
         logits.masked_fill_(~visible, torch.finfo(logits.dtype).min)
-        attention = logits.softmax(-1).mean((1, 2)) * is_real[..., None]
+        attention = logits.softmax(-1).mean(1, dtype=torch.float32) * is_real[..., None]
         yield rows, is_real, attention
 
 
