@@ -14,6 +14,7 @@ from foveate.reduction import Reduction
 from foveate.runtime.accounting import report_of
 from foveate.runtime.continuation import enter_continuation
 from foveate.runtime.head import Asked
+from foveate.runtime.history import History
 from foveate.runtime.hooks import LayerHooks
 from foveate.runtime.llm_arguments import cache_to_fill, of_rows, sizes_on_host, uncut
 from foveate.runtime.masks import MaskInputs
@@ -30,9 +31,9 @@ from foveate.runtime.prompt import (
 from foveate.runtime.reduced_cache import mark_reduced, state_of
 from foveate.runtime.refusals import (
     refuse_checkpointing,
+    refuse_history,
     refuse_masked_pictures,
     refuse_packed,
-    refuse_prefix,
     refuse_prepared_mask,
     refuse_static,
     refuse_unknown_features,
@@ -176,9 +177,9 @@ class Forward(threading.local):
             masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
         self.masks = masks
         cache = cache_in(call)
-        if self.masks and state_of(cache) is not None:
-            refuse_prefix(cache)  # off, too: stock masks would be wrong
         self.padding, self.block_ids = call.get("attention_mask"), self.target.family.blocks(call)
+        if self.masks and state_of(cache) is not None:  # off, too: stock masks would be wrong
+            refuse_history(cache, self.target.layout, self.block_ids)
         if not self.masks:
             if not self.is_off:
                 refuse_missing_pixels(placeholders, call, cache)
@@ -194,8 +195,9 @@ class Forward(threading.local):
         if self.reduction.is_off:
             return
         refuse_static(cache)
-        refuse_prefix(cache)
-        refuse_prepared_mask(self.padding, next(iter(self.masks.values())).shape[1])
+        refuse_history(cache, self.target.layout, self.block_ids)
+        past = 0 if cache is None else int(cache.get_seq_length())
+        refuse_prepared_mask(self.padding, past + next(iter(self.masks.values())).shape[1])
         refuse_packed(self.call, self.masks.valid)
         refuse_checkpointing(self.target.llm, self.encoder.shortened_layers)
         if self.reduction.before is not None and not self.reduction.before.is_off:
@@ -251,24 +253,34 @@ class Forward(threading.local):
             self.target.refuse(reduction)
             self._take_up(reduction)
             self._refuse(cache)
+        is_off, layout = self.reduction.is_off, self.target.layout
+        prefill.history = History.behind(cache, layout, self.padding, embeds, is_off=is_off)
         positions = call.get("position_ids")
         if positions is None or positions.dim() != 2:
-            positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
+            positions = torch.arange(past, past + embeds.shape[1], device=embeds.device)[None]
+        if prefill.history is not None:
+            positions = positions - prefill.history.state.offset[:, None]
         inputs = MaskInputs(positions.expand(embeds.shape[:2]), self.block_ids, self.block_kinds)
         now = Moment(embeds.device)
-        prefill.begin(valid, here, inputs, now, is_off=self.reduction.is_off)
+        prefill.begin(valid, here, inputs, now, is_off=is_off)
         before, spliced = self.reduction.before, None
-        prefill.cache, changed = cache_to_fill(call, self.target.seams.llm, self.target.llm)
+        changed: dict[str, Any] = {}
+        prefill.cache, filled = cache_to_fill(call, self.target.seams.llm, self.target.llm)
+        if prefill.history is not None:
+            changed["attention_mask"] = None  # each layer is handed its own
+            if not self.target.family.grid_positions:
+                changed["position_ids"] = positions
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, valid, self._project)
-            changed = self._take_out(prefill, spliced, call) | changed
-        if not self.reduction.is_off:
+            changed |= self._take_out(prefill, spliced, call)
+        changed |= filled
+        if not is_off:
             given = dict(call)
             prefill.add_deepstack(self.target.family.deepstack(given), spliced)
             changed |= {name: given.get(name) for name in call if given.get(name) is not call[name]}
             changed |= uncut(call)
         # off, nothing is asked of the layers, unless some are handed other rows than the rest
-        asks = self.target.layout.shares_keys or not self.reduction.is_off
+        asks = layout.shares_keys or not is_off or prefill.history is not None
         self.layer_hooks.want("prefill" if asks else None)
         embeds = changed.get("inputs_embeds", embeds)
         prefill.enter_llm(embeds, Moment(embeds.device))
@@ -298,7 +310,7 @@ class Forward(threading.local):
         return others | {
             "position_ids": positions,
             "inputs_embeds": gather_rows(spliced.embeds, index),
-            "attention_mask": mask,
+            "attention_mask": mask if prefill.history is None else None,
         }
 
     def _project(self, features: Tensor) -> Tensor:
@@ -328,7 +340,7 @@ class Forward(threading.local):
             return
         began = Moment(query.device)
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-            prefill.score(pruner, query, key, scaling)
+            prefill.score(pruner, index, query, key, scaling)
         prefill.timings.add("score", Span(began, Moment(query.device)))
 
     def leave_layer(self, index: int, output: Any) -> Any:
@@ -373,7 +385,7 @@ class Forward(threading.local):
                 "and every layer computed all of them"
             )
         self.run.add(report, prefill.timings, prefill.cache)
-        if prefill.cache is not None and report.fired:
+        if prefill.cache is not None and (report.fired or prefill.history is not None):
             mark_reduced(prefill.cache, prefill.cache_state())
         if self.asked is not None:
             self.asked.follow(prefill.rows)

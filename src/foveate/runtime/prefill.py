@@ -6,6 +6,7 @@ from operator import add, sub
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from foveate.cost.layers import SLIDING
 from foveate.errors import UnsupportedError
 from foveate.prune.attention import text_behind
 from foveate.reduction import Pruner
+from foveate.runtime.history import History
 from foveate.runtime.masks import MaskInputs, layer_mask
 from foveate.runtime.reduced_cache import CacheState, holds_rows
 from foveate.runtime.rows import Rows, gather_rows, top_rows
@@ -33,6 +35,7 @@ class Prefill:
         scores: (B, N) importance that the last layer that attends gave, None until it has.
         offset: (B,), by how much merging lowered the positions.
         cache: the KV cache that is being filled, if any.
+        history: what it held before, None if nothing or what stock masks are right for.
         to_llm: visual tokens of each sample at the LLM's input.
         rows_by_layer: the rows that each layer computed.
         cut_to: of layers that the LLM handed no more than the last rows, how many.
@@ -54,6 +57,7 @@ class Prefill:
         self.made: dict[Any, Any] = {}  # masks and position embeddings of the current rows
         self.deepstack = []
         self.cache: Any = None
+        self.history: History | None = None
         self.overhead = [0] * len(visual.mask)
         self.rows_by_layer: list[Rows] = []
         self.cut_to: dict[int, int] = {}
@@ -119,6 +123,10 @@ class Prefill:
         self.itemsize = embeds.element_size()
         self.to_llm = self.rows.visual_counts
         self.entered = self.rows
+        if self.history is not None:
+            self.history.refuse_padding(self.rows)
+            for layer in range(len(self.layout.kinds)):
+                self.history.expect(layer, self.rows.valid.shape[1])
         self.pruned_after = torch.full_like(self.prompt.origin, -1)
         self.timings.add("compress", Span(self.began, now))
         self.began = now
@@ -144,7 +152,11 @@ class Prefill:
             )
         kind, others = self.layout.kinds[layer], set(call) - {states, mask}
         merged = self.entered is not self.prompt
-        if self.pruned is not None or (merged and kind in self.mask_inputs.block_kinds):
+        if self.history is not None:
+            own = self.mask_inputs.of_rows(self.rows.origin)
+            self.history.expect(layer, self.rows.valid.shape[1])
+            changed[mask] = self.history.mask(self.config, call[states], layer, self.rows, own)
+        elif self.pruned is not None or (merged and kind in self.mask_inputs.block_kinds):
             changed[mask] = self._mask(kind, call[states])
         if self.pruned is not None:
             changed |= {name: self._of_rows(name, call[name]) for name in others}
@@ -208,17 +220,23 @@ class Prefill:
     def score(
         self,
         pruner: Pruner,
+        layer: int,
         query: Float[Tensor, "B H M d"],
-        key: Float[Tensor, "B Hkv M d"],
+        key: Float[Tensor, "B Hkv K d"],
         scaling: float | None,
     ) -> None:
-        """Let a method inside the LLM score the rows of the current layer."""
+        """Let a method inside the LLM score the rows of the current layer; cached keys come first."""
         rows, masks, counts = self.rows, {}, {}
-        valid = None if rows.mask is None else rows.mask.to(query.device)
+        held = key.shape[2] - query.shape[2]
+        valid = rows.mask if self.history is None else self.history.valid(layer, rows)
+        valid = None if valid is None else valid[:, -key.shape[2] :].to(query.device)
         if "visual" in pruner.needs:
-            masks["visual"] = rows.visual.to(query.device)
+            masks["visual"] = F.pad(rows.visual, (held, 0)).to(query.device)
             counts["text"] = int(text_behind(rows.visual, rows.valid).sum(1).max())
-        self.scores = pruner.score(query, key, valid, scaling, **masks).to(rows.visual.device)
+        # cached rows see none of the new ones: what stands for their queries has no say in these
+        query = F.pad(query, (0, 0, held, 0))
+        scores = pruner.score(query, key, valid, scaling, **masks)[:, held:]
+        self.scores = scores.to(rows.visual.device)
         _, heads, count, width = query.shape
         each = pruner.flops(count, heads, width, **counts)  # of padding, too
         self.overhead = [spent + each for spent in self.overhead]
@@ -276,7 +294,8 @@ class Prefill:
                 n: layer for n, layer in enumerate(self.cache.layers[:depth]) if holds_rows(layer)
             }
             lengths = [layer.get_seq_length() for layer in held.values()]
-            rows = [self.rows_by_layer[n].valid.shape[1] for n in held]
+            before = [0] * depth if self.history is None else self.history.held
+            rows = [before[n] + self.rows_by_layer[n].valid.shape[1] for n in held]
             fault = None if lengths == rows else f"the KV cache holds {lengths} rows, not {rows}"
         if fault is not None:
             raise UnsupportedError(
@@ -292,7 +311,7 @@ class Prefill:
         for layer in windows:
             rows = self.rows_by_layer[layer]
             positions.setdefault(id(rows), self.mask_inputs.positions.gather(1, rows.origin))
-        return CacheState(
+        own = CacheState(
             [rows.mask for rows in read],
             [rows.valid.shape[1] for rows in read],
             [
@@ -303,3 +322,4 @@ class Prefill:
             self.prompt.valid,
             takes_padding=not self.layout.has_recurrent,
         )
+        return own if self.history is None else self.history.joined(own)

@@ -58,6 +58,26 @@ class CacheState:
         self.is_real = Columns(is_real, fill=1)
         self._open: MaskCheck | None = None  # of the last tokens, not answered yet
 
+    @classmethod
+    def of_plain(
+        cls, is_real: Bool[Tensor, "B N"], layers: int, *, takes_padding: bool
+    ) -> "CacheState":
+        """What a cache holds that nothing was taken out of: all tokens of the prompt, in every layer.
+
+        Args:
+            is_real: (B, N), False at padding.
+            layers: of the LLM.
+            takes_padding: as above.
+        """
+        positions = is_real.long().cumsum(1) - 1
+        count = is_real.shape[1]
+        valid = None if bool(is_real.all()) else is_real
+        offset = torch.zeros(len(is_real), dtype=torch.long, device=is_real.device)
+        return cls(
+            [valid] * layers, [count] * layers, [positions.clamp(min=0)] * layers, offset, is_real,
+            takes_padding=takes_padding,
+        )  # fmt: skip
+
     @property
     def prompt_length(self) -> int:
         """Tokens of the unreduced prompt so far, padding included."""

@@ -10,6 +10,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from foveate.errors import UnsupportedError
+from foveate.models.layout import Layout
 from foveate.runtime.llm_arguments import is_checkpointed
 from foveate.runtime.watch_attention import PREFIX
 
@@ -47,17 +48,29 @@ def refuse_unmasked(config: Any, padding: Any) -> None:
         )
 
 
-def refuse_prefix(cache: Any) -> None:
-    """Refuse visual tokens behind a filled cache.
+def refuse_history(cache: Any, layout: Layout, block_ids: Tensor | None) -> None:
+    """Refuse visual tokens behind a filled cache where these cannot be told what it holds.
+
+    Args:
+        cache: the cache, if any.
+        layout: of the LLM's layers.
+        block_ids: of the prompt, inside which attention runs both ways; None for none.
 
     Raises:
-        UnsupportedError: the cache holds some rows.
+        UnsupportedError: the cache holds some rows, and layers read each other's keys, or attention runs
+            both ways among a picture's tokens.
     """
-    if cache is not None and cache.get_seq_length():
-        raise UnsupportedError(
-            "a picture after a cached prefix cannot be reduced; start with an empty cache, and leave out "
-            "prefill_chunk_size, which fills it piece by piece"
-        )
+    if cache is None or not cache.get_seq_length():
+        return
+    for fault, why in (
+        (layout.shares_keys, "layers read each other's keys"),
+        (block_ids is not None, "a picture's tokens see each other both ways"),
+    ):
+        if fault:
+            raise UnsupportedError(
+                f"a picture behind a cached history cannot be reduced where {why}; start with an empty "
+                "cache, and give the whole conversation at once"
+            )
 
 
 def refuse_unknown_features(counts: Mapping[str, tuple[int, int]] | None = None) -> None:
