@@ -1,10 +1,12 @@
-"""Real model sizes on torch's meta device, where FlopCounterMode counts without computing."""
+"""FLOPs as torch counts them: of real model sizes on its meta device, and inside a model's LLM."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+import foveate
 from foveate.cost.configs import published
+from foveate.models.family import family_of
 
 CLIP = published()["llava-1.5-7b"]["vision_config"]
 SIGLIP = published()["llava-onevision-7b"]["vision_config"]
@@ -61,3 +63,24 @@ def counted(call) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         call()
     return counter.get_total_flops()
+
+
+def counted_llm(model, inputs, reduction, **more):
+    """FLOPs that torch counts inside the LLM, and the report."""
+    llm, seen = family_of(model).language_model(model.model), []
+    counter = FlopCounterMode(display=False)
+    model.requires_grad_(False)
+    with counter, torch.no_grad(), foveate.reduce(model, reduction) as run:
+        hooks = [
+            llm.register_forward_pre_hook(lambda *_: seen.append(-counter.get_total_flops())),
+            llm.register_forward_hook(lambda *_: seen.append(counter.get_total_flops())),
+        ]
+        model(**inputs, **more)
+    for hook in hooks:
+        hook.remove()
+    return sum(seen), run.report
+
+
+def head_flops(model):
+    head = model.get_output_embeddings()
+    return 2 * head.in_features * head.out_features

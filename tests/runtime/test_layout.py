@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import foveate
+from counted import counted_llm, head_flops
 from foveate import testing
 from foveate.combine.aim import AIM
 from foveate.cost.llm import prefill_cost
@@ -179,27 +179,6 @@ def test_rows_that_an_llm_cuts_are_not_counted(small, count):
 
 
 # --- reports --------------------------------------------------------------------------------------
-
-
-def counted_llm(model, inputs, reduction, **more):
-    """FLOPs that torch counts inside the LLM, and the report."""
-    llm, seen = family_of(model).language_model(model.model), []
-    counter = FlopCounterMode(display=False)
-    model.requires_grad_(False)
-    with counter, torch.no_grad(), foveate.reduce(model, reduction) as run:
-        hooks = [
-            llm.register_forward_pre_hook(lambda *_: seen.append(-counter.get_total_flops())),
-            llm.register_forward_hook(lambda *_: seen.append(counter.get_total_flops())),
-        ]
-        model(**inputs, **more)
-    for hook in hooks:
-        hook.remove()
-    return sum(seen), run.report
-
-
-def head_flops(model):
-    head = model.get_output_embeddings()
-    return 2 * head.in_features * head.out_features
 
 
 @pytest.mark.parametrize(

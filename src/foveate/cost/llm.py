@@ -32,6 +32,7 @@ def prefill_cost(
     visual_tokens_by_layer: Sequence[int],
     text_tokens: int | Sequence[int],
     convention: Convention = "exact",
+    cached_by_layer: Sequence[int] = (),
 ) -> Cost:
     """Cost of prefilling one sample.
 
@@ -40,6 +41,7 @@ def prefill_cost(
         visual_tokens_by_layer: visual tokens that each layer computes, one entry a layer.
         text_tokens: text tokens that every layer computes, or one entry a layer where they are unlike.
         convention: how FLOPs are counted; "exact" agrees with torch's counter.
+        cached_by_layer: rows of earlier turns that each layer's attention reads, too; none by default.
 
     Raises:
         InputError: not one entry for each layer, or an unknown convention.
@@ -47,11 +49,12 @@ def prefill_cost(
     llm = read_llm(config)
     if convention not in CONVENTIONS:
         raise InputError(f"convention must be one of {CONVENTIONS}, got {convention!r}")
-    if len(visual_tokens_by_layer) != llm.layers:
-        raise InputError(
-            f"visual_tokens_by_layer needs one entry a layer ({llm.layers}), "
-            f"got {len(visual_tokens_by_layer)}"
-        )
+    cached = cached_by_layer or [0] * llm.layers
+    for name, given in (("visual_tokens", visual_tokens_by_layer), ("cached", cached)):
+        if len(given) != llm.layers:
+            raise InputError(
+                f"{name}_by_layer needs one entry a layer ({llm.layers}), got {len(given)}"
+            )
     text = [text_tokens] * llm.layers if isinstance(text_tokens, int) else text_tokens
     if min(text) < 0 or min(visual_tokens_by_layer) < 0:
         raise InputError(f"tokens must be at least 0, got {min(visual_tokens_by_layer)} visual "
@@ -64,7 +67,8 @@ def prefill_cost(
     rows_by_layer = list(map(add, visual_tokens_by_layer, text))
     counted: dict[Operation, int] = {}
     for layer, rows in enumerate(rows_by_layer):
-        keys, seen = rows_by_layer[llm.layer(layer).source], visual_tokens_by_layer[layer]
+        source, seen = llm.layer(layer).source, visual_tokens_by_layer[layer]
+        keys = rows_by_layer[source] + cached[source]
         exact = () if published else _layer(llm, layer, rows, keys, seen)
         for work in viewer_layer(llm, layer, rows) if published else exact:
             counted[work] = counted.get(work, 0) + 1

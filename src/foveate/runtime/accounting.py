@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from operator import add
 from typing import Any
 
 import torch
@@ -74,8 +75,10 @@ def report_of(prefill: Prefill) -> Late:
     # a layer that the LLM handed the last rows alone would have got as few without the reduction
     prompt, cut_to = prefill.prompt, prefill.cut_to
     unreduced = [prompt.last(cut_to[n]) if n in cut_to else prompt for n in range(len(by_layer))]
-    held, whole = (_held(prefill, rows) for rows in (by_layer, unreduced))
-    cut, full = (_flops(prefill, rows) for rows in (by_layer, unreduced))
+    layers = range(len(by_layer))
+    before, before_whole = [Before(prefill, n) for n in layers], [Before(prefill)] * len(layers)
+    cut, full = _flops(prefill, by_layer, before), _flops(prefill, unreduced, before_whole)
+    held, whole = _held(prefill, by_layer, before), _held(prefill, unreduced, before_whole)
     counts = [rows.visual_counts for rows in by_layer]
     came = prompt.visual_counts
     asked = prefill.visual.question_flops or [0] * len(came)
@@ -112,28 +115,60 @@ def report_of(prefill: Prefill) -> Late:
     )
 
 
-def _flops(prefill: Prefill, rows_by_layer: Sequence[Rows]) -> list[int]:
+class Before:
+    """Rows that a layer's cache held before the prompt.
+
+    Attributes:
+        count: of each sample, padding among them.
+
+    Args:
+        prefill: which prompt.
+        layer: which layer; None for one that nothing was ever taken out of.
+    """
+
+    def __init__(self, prefill: Prefill, layer: int | None = None) -> None:
+        self._history, self._layer, self._samples = prefill.history, layer, len(prefill.to_llm)
+        self.count = 0
+        if self._history is not None:
+            self.count = self._history.past if layer is None else self._history.held[layer]
+
+    def real_among_last(self, count: int) -> list[int]:
+        """How many of the last so many are not padding, of each sample."""
+        if self._history is None or not count:
+            return [0] * self._samples
+        return self._history.real_among_last(count, self._layer)
+
+
+def _flops(prefill: Prefill, rows_by_layer: Sequence[Rows], before: Sequence[Before]) -> list[int]:
     """For each sample what the LLM takes to compute these rows of it, and to say the next token."""
     visual = zip(*(rows.visual_counts for rows in rows_by_layer), strict=True)
     real = zip(*(rows.lengths for rows in rows_by_layer), strict=True)
+    cached = zip(*(each.real_among_last(each.count) for each in before), strict=True)
     return [
-        prefill_cost(prefill.sizes, seen, [n - v for n, v in zip(all_, seen, strict=True)]).flops
-        for seen, all_ in zip(visual, real, strict=True)
-    ]
+        prefill_cost(
+            prefill.sizes, seen, [n - v for n, v in zip(all_, seen, strict=True)],
+            cached_by_layer=known,
+        ).flops
+        for seen, all_, known in zip(visual, real, cached, strict=True)
+    ]  # fmt: skip
 
 
-def _held(prefill: Prefill, rows_by_layer: Sequence[Rows]) -> Held:
+def _held(prefill: Prefill, rows_by_layer: Sequence[Rows], before: Sequence[Before]) -> Held:
     """Bytes that the caches of all layers keep: of each sample its own rows, and padding."""
-    kept: dict[tuple[int, int], list[int]] = {}  # by rows, which layers share, and how many stay
+    kept: dict[tuple[int, ...], list[int]] = {}  # by rows, which layers share, and how many stay
     own, padding = [0] * len(prefill.prompt.valid), 0
-    for layer, rows in enumerate(rows_by_layer):
+    for layer, (rows, past) in enumerate(zip(rows_by_layer, before, strict=True)):
         count = rows.valid.shape[1]
         window = prefill.config.sliding_window if _is_sliding(prefill, layer) else None
-        held, each = held_rows(count, window), _row_bytes(prefill, layer)
-        if (id(rows), held) not in kept:
-            kept[id(rows), held] = rows.real_among_last(held)
-        mine, state = kept[id(rows), held], _state_bytes(prefill, layer)
-        own = [before + each * more + state for before, more in zip(own, mine, strict=True)]
+        held, each = held_rows(past.count + count, window), _row_bytes(prefill, layer)
+        alike = id(rows), past.count, held
+        if alike not in kept:
+            new = min(held, count)
+            kept[alike] = list(
+                map(add, rows.real_among_last(new), past.real_among_last(held - new))
+            )
+        mine, state = kept[alike], _state_bytes(prefill, layer)
+        own = [spent + each * more + state for spent, more in zip(own, mine, strict=True)]
         padding += each * (held * len(own) - sum(mine))
     return Held(own, padding)
 

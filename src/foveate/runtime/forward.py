@@ -16,7 +16,7 @@ from foveate.runtime.continuation import enter_continuation
 from foveate.runtime.head import Asked
 from foveate.runtime.history import History
 from foveate.runtime.hooks import LayerHooks
-from foveate.runtime.llm_arguments import cache_to_fill, of_rows, sizes_on_host, uncut
+from foveate.runtime.llm_arguments import cache_to_fill, sizes_on_host, uncut
 from foveate.runtime.masks import MaskInputs
 from foveate.runtime.per_prompt import Choose, chosen
 from foveate.runtime.prefill import Prefill
@@ -37,17 +37,17 @@ from foveate.runtime.refusals import (
     refuse_prepared_mask,
     refuse_static,
     refuse_unknown_features,
-    refuse_unmasked,
 )
 from foveate.runtime.rows import gather_rows
 from foveate.runtime.run import Run
 from foveate.runtime.seams import cache_in
-from foveate.runtime.splice import Spliced, splice
+from foveate.runtime.splice import splice
 from foveate.runtime.target import Target
 from foveate.runtime.timing import Moment, Span, Timings
 from foveate.runtime.vision import EncoderWatch
 from foveate.runtime.watch_attention import keep_watching
 from foveate.runtime.watch_encoding import Encoded, Notes
+from foveate.runtime.without_merged import without_merged
 
 
 class Forward(threading.local):
@@ -272,7 +272,7 @@ class Forward(threading.local):
                 changed["position_ids"] = positions
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, valid, self._project)
-            changed |= self._take_out(prefill, spliced, call)
+            changed |= without_merged(call, prefill, spliced, self.target)
         changed |= filled
         if not is_off:
             given = dict(call)
@@ -285,33 +285,6 @@ class Forward(threading.local):
         embeds = changed.get("inputs_embeds", embeds)
         prefill.enter_llm(embeds, Moment(embeds.device))
         return changed
-
-    def _take_out(
-        self, prefill: Prefill, spliced: Spliced, call: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Take merged rows out of what the LLM gets."""
-        index = prefill.compressed(spliced)
-        rows, positions = prefill.rows, call.get("position_ids")
-        if self.target.family.grid_positions and positions is not None:
-            # the places on the grid alone: a fourth row only tells packed sequences apart
-            positions = positions if positions.dim() == 2 else positions[-3:]
-        else:
-            positions = prefill.mask_inputs.positions
-            prefill.offset = (~spliced.stays & prefill.prompt.valid).sum(1)
-        positions = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
-        refuse_unmasked(self.config, rows.mask)
-        mask = rows.mask
-        if prefill.cache is None and mask is None and bool((positions.diff(dim=-1) != 1).any()):
-            # without a cache and a mask transformers takes a gap for the seam of two documents
-            mask = rows.valid
-        others = {
-            name: of_rows(value, index, spliced.stays.shape[1]) for name, value in call.items()
-        }
-        return others | {
-            "position_ids": positions,
-            "inputs_embeds": gather_rows(spliced.embeds, index),
-            "attention_mask": mask if prefill.history is None else None,
-        }
 
     def _project(self, features: Tensor) -> Tensor:
         return self.target.family.projector(self.target.core)(features)

@@ -21,6 +21,7 @@ class History:
     Attributes:
         state: of the cache before the prompt.
         held: rows that each layer held then.
+        past: tokens of the unreduced prompts so far, padding included.
 
     Args:
         cache: the cache, reduced before or not.
@@ -46,7 +47,7 @@ class History:
             )
         elif padding is not None:
             MaskCheck(padding.bool().to(like.device), state.is_real.value).refuse_changed()
-        self.state, self.held = state, list(state.lengths)
+        self.state, self.held, self.past = state, list(state.lengths), state.prompt_length
 
     @classmethod
     def behind(
@@ -86,6 +87,18 @@ class History:
             return None
         old = rows.valid.new_ones(len(rows.valid), self.held[layer])
         return torch.cat([old if before is None else before.value, rows.valid], dim=1)
+
+    def real_among_last(self, count: int, layer: int | None = None) -> list[int]:
+        """How many of the last so many rows that a layer held are real, of each sample.
+
+        Args:
+            count: of the rows, at most all.
+            layer: which; None for one that nothing was taken out of.
+        """
+        part = self.state.is_real if layer is None else self.state.valid[layer]
+        if part is None:
+            return [count] * len(self.state.offset)
+        return part.value[:, part.count - count :].sum(1).tolist()
 
     def mask(
         self, config: Any, states: Float[Tensor, "B M D"], layer: int, rows: Rows, own: MaskInputs
