@@ -10,11 +10,33 @@ from functools import cache as remember
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import Cache
 
 from foveate.errors import UnsupportedError
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many patches the cached rows stand for; what came after the prompt stands for itself.
+
+    Attributes:
+        log: for each layer (B, K), the logarithm, of the prompt's rows that its keys are of.
+        prompt_length: tokens of the unreduced prompt, padding included.
+    """
+
+    log: list[Float[Tensor, "B _"]]
+    prompt_length: int
+
+    def of_keys(self, layer: int, tokens: int, keys: int) -> Float[Tensor, "B {keys}"]:
+        """The logarithms for the last `keys` rows of a layer, after `tokens` of the whole sequence."""
+        return F.pad(self.log[layer], (0, tokens - self.prompt_length))[:, -keys:]
+
+    def rearranged(self, pick: Callable[[Tensor], Tensor]) -> "Sizes":
+        """Of other samples, or of the same in another order."""
+        return Sizes([pick(log) for log in self.log], self.prompt_length)
 
 
 @dataclass
@@ -26,12 +48,14 @@ class CacheState:
         positions: for each layer (B, K), of all rows that it has computed.
         offset: (B,), by how much positions are lower than in the unreduced prompt.
         is_real: (B, N), False at padding, for all tokens of the unreduced prompt so far.
+        sizes: how many patches rows stand for, where attention counts them.
     """
 
     valid: list[Bool[Tensor, "B _"] | None]
     positions: list[Int[Tensor, "B _"]]
     offset: Int[Tensor, " B"]
     is_real: Bool[Tensor, "B N"]
+    sizes: Sizes | None = None
 
     @property
     def prompt_length(self) -> int:
@@ -70,6 +94,7 @@ class CacheState:
         self.valid = [None if valid is None else once(valid) for valid in self.valid]
         self.positions = [once(positions) for positions in self.positions]
         self.offset, self.is_real = once(self.offset), once(self.is_real)
+        self.sizes = self.sizes and self.sizes.rearranged(once)
 
 
 OUTSIDE = (

@@ -29,6 +29,7 @@ from foveate.runtime.prompt import has_pictures
 from foveate.runtime.refusals import refuse_compiled
 from foveate.runtime.run import Run
 from foveate.runtime.scope import Scope, refuse_outside, scope_of
+from foveate.runtime.size_aware import SizeAware
 from foveate.runtime.target import Target
 from foveate.runtime.vision import EncoderWatch
 from foveate.runtime.watch_attention import Watcher, watch
@@ -99,6 +100,7 @@ class Reducer:
         encoder = EncoderWatch(target.family, target.core, first)
         self.layer_hooks = LayerHooks(SharedHooks(self._layer_hooks()))
         self.forward = Forward(target, first, choose, self.run, encoder, Notes(), self.layer_hooks)
+        self.size_aware = SizeAware(target, self.forward)
         # threads between a prompt's encoding and the end of its forward
         self.under_way: set[int] = set()
 
@@ -130,6 +132,7 @@ class Reducer:
         yield target.model, forward.enter_model, False
         yield target.core, Hook(self.scope, self._enter_core, self._enter_core_outside), False
         yield target.core, lambda args, kwargs, output: forward.leave_core(output), True
+        yield from self.size_aware.hooks()  # first, so that they run last
         yield target.llm, forward.enter_llm, False
         yield target.llm, forward.leave_llm, True
         yield from forward.encoder.hooks()
@@ -157,6 +160,8 @@ class Reducer:
                 for index in scored
             }
             yield forward.config, rated
+        if weighed := self.size_aware.watchers(self._here):
+            yield forward.config, weighed
         for attention, watcher in forward.encoder.watchers:
             yield attention.config, {attention: self._here(watcher)}
 
