@@ -77,3 +77,27 @@ def most_diverse(group: torch.Tensor, count: int) -> list[int]:
         rest = [i for i in many if i not in chosen]
         chosen.append(max(rest, key=lambda i: min(apart[i][j] for j in chosen)))
     return chosen
+
+
+def repeated_states(llm, embeds, positions, sizes, dropped):
+    """States behind an LLM's norm of one sample whose row i stands there `sizes[i]` times.
+
+    Copies share a position, and see each other and all rows before them. Behind layer n the rows of
+    `dropped[n]` go, all copies of them. Returns one copy of each row that is left.
+    """
+    owner = torch.arange(len(sizes)).repeat_interleave(sizes)
+    states, positions = embeds[:, owner], positions[:, owner]
+    for number, layer in enumerate(llm.layers):
+        mask = torch.zeros(1, 1, len(owner), len(owner))
+        mask[0, 0, owner[:, None] < owner[None]] = -math.inf
+        rope = llm.rotary_emb(states, positions)
+        states = layer(
+            states, attention_mask=mask, position_ids=positions, position_embeddings=rope
+        )
+        states = states[0] if isinstance(states, tuple) else states
+        left = [
+            place for place, row in enumerate(owner.tolist()) if row not in dropped.get(number, ())
+        ]
+        states, positions, owner = states[:, left], positions[:, left], owner[left]
+    first = [place for place in range(len(owner)) if not place or owner[place] != owner[place - 1]]
+    return llm.norm(states[:, first])

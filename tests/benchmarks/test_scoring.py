@@ -1,4 +1,7 @@
-"""`benchmarks/scoring.py`: methods keep what they keep in fp32."""
+"""`benchmarks/scoring.py`: methods keep what they keep in fp32, and its record says what was measured."""
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +9,8 @@ import torch
 from benchmarks import scoring
 from foveate.prune import products
 from foveate.scenes import TASKS
+
+RECORD = Path(__file__).parents[2] / "results" / "scoring.json"
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -32,3 +37,11 @@ def test_a_difference_is_counted():
     compared.score(query, query, None, None, torch.ones(1, 8, dtype=torch.bool))
     # of 6, 5, 4, 2 and 1 of 8 tokens: the last against the first
     assert (compared.same["first"], compared.all["first"]) == (4 + 2 + 0 + 0 + 0, 6 + 5 + 4 + 2 + 1)
+
+
+def test_the_record_agrees():
+    record = json.loads(RECORD.read_text())
+    assert min(min(row.values()) for row in record["agreement"].values()) >= 0.99
+    half = {row["reduction"]: row for row in record["times"] if row["half"]}
+    assert half["aim"]["share"]["score"] <= 0.04
+    assert all(row["share"]["product"] < row["share"]["score"] for row in record["times"])

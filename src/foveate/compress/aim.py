@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.errors import InputError
 from foveate.keep import kept_count
 from foveate.knobs import check_of
@@ -25,7 +25,7 @@ Order = Literal["raster", "reference"]
 
 @register("aim-merge", stage="before", paper="2412.03248")
 @dataclass(frozen=True)
-class AIMMerge(KeepShare):
+class AIMMerge(Merging):
     """Merge similar visual tokens of each tile or frame, in rounds that at most halve.
 
     Attributes:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.keep import kept_count
 from foveate.knobs import Count
 from foveate.registry import register
@@ -31,7 +31,7 @@ RIDGE = 1e-5  # keeps the system of equations solvable where basis tokens are al
 
 @register("apet", stage="before", paper="2602.19870")
 @dataclass(frozen=True)
-class ApET(KeepShare):
+class ApET(Merging):
     """Keep the visual tokens that a linear basis of a few approximates worst; merge the others.
 
     Attributes:

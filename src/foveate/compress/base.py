@@ -1,6 +1,6 @@
 """What methods before the LLM have in common."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from foveate.defaults import KEEP
@@ -56,3 +56,16 @@ class KeepShare(Checked):
             InputError: not a share in (0, 1].
         """
         return cls(keep=share)
+
+
+@dataclass(frozen=True)
+class Merging(KeepShare):
+    """Base of methods before the LLM whose tokens stand for several patches.
+
+    Attributes:
+        keep: share of each group's tokens that is kept, in (0, 1].
+        size_aware: whether a token that stands for k patches counts as k in the LLM's attention, by log k
+            on its key's logits (ToMe, arXiv 2210.09461); under SDPA and eager attention.
+    """
+
+    size_aware: bool = field(default=False, kw_only=True)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.keep import kept_count
 from foveate.knobs import Count, Share
 from foveate.registry import register
@@ -33,7 +33,7 @@ from foveate.tokens import VisionTokens
 
 @register("fastvid", stage="before", paper="2503.11187")
 @dataclass(frozen=True)
-class FastVID(KeepShare):
+class FastVID(Merging):
     """Merge the visual tokens of like frames of a clip into density peaks of every fourth frame.
 
     Attributes:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.compress.divprune import cosine_distance, far_apart
 from foveate.compress.fastvid import FastVID, density_peaks
 from foveate.compress.vidcom2 import shared
@@ -38,7 +38,7 @@ from foveate.tokens import VisionTokens
 
 @register("flashvid", stage="before", paper="2602.08024")
 @dataclass(frozen=True)
-class FlashVID(KeepShare):
+class FlashVID(Merging):
     """Keep diverse, attended visual tokens of each frame of a clip; merge the others over time and space.
 
     Attributes:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.compress.divprune import diverse
 from foveate.keep import kept_count
 from foveate.registry import register
@@ -22,7 +22,7 @@ from foveate.tokens import VisionTokens
 
 @register("fovea-merge", stage="before", paper="foveate")
 @dataclass(frozen=True)
-class FoveaMerge(KeepShare):
+class FoveaMerge(Merging):
     """Keep what differs most in a whole sample, and merge the rest into it.
 
     Attributes:

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.compress.flashvid import clustered
 from foveate.compress.vidcom2 import shared
 from foveate.keep import kept_count
@@ -34,7 +34,7 @@ from foveate.tokens import VisionTokens
 
 @register("holitom", stage="before", paper="2505.21334")
 @dataclass(frozen=True)
-class HoliTom(KeepShare):
+class HoliTom(Merging):
     """Merge what stands still over the frames of a clip; of what moves keep the most attended.
 
     Attributes:

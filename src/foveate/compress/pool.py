@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.compress.grid import cells_of, middles_of, smaller_grid
 from foveate.keep import kept_count
 from foveate.registry import register
@@ -16,7 +16,7 @@ from foveate.tokens import VisionTokens
 
 @register("pool", stage="before", role="baseline")
 @dataclass(frozen=True)
-class Pool(KeepShare):
+class Pool(Merging):
     """Average the visual tokens of each cell of a coarser grid.
 
     The coarser grid has as many cells as fit into `ceil(keep * n)`.

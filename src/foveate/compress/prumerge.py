@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.compress.stride import spaced
 from foveate.keep import kept_count
 from foveate.knobs import Count, Share
@@ -30,7 +30,7 @@ from foveate.tokens import VisionTokens
 
 @register("prumerge", stage="before", paper="2403.15388")
 @dataclass(frozen=True)
-class PruMerge(KeepShare):
+class PruMerge(Merging):
     """Keep the visual tokens that the vision encoder attends to, and add those like them to them.
 
     Attributes:

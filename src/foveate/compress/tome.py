@@ -4,7 +4,8 @@ Source: ToMe (arXiv 2210.09461, ICLR 2023), section 3: tokens are matched by the
 constant number is merged in each step, and means are weighted by size. The paper merges between the
 layers of the encoder, by keys averaged over heads; here all steps are taken on the encoder's output, by
 the keys of the layer that made it, of all heads side by side, which are merged too. The LLM's attention
-is not weighted by size (the paper's proportional attention): that would rule out SDPA's fast paths.
+is weighted by size (the paper's proportional attention) with `size_aware`, which rules out SDPA's fast
+paths and so is not the default.
 """
 
 import math
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foveate.compress.aim import merge_tokens
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.keep import kept_count
 from foveate.knobs import Count
 from foveate.registry import register
@@ -23,7 +24,7 @@ from foveate.tokens import VisionTokens
 
 @register("tome", stage="before", paper="2210.09461")
 @dataclass(frozen=True)
-class ToMe(KeepShare):
+class ToMe(Merging):
     """Merge visual tokens with similar attention keys in even steps, weighted by size.
 
     Attributes:

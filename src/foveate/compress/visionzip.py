@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foveate.compress.base import KeepShare
+from foveate.compress.base import Merging
 from foveate.compress.stride import spaced
 from foveate.keep import kept_count
 from foveate.knobs import Share
@@ -27,7 +27,7 @@ from foveate.tokens import VisionTokens
 
 @register("visionzip", stage="before", paper="2412.04467")
 @dataclass(frozen=True)
-class VisionZip(KeepShare):
+class VisionZip(Merging):
     """Keep the visual tokens that the vision encoder attends to; merge the rest into a few.
 
     Attributes:

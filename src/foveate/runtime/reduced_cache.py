@@ -5,17 +5,41 @@ with the cache, and it goes when the cache goes.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache as remember
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import Cache
 
 from foveate.errors import UnsupportedError
 from foveate.runtime.columns import Columns
 from foveate.runtime.mask_check import MaskCheck
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many patches the cached rows stand for; what came after the prompt stands for itself.
+
+    Attributes:
+        log: for each layer (B, K), the logarithm, of the prompt's rows that its keys are of.
+        prompt_length: tokens of the unreduced prompt, padding included.
+    """
+
+    log: list[Float[Tensor, "B _"]]
+    prompt_length: int
+
+    def of_keys(self, layer: int, tokens: int, keys: int) -> Float[Tensor, "B {keys}"]:
+        """The logarithms for the last `keys` rows of a layer, after `tokens` of the whole sequence."""
+        return F.pad(self.log[layer], (0, tokens - self.prompt_length))[:, -keys:]
+
+    def rearranged(self, pick: Callable[[Tensor], Tensor]) -> "Sizes":
+        """Of other samples, or of the same in another order."""
+        picked = {id(log): pick(log) for log in self.log}  # layers share tensors
+        return Sizes([picked[id(log)] for log in self.log], self.prompt_length)
 
 
 class CacheState:
@@ -28,6 +52,7 @@ class CacheState:
         offset: (B,), by how much positions are lower than in the unreduced prompt.
         is_real: (B, N), False at padding, for all tokens of the unreduced prompt so far.
         takes_padding: whether new tokens may be padding; layers without attention cannot be told.
+        sizes: how many patches rows stand for, where attention counts them.
 
     Args:
         valid: see above.
@@ -56,6 +81,7 @@ class CacheState:
         self.valid = [None if part is None else made[id(part)] for part in valid]
         self.positions = [None if part is None else made[id(part)] for part in positions]
         self.is_real = Columns(is_real, fill=1)
+        self.sizes: Sizes | None = None
         self._open: MaskCheck | None = None  # of the last tokens, not answered yet
 
     @classmethod
@@ -151,6 +177,8 @@ class CacheState:
         self.valid = [None if part is None else picked[id(part)] for part in self.valid]
         self.positions = [None if part is None else picked[id(part)] for part in self.positions]
         self.offset, self.is_real = pick(self.offset), picked[id(self.is_real)]
+
+        self.sizes = self.sizes and self.sizes.rearranged(pick)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copied and pickled with nothing open."""

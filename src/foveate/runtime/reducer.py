@@ -29,6 +29,7 @@ from foveate.runtime.prompt import has_pictures
 from foveate.runtime.refusals import refuse_compiled
 from foveate.runtime.run import Run
 from foveate.runtime.scope import Scope, refuse_outside, scope_of
+from foveate.runtime.size_aware import SizeAware
 from foveate.runtime.target import Target
 from foveate.runtime.vision import EncoderWatch
 from foveate.runtime.watch_attention import Watcher, watch
@@ -101,6 +102,7 @@ class Reducer:
             {"prefill": SharedHooks(self._in_prefill), "step": SharedHooks(self._in_step)}
         )
         self.forward = Forward(target, first, choose, self.run, encoder, Notes(), self.layer_hooks)
+        self.size_aware = SizeAware(target, self.forward)
         # threads between a prompt's encoding and the end of its forward
         self.under_way: set[int] = set()
 
@@ -124,6 +126,8 @@ class Reducer:
             for attention, watcher in self.forward.encoder.watchers:
                 watchers = {attention: self._here(watcher)}
                 stack.enter_context(watch(attention.config, watchers))
+            if weighed := self.size_aware.watchers(self._here):
+                stack.enter_context(watch(self.forward.config, weighed))
             with self._scoring():
                 pass  # whether it can be watched is said at once
             stack.callback(self.layer_hooks.close)
@@ -137,6 +141,7 @@ class Reducer:
         yield target.model, forward.enter_model, False
         yield target.core, Hook(self.scope, self._enter_core, self._enter_core_outside), False
         yield target.core, lambda args, kwargs, output: forward.leave_core(output), True
+        yield from self.size_aware.hooks()  # first, so that they run last
         yield target.llm, forward.enter_llm, False
         yield target.llm, forward.leave_llm, True
         yield from forward.encoder.hooks()
