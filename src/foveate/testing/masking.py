@@ -262,4 +262,17 @@ def _masked_logits(model: Any, prompt: dict[str, Any]) -> Tensor:
     finally:
         for hook in hooks:
             hook.remove()
-    return model.lm_head(states[0, -1])
+    return _by_head(model, states[:, -1:])
+
+
+def _by_head(model: Any, states: Tensor) -> Tensor:
+    """Logits (V,) that a model makes of a last hidden state (1, 1, D), with whatever it does to them."""
+
+    def handed(_: Any, args: Any, output: Any) -> None:
+        output.last_hidden_state = states
+
+    hook = model.model.register_forward_hook(handed)
+    try:
+        return model(input_ids=states.new_ones(1, 1, dtype=torch.long), use_cache=False).logits[0, -1]
+    finally:
+        hook.remove()

@@ -159,7 +159,7 @@ def _answers(
         if family_of(model).grid_positions:
             places = (places + model.model.rope_deltas).expand(3, -1, -1)
         for step in range(steps):
-            tokens.append(logits.argmax(-1))
+            tokens.append(_not_ending(model, logits).argmax(-1))
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             logits = model(
                 input_ids=tokens[-1][:, None],
@@ -168,3 +168,10 @@ def _answers(
                 **on_cache(model, cache_in(out)),
             ).logits[:, -1]
     return first, torch.stack(tokens, dim=1).tolist()
+
+
+def _not_ending(model: Any, logits: Tensor) -> Tensor:
+    """Logits without those of tokens that end a text, as `generate` has them before its least length."""
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends] if ends is not None else []
+    return logits.index_fill(-1, logits.new_tensor(ends, dtype=torch.long), -torch.inf)
