@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from foveate.models.family import family_of
 from foveate.reduction import Compressor, Reduction, as_reduction
 from foveate.report import Report
-from foveate.testing.models import GREEDY, Given, reduce
+from foveate.testing.models import GREEDY, Given, not_ending, reduce
 from foveate.tokens import VisionTokens
 
 
@@ -43,7 +43,7 @@ def masked_generation(
     logits: list[Tensor] = []
     for _ in range(GREEDY["max_new_tokens"]):
         logits.append(_masked_logits(model, prompt))
-        tokens.append(int(logits[-1].argmax()))
+        tokens.append(int(not_ending(model, logits[-1]).argmax()))
         _append(model, prompt, tokens[-1])
     return tokens, torch.stack(logits)
 
