@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foveate.combine.aim import AIM
+from foveate.errors import InputError
 from foveate.models.family import Family
 from foveate.models.layout import Layout
 from foveate.testing.groups import check_groups
@@ -72,7 +73,22 @@ def _stock(model: Any, family: Family, modality: str) -> Callable[[], Any]:
 
     @torch.no_grad()
     def run() -> None:
-        model(**_drawn(model, family, [[(modality, 0)]]))
+        token = family.placeholders(model.config).get(modality)
+        if token is None:
+            raise InputError(f"the config has no {modality}_token_id; give that of a checkpoint")
+        try:
+            model(**_drawn(model, family, [[(modality, 0)]]))
+        except IndexError as error:
+            if token < model.get_input_embeddings().weight.shape[0]:
+                raise
+            raise InputError(
+                f"{modality}_token_id {token} is beyond the vocabulary that the config names; give the "
+                "config of a checkpoint"
+            ) from error
+        except StopIteration:  # which says nothing by itself, and has no text
+            raise InputError(
+                f"its positions cannot be told for the {modality} that was drawn"
+            ) from None
 
     return run
 

@@ -273,6 +273,8 @@ def _by_head(model: Any, states: Tensor) -> Tensor:
 
     hook = model.model.register_forward_hook(handed)
     try:
-        return model(input_ids=states.new_ones(1, 1, dtype=torch.long), use_cache=False).logits[0, -1]
+        return model(input_ids=states.new_ones(1, 1, dtype=torch.long), use_cache=False).logits[
+            0, -1
+        ]
     finally:
         hook.remove()

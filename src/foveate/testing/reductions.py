@@ -139,8 +139,8 @@ def check_batch_is_samples_alone(
 def _in_wide_windows(model: Any, rows: int, steps: int) -> Iterator[int]:
     """How many tokens of right-padded samples to compare; all, as soon as windows are wide enough.
 
-    A cache of stock transformers holds padding behind a short sample as rows of its sliding window, reduced
-    or not: there only the first token is that of the sample alone.
+    A cache of stock transformers holds padding behind a short sample as rows of its sliding window,
+    reduced or not: there only the first token is that of the sample alone.
     """
     config = family_of(model).language_model(model.model).config
     window = getattr(config, "sliding_window", None)
