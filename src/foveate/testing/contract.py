@@ -98,10 +98,10 @@ def _drawn(model: Any, family: Family, samples: Any) -> dict[str, Tensor]:
 
 
 def _window(config: Any) -> tuple[int, int]:
-    """Where an LLM's tokens can be pruned: from its first layer that rates on, before shared keys."""
+    """Where an LLM's tokens can be pruned: from its first layer that rates on, before shared keys and the last."""
     layout = Layout.of(config)
     start = max(1, layout.attending[0])
-    return start, max(start + 1, min(start + 3, layout.first_shared))
+    return start, max(start + 1, min(start + 3, layout.first_shared, layout.depth - 1))
 
 
 def _checks(model: Any, family: Family, modality: str) -> Iterator[tuple[str, Callable[[], None]]]:
