@@ -98,7 +98,7 @@ def _drawn(model: Any, family: Family, samples: Any) -> dict[str, Tensor]:
 
 
 def _window(config: Any) -> tuple[int, int]:
-    """Where an LLM's tokens can be pruned: from its first layer that rates on, before shared keys and the last."""
+    """Where an LLM can prune: from its first layer that rates on, before shared keys and the last."""
     layout = Layout.of(config)
     start = max(1, layout.attending[0])
     return start, max(start + 1, min(start + 3, layout.first_shared, layout.depth - 1))
