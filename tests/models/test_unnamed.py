@@ -1,5 +1,6 @@
 """A family that nobody has named works by the rules and says that it guesses, or is refused by name."""
 
+import functools
 import inspect
 import warnings
 
@@ -9,6 +10,7 @@ from transformers import AutoConfig, LlavaOnevisionModel
 
 import foveate
 from foveate import testing
+from foveate.combine.aim import AIM
 from foveate.errors import UnsupportedError
 from foveate.models import family as table
 from foveate.models import rules
@@ -139,10 +141,11 @@ def test_a_small_copy_is_drawn_for(unnamed, name):
         drawn = draw_for(small_copies(config))
     assert type(drawn.model) is type(known.tiny())
     assert drawn.modalities == known.modalities
-    inputs = drawn.tiny_inputs(drawn.model.config, [[("image", 0)], [("image", 1)]])
-    with torch.no_grad():
-        drawn.model(**inputs)
-    testing.check_groups(drawn.model, inputs)
+    for modality in drawn.modalities:
+        inputs = drawn.tiny_inputs(drawn.model.config, [[(modality, 0)], [(modality, 1)]])
+        with torch.no_grad():
+            drawn.model(**inputs)
+        testing.check_groups(drawn.model, inputs)
 
 
 def test_the_contract_says_what_does_not_hold(monkeypatch):
@@ -156,6 +159,27 @@ def test_the_contract_says_what_does_not_hold(monkeypatch):
     assert first.holds
     assert "64 of 64" not in groups.fault
     assert "which is not one whole group" in groups.fault
+
+
+def test_a_text_that_would_end_is_compared_to_its_last_token():
+    model, inputs = testing.tiny("llava")
+    text = model.generate(**inputs, **testing.GREEDY)[0, inputs["input_ids"].shape[1] :].tolist()
+    model.generation_config.eos_token_id = text[1:4]
+    assert all(finding.holds for finding in check_contract(model, families()["llava"]))
+
+
+def test_what_a_model_does_behind_its_head_is_the_twins_too(monkeypatch):
+    model, inputs = testing.tiny("llava")
+    stock = type(model).forward
+
+    @functools.wraps(stock)
+    def scaled(*args, **kwargs):
+        output = stock(*args, **kwargs)
+        output.logits = 3 * output.logits.tanh()
+        return output
+
+    monkeypatch.setattr(type(model), "forward", scaled)
+    testing.check_dropping_is_masking(model, inputs, AIM(0.5, (1, 4)))
 
 
 def test_a_model_that_does_not_run_is_tried_no_further(monkeypatch):

@@ -148,7 +148,6 @@ def test_shared_keys_keep_the_contract(small, reduction):
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_batches_with_shared_keys(small, reduction, padding):
     model, _ = small
-    model.config.text_config.sliding_window = 512  # see test_contract.py
     samples = [[("image", 0)], [], [("video", 1), ("image", 2)]]
     testing.check_batch_is_samples_alone(model, samples, reduction, padding)
 

@@ -25,6 +25,17 @@ def test_attention_is_that_of_the_whole_map(monkeypatch, has_class, block):
     torch.testing.assert_close(patch_attention(query, key, 0.2, has_class=has_class), expected)
 
 
+@pytest.mark.parametrize("block", [2**22, 1])
+def test_padding_neither_gives_attention_nor_takes_it(monkeypatch, block):
+    monkeypatch.setattr(vision, "BLOCK", block)
+    query, key = torch.randn(2, 2, 17, 8), torch.randn(2, 2, 17, 8)
+    real = torch.arange(17) < torch.tensor([[11], [17]])
+    padded = patch_attention(query, key, 0.2, has_class=False, real=real)
+    alone = patch_attention(query[:1, :, :11], key[:1, :, :11], 0.2, has_class=False)
+    torch.testing.assert_close(padded[:1, :11], alone)
+    assert not padded[0, 11:].any()
+
+
 @pytest.mark.parametrize("family", ["llava", "llava_onevision", "internvl"])
 def test_attention_is_what_the_eager_encoder_computes(family):
     model, inputs = make_tiny(family)

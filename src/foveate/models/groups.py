@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.errors import UnsupportedError
@@ -92,6 +92,12 @@ def patch_grids(modality: str, arguments: Arguments) -> Int[Tensor, "pictures 3"
     """Time steps, rows and columns of the patches of each image or clip; None if not given."""
     names = (f"{modality}_grid_thw", "image_grid_thw")
     return next((arguments[name] for name in names if arguments.get(name) is not None), None)
+
+
+def real_patches(modality: str, arguments: Arguments) -> Bool[Tensor, "I P"] | None:
+    """Which patches of a batch of images or frames are no padding; None where all are."""
+    places = arguments.get(f"{modality}_position_ids")
+    return None if places is None else (places >= 0).all(-1).flatten(0, -2)
 
 
 def patch_shapes(modality: str, arguments: Arguments) -> list[Shape] | None:

@@ -82,5 +82,5 @@ def faults(model: Any) -> Iterator[str]:
 
 
 def _tokens(config: Any) -> str:
-    found = [name for name in vars(config) if "token" in name]
+    found = [name for name, value in vars(config).items() if "token" in name and value is not None]
     return ", ".join(sorted(found)) or "none"

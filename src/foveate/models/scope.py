@@ -12,7 +12,6 @@ INDEXED = (
 )
 NO_MASK = "its sliding layers take no attention mask, so that dropped rows cannot be told"
 TIMM = "its vision tower is built by timm, which foveate does not need: it was never tried"
-UNSOUND = "the contract finds that dropping its tokens is not as masking them; why is not known yet"
 UNWRITTEN = "it does not keep transformers' conventions, and the module of its own is not written"
 
 _KINDS = {
@@ -27,7 +26,6 @@ _KINDS = {
     INDEXED: ("dots3_note", "glm5_next", "hy_v4_vl", "mistral_large4"),
     NO_MASK: ("inkling2", "inkling2_loop"),
     TIMM: ("gemma3n", "perception_lm"),
-    UNSOUND: ("muse_glimmer", "muse_spark"),
     UNWRITTEN: ("cohere_compass", "granite4_vision", "granite_docling", "hunyuan_vl", "molmo2"),
     "pictures stand before its text, with no placeholders in the prompt": ("git",),
     "it writes many tokens at a time, by diffusion: it has no causal prefill": ("diffusion_gemma",),

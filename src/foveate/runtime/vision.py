@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family
+from foveate.models.groups import real_patches
 from foveate.models.towers import TOWERS, attention_of
 from foveate.reduction import Reduction
 from foveate.report import divide
@@ -137,7 +138,10 @@ class EncoderWatch(threading.local):
         if "attention" in self.needs:
             shared = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)  # by heads
             parts = zip(query.split(lengths, 2), shared.split(lengths, 2), strict=True)
-            received = [patch_attention(q, k, scalings[0], has_class=has_class) for q, k in parts]
+            real = real_patches(modality, arguments)
+            received = [
+                patch_attention(q, k, scalings[0], has_class=has_class, real=real) for q, k in parts
+            ]
             kinds.append(torch.cat(received, dim=1)[..., None].to(key.dtype))
             rows = 1 if has_class else sum(n * n for n in lengths) / sum(lengths)
             # packed: each group is a sequence of its own
@@ -180,19 +184,25 @@ def patch_attention(
     scaling: float | None,
     *,
     has_class: bool,
+    real: Bool[Tensor, "I P"] | None = None,
 ) -> Float[Tensor, "I patches"]:
     """Attention that each patch of I images receives, averaged over heads.
 
     It is that of [CLS], the first row, where there is one (which is then not a patch); else the mean over
-    all patches, as in VisionZip (arXiv 2412.04467, section 3.2) for SigLIP.
+    all patches, as in VisionZip (arXiv 2412.04467, section 3.2) for SigLIP. Patches that are not `real`
+    are padding: they neither give attention nor take it.
     """
     images, heads, rows, width = query.shape
     key = key.float() * (width**-0.5 if scaling is None else scaling)
     if has_class:
         return (query[:, :, :1].float() @ key.mT).softmax(-1).mean(1)[:, 0, 1:]
+    if real is None:
+        real = torch.ones(images, rows, dtype=torch.bool, device=key.device)
     total = key.new_zeros(images, rows)
     step = max(BLOCK // (images * heads * rows), 1)
     for low in range(0, rows, step):
         block = query[:, :, low : low + step].float() @ key.mT
-        total += block.softmax(-1).sum((1, 2))
-    return total / (heads * rows)
+        block.masked_fill_(~real[:, None, None], torch.finfo(block.dtype).min)
+        given = real[:, None, low : low + step, None]
+        total += (block.softmax(-1) * given).sum((1, 2))
+    return total / (heads * real.sum(1, keepdim=True).clamp_min(1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foveate.combine.aim import AIM
+from foveate.errors import InputError
 from foveate.models.family import Family
 from foveate.models.layout import Layout
 from foveate.testing.groups import check_groups
@@ -72,7 +73,22 @@ def _stock(model: Any, family: Family, modality: str) -> Callable[[], Any]:
 
     @torch.no_grad()
     def run() -> None:
-        model(**_drawn(model, family, [[(modality, 0)]]))
+        token = family.placeholders(model.config).get(modality)
+        if token is None:
+            raise InputError(f"the config has no {modality}_token_id; give that of a checkpoint")
+        try:
+            model(**_drawn(model, family, [[(modality, 0)]]))
+        except IndexError as error:
+            if token < model.get_input_embeddings().weight.shape[0]:
+                raise
+            raise InputError(
+                f"{modality}_token_id {token} is beyond the vocabulary that the config names; give the "
+                "config of a checkpoint"
+            ) from error
+        except StopIteration:  # which says nothing by itself, and has no text
+            raise InputError(
+                f"its positions cannot be told for the {modality} that was drawn"
+            ) from None
 
     return run
 
@@ -82,10 +98,10 @@ def _drawn(model: Any, family: Family, samples: Any) -> dict[str, Tensor]:
 
 
 def _window(config: Any) -> tuple[int, int]:
-    """Where an LLM's tokens can be pruned: from its first layer that rates on, before shared keys."""
+    """Where an LLM can prune: from its first layer that rates on, before shared keys and the last."""
     layout = Layout.of(config)
     start = max(1, layout.attending[0])
-    return start, max(start + 1, min(start + 3, layout.first_shared))
+    return start, max(start + 1, min(start + 3, layout.first_shared, layout.depth - 1))
 
 
 def _checks(model: Any, family: Family, modality: str) -> Iterator[tuple[str, Callable[[], None]]]:

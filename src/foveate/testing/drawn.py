@@ -27,6 +27,7 @@ class Drawn(Family):
         super().__init__(**{name: getattr(family, name) for name in Family.__annotations__})
         self.model, self.family = model, family
         self._is_of_tiles = False  # an entry of the pixels is a sample
+        self.breaks_clips = self.grid_positions  # text stands between the groups of a clip
         self._drawn: dict[tuple[str, int], tuple[dict[str, Tensor], list[int]]] = {}
 
     def tiny_picture(self, config: Any, modality: str, size: int) -> Picture:
@@ -36,7 +37,7 @@ class Drawn(Family):
             self._drawn[modality, size] = self._tensors(modality, size)
         tensors, counts = self._drawn[modality, size]
         runs = [[placeholder] * count for count in counts]
-        if modality == "video" and self.grid_positions:
+        if modality == "video" and self.breaks_clips:
             return Picture([token for run in runs for token in (BREAK, *run)], tensors)
         return Picture([token for run in runs for token in run], tensors)
 
@@ -73,6 +74,8 @@ def _layouts(core: Any, modality: str, taken: Any, size: int) -> Iterator[dict[s
     pixels, grid = pixels_of(modality), f"{modality}_grid_thw"
     if grid in taken:
         yield from _on_grid(vision, modality, taken, size)
+    elif modality == "image" and "spatial_shapes" in taken:
+        yield _shaped(vision, size)
     elif modality == "image" and "image_sizes" in taken and hasattr(config, "image_grid_pinpoints"):
         side = _side(vision)
         height, width = config.image_grid_pinpoints[0]
@@ -100,6 +103,16 @@ def _sized(config: Any, size: int) -> dict[str, Tensor]:
     return {
         "pixel_values": noise(1, 3, *shape, seed=size),
         "image_sizes": torch.tensor([shape]),
+    }
+
+
+def _shaped(vision: Any, size: int) -> dict[str, Tensor]:
+    """Patches as rows of numbers, of a picture of 4 x 6 patches, none of them padding."""
+    width = getattr(vision, "num_channels", 3) * _side_of_patch(vision) ** 2
+    return {
+        "pixel_values": noise(1, 24, width, seed=size),
+        "spatial_shapes": torch.tensor([[4, 6]]),
+        "pixel_attention_mask": torch.ones(1, 24, dtype=torch.long),
     }
 
 
@@ -138,8 +151,17 @@ def draw_for(copies: Iterator[Any]) -> Drawn:
     drawn = None
     for model in copies:
         drawn = Drawn(model, family_of(model))
-        with suppress(Exception):  # of any kind: the next copy may do
-            model(**drawn.tiny_inputs(model.config, [[("image", 0)]]))
+        if _runs(drawn, "image"):
+            if "video" in drawn.modalities and drawn.breaks_clips:
+                drawn.breaks_clips = _runs(drawn, "video")
             return drawn
     assert drawn is not None, "there is no copy"
     return drawn
+
+
+def _runs(drawn: Drawn, modality: str) -> bool:
+    """Whether the model itself runs a prompt with one picture."""
+    with suppress(Exception):  # of any kind: there may be another copy, or another way to draw
+        drawn.model(**drawn.tiny_inputs(drawn.model.config, [[(modality, 0)]]))
+        return True
+    return False

@@ -16,7 +16,7 @@ from foveate.reduction import Compressor, Reduction, as_reduction
 from foveate.report import Report
 from foveate.runtime.labels import IGNORED
 from foveate.runtime.seams import on_cache
-from foveate.testing.models import GREEDY, Given, reduce
+from foveate.testing.models import GREEDY, Given, not_ending, reduce
 from foveate.tokens import VisionTokens
 
 
@@ -63,8 +63,8 @@ def masked_generation(
     tokens: list[int] = []
     logits: list[Tensor] = []
     for _ in range(GREEDY["max_new_tokens"]):
-        logits.append(model.lm_head(_masked_states(model, prompt)[-1]))
-        tokens.append(int(logits[-1].argmax()))
+        logits.append(_by_head(model, _masked_states(model, prompt)[-1:])[0])
+        tokens.append(int(not_ending(model, logits[-1]).argmax()))
         _append(model, prompt, tokens[-1])
     return tokens, torch.stack(logits)
 
@@ -88,7 +88,7 @@ def check_turns_are_masking(
         own = _merged_prompt(model, inputs, as_reduction(reduction), run.report)
         twin = own if twin is None else _joined(twin, own)
         for logits in said:
-            expected = model.lm_head(_masked_states(model, twin)[-1])
+            expected = _by_head(model, _masked_states(model, twin)[-1:])[0]
             torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
             _append(model, twin, int(logits.argmax()))
         first = int(twin["positions"].max()) + 1
@@ -161,7 +161,7 @@ def masked_loss(
     of_rows = labels.new_full((len(left),), IGNORED)
     is_text = ~torch.isin(inputs["input_ids"][0], _placeholders(model))
     of_rows[~prompt["visual"]] = labels[0, is_text]
-    logits = model.lm_head(_masked_states(model, prompt)[left])
+    logits = _by_head(model, _masked_states(model, prompt)[left])
     return F.cross_entropy(logits[:-1], of_rows[left][1:], ignore_index=IGNORED)
 
 
@@ -380,3 +380,16 @@ def _masked_states(model: Any, prompt: dict[str, Any]) -> Tensor:
         for hook in hooks:
             hook.remove()
     return states[0]
+
+
+def _by_head(model: Any, states: Tensor) -> Tensor:
+    """Logits (N, V) that a model makes of last hidden states (N, D), with whatever it does to them."""
+
+    def handed(_: Any, args: Any, output: Any) -> None:
+        output.last_hidden_state = states[None]
+
+    hook = model.model.register_forward_hook(handed)
+    try:
+        return model(input_ids=states.new_ones(1, 1, dtype=torch.long), use_cache=False).logits[0]
+    finally:
+        hook.remove()

@@ -45,3 +45,10 @@ def reduce(model: Any, reduction: Given) -> AbstractContextManager[Run]:
     from foveate.runtime.reducer import reduce as enter
 
     return enter(model, as_reduction(reduction))
+
+
+def not_ending(model: Any, logits: Tensor) -> Tensor:
+    """Logits without those of tokens that end a text, as `generate` has them before its least length."""
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends] if ends is not None else []
+    return logits.index_fill(-1, logits.new_tensor(ends, dtype=torch.long), -torch.inf)

@@ -14,7 +14,7 @@ DEPTHS = ("num_hidden_layers", "depth", "num_layers")  # of a vision tower, what
 NARROW = {  # what depends on nothing else
     "intermediate_size": 96, "moe_intermediate_size": 32, "dense_intermediate_size": 96,
     "shared_intermediate_size": 32, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4,
-    "moe_num_experts": 4, "num_experts_per_tok": 2, "moe_topk": 2,
+    "moe_num_experts": 4, "num_experts_per_tok": 2, "moe_topk": 2, "n_group": 1, "topk_group": 1,
 }  # fmt: skip
 WIDTHS = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
 VISION_WIDTHS = {
@@ -24,6 +24,7 @@ VISION_WIDTHS = {
     "num_key_value_heads": 4,
 }
 VOCAB, QUERIES = 256, 16
+SIDE = 32  # patches, at most
 SHUFFLES = ("downsample_factor", "scale_factor")  # of the sides of a picture, that must divide them
 TEXT_IDS = 10  # the highest id of a drawn prompt's text
 
@@ -86,9 +87,16 @@ def _smaller(config: Any, widths: dict[str, int], vision_widths: dict[str, int])
     vision = getattr(small, "vision_config", None)
     on_grid = hasattr(vision, "spatial_merge_size")  # then models have a section of their own
     if widths and isinstance(rope, dict) and ("mrope_section" in rope or on_grid):
-        rope["mrope_section"] = [2, 3, 3]  # of half a head
+        rope["mrope_section"] = _sections(text, rope)
+    if widths and isinstance(getattr(small, "hidden_size", None), int):
+        small.hidden_size = text.hidden_size  # of what stands between tower and LLM
+    for part in _parts(small):
+        if part is not text and part is not vision:
+            _shorten(part)
     if vision is not None:
         _narrow(vision, {"intermediate_size": 48, **vision_widths})
+        if vision_widths:
+            _shrink(vision)
         _fit_patches(small, vision)
         for name in ("out_hidden_size", "projection_dim"):
             if widths and hasattr(vision, name):
@@ -100,6 +108,42 @@ def _smaller(config: Any, widths: dict[str, int], vision_widths: dict[str, int])
         deepest = max(map(abs, [chosen] if isinstance(chosen, int) else chosen))
         _cut(vision, depth, max(LAYERS, deepest + 1))
     return small
+
+
+def _sections(text: Any, rope: Any) -> list[int]:
+    """How many of a head's frequencies are of time, rows and columns."""
+    share = rope.get("partial_rotary_factor") or getattr(text, "partial_rotary_factor", None) or 1
+    half = int(WIDTHS["head_dim"] * share) // 2
+    time, rows = half // 4, half * 3 // 8
+    return [time, rows, half - time - rows]
+
+
+def _parts(config: Any) -> Iterator[Any]:
+    """Configs inside a config, and inside these."""
+    from transformers import PreTrainedConfig
+
+    for value in list(vars(config).values()):
+        if isinstance(value, PreTrainedConfig):
+            yield value
+            yield from _parts(value)
+
+
+def _shorten(part: Any) -> None:
+    """Fewer layers of an encoder, whose widths others may have to fit."""
+    _narrow(part, {"intermediate_size": 48, "mlp_dim": 48})
+    _cut(
+        part,
+        next((name for name in DEPTHS if isinstance(getattr(part, name, None), int)), ""),
+        LAYERS,
+    )
+    _shrink(part)
+
+
+def _shrink(vision: Any) -> None:
+    """Pictures of fewer patches."""
+    size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
+    if isinstance(size, int) and isinstance(patch, int):
+        vision.image_size = min(size, SIDE * patch)
 
 
 def _renumber(config: Any) -> None:
