@@ -368,7 +368,7 @@ class Forward(threading.local):
             prefill.rows_by_layer = [prefill.rows] * len(self.target.llm.layers)
         prefill.check(len(self.target.llm.layers), cache_in(output))
         report = report_of(prefill, clock(output[0].device))
-        if not report.fired and not self.reduction.is_off:
+        if not report.fired and self.reduction.is_sure:
             raise NoEffectError(
                 f"{self.reduction} changed nothing: {sum(report.visual_tokens_in)} visual tokens came in "
                 "and every layer computed all of them"
