@@ -97,12 +97,14 @@ class EncoderRows(threading.local):
         self.taken: Taken | None = None
         self.rows: Tensor | None = None  # those that the next layer goes on with
         self.lengths: tuple[int, ...] = ()  # of the sequences of the layer that runs
+        self._known: dict[int, tuple[Tensor, tuple[int, ...]]] = {}  # by the ends of sequences
         self.passing: Tensor | None = None  # what goes by a layer that nobody reads
         self.spent = (0, 0)
 
     def end(self) -> None:
         """The encoding is over."""
         self.is_on, self.rows, self.passing, self.arguments = False, None, None, {}
+        self._known = {}
 
     def hooks(self) -> Iterator[tuple[nn.Module, Hook, bool]]:
         """For each layer from the first on: (module, hook, whether it runs after the forward)."""
@@ -152,7 +154,7 @@ class EncoderRows(threading.local):
         if number == self.first:
             self.taken = self.take(states if states.dim() == 3 else states[None], call)
             self.rows = None if self.taken is None else _shaped(self.taken.states, states)
-        self.lengths = sequences_of(states, call)
+        self.lengths = self._sequences_of(states, call)
         whole = layer_flops(layer, sum(self.lengths), squares(self.lengths))
         if self.taken is None:
             self.count(whole, whole)
@@ -184,7 +186,7 @@ class EncoderRows(threading.local):
         if not self.is_on or states.dim() != 3 or goes_along:
             return None
         layer, self.passing = self.layers[number], states
-        lengths = sequences_of(states, call)
+        lengths = self._sequences_of(states, call)
         self.count(layer_flops(layer, 1, 1), layer_flops(layer, sum(lengths), squares(lengths)))
         return signature.rebind(args, kwargs, {signature.names[0]: states[:1, :1]})
 
@@ -193,6 +195,15 @@ class EncoderRows(threading.local):
         if passing is None:
             return None
         return (passing, *output[1:]) if isinstance(output, tuple) else passing
+
+    def _sequences_of(self, states: Tensor, call: Mapping[str, Any]) -> tuple[int, ...]:
+        """The same as `sequences_of`, brought to the host once for all layers."""
+        ends = ends_in(call)
+        if ends is None:
+            return sequences_of(states, call)
+        if id(ends) not in self._known:
+            self._known[id(ends)] = ends, sequences_of(states, call)
+        return self._known[id(ends)][1]
 
     def divided(self, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
         """What was spent, and would have been without the method, for each image or clip.
@@ -212,9 +223,14 @@ def _shaped(rows: Float[Tensor, "B M D"], like: Tensor) -> Tensor:
     return rows if like.dim() == 3 else rows[0]
 
 
+def ends_in(call: Mapping[str, Any]) -> Tensor | None:
+    """Where the sequences of a layer's rows end, if all are packed into one."""
+    return next((value for name, value in call.items() if "cu_seqlens" in name), None)
+
+
 def sequences_of(states: Tensor, call: Mapping[str, Any]) -> tuple[int, ...]:
     """How long the sequences are that a layer attends in, of all its rows."""
-    ends = next((value for name, value in call.items() if "cu_seqlens" in name), None)
+    ends = ends_in(call)
     if ends is not None:
         return tuple(ends.diff().tolist())
     batch, rows = (1, len(states)) if states.dim() == 2 else states.shape[:2]

@@ -17,7 +17,7 @@ from torch import Tensor
 from foveate.errors import InputError, UnsupportedError
 from foveate.models.towers import known_tower
 from foveate.reduction import Shortener
-from foveate.runtime.encoder_rows import EncoderRows, refuse_masked, sequences_of, squares
+from foveate.runtime.encoder_rows import EncoderRows, ends_in, refuse_masked, sequences_of, squares
 from foveate.runtime.rows import gather_rows
 from foveate.runtime.seams import by_row
 
@@ -136,7 +136,7 @@ class Shortened(EncoderRows):
         """
         device = next(v.device for v in call.values() if isinstance(v, Tensor))
         every = torch.arange(batch * count, device=device)
-        ends = next((value for name, value in call.items() if "cu_seqlens" in name), None)
+        ends = ends_in(call)
         if ends is not None or self.packed is not None:
             lengths = self.packed if ends is None else ends.diff().tolist()
             if batch != 1 or sum(lengths or ()) != count:
