@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from first_token import AIM, DTYPES, has_bf16, once
-from shapes import SHAPES, build, prompt
+from shapes import SHAPES, TEXT_TOKENS, build, prompt
 
 import foveate
 from foveate.cost.request import Request
@@ -31,7 +31,6 @@ from foveate.models.clips import clips_of
 from foveate.records.conditions import conditions
 
 ROOT = Path(__file__).parent.parent
-SHAPE = "onevision-0.5b"
 CONDITIONS: dict[str, foveate.Reduction] = {
     "unreduced": foveate.Reduction(),
     "aim": AIM,
@@ -58,18 +57,19 @@ def changed_share(model: Any, pixels: torch.Tensor) -> float:
     return (source == own)[1:].float().mean().item()
 
 
-def counted(media: Media, layers: int | None, reduction: foveate.Reduction) -> float:
+def counted(shape: str, media: Media, layers: int | None, reduction: foveate.Reduction) -> float:
     """How many times fewer FLOPs up to the first token the cost model counts than unreduced."""
-    config = SHAPES[SHAPE].config(layers)
-    request = Request.of(config, media, 100)
+    config = SHAPES[shape].config(layers)
+    request = Request.of(config, media, TEXT_TOKENS)
     return request.cost().flops / request.cost(reduction).flops
 
 
 def rows_of(arguments: argparse.Namespace, frames: int) -> list[dict[str, Any]]:
     """Measure all conditions on one length of clip."""
-    config = SHAPES[SHAPE].config(arguments.layers)
+    shape = arguments.shape
+    config = SHAPES[shape].config(arguments.layers)
     model = build(config, arguments.device, DTYPES[arguments.dtype])
-    media = SHAPES[SHAPE].media(frames)
+    media = SHAPES[shape].media(frames)
     inputs = prompt(model, media)
     inputs["pixel_values_videos"] = moving_square(inputs["pixel_values_videos"], 84, 20)
     changed = changed_share(model, inputs["pixel_values_videos"])
@@ -91,7 +91,7 @@ def rows_of(arguments: argparse.Namespace, frames: int) -> list[dict[str, Any]]:
     }
     return [
         {
-            "shape": SHAPE,
+            "shape": shape,
             "layers": arguments.layers,
             "frames": frames,
             "condition": name,
@@ -102,8 +102,8 @@ def rows_of(arguments: argparse.Namespace, frames: int) -> list[dict[str, Any]]:
             "measured": median(ratios[name]),
             "lowest": min(ratios[name]),
             "highest": max(ratios[name]),
-            "counted": counted(media, arguments.layers, CONDITIONS[name]),
-            "counted_whole": counted(media, None, CONDITIONS[name]),
+            "counted": counted(shape, media, arguments.layers, CONDITIONS[name]),
+            "counted_whole": counted(shape, media, None, CONDITIONS[name]),
         }
         for name in CONDITIONS
     ]
@@ -112,6 +112,7 @@ def rows_of(arguments: argparse.Namespace, frames: int) -> list[dict[str, Any]]:
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="onevision-0.5b")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=DTYPES, help="bf16 where the machine has it, else fp32")
     parser.add_argument("--frames", type=int, nargs="+", default=[8])
