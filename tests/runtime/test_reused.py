@@ -321,6 +321,12 @@ def test_a_patch_and_its_pixels_are_found(name):
     assert apart.nonzero().tolist() == [[1, row]]
 
 
+def test_other_layouts_of_pixels_are_refused():
+    model, _ = testing.tiny("llava")
+    with pytest.raises(UnsupportedError, match=r"or on a grid, got \(2, 3, 4\)"):
+        clips_of(model.model, "image", {}, torch.zeros(2, 3, 4))
+
+
 def test_alike_is_alike_to_the_bit():
     model, _ = testing.tiny("llava")
     pixels = torch.randn(5, 3, 112, 112)

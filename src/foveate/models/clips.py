@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foveate.errors import UnsupportedError
 from foveate.models.groups import patch_grids, pixels_of
 from foveate.models.towers import tower_of
 
@@ -41,10 +42,18 @@ def clips_of(core: Any, modality: str, arguments: Mapping[str, Any], pixels: Ten
         modality: "image" or "video".
         arguments: of the core's `get_image_features` or `get_video_features`.
         pixels: what the tower gets.
+
+    Raises:
+        UnsupportedError: pixels laid out in another way than in the table.
     """
     grids = patch_grids(modality, arguments)
     if grids is not None:
         return list(_on_grid(core, pixels.flatten(1), grids.tolist()))
+    if pixels.dim() != 4:
+        raise UnsupportedError(
+            f"patches that did not change are found in pixels (pictures, channels, height, width) or on a "
+            f"grid, got {tuple(pixels.shape)}"
+        )
     given, frames = arguments.get(pixels_of(modality)), 1
     if modality == "video" and isinstance(given, Tensor) and given.dim() == 5:
         frames = len(pixels) // len(given)

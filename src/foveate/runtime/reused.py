@@ -168,7 +168,8 @@ class Reused(EncoderRows):
 
     def take(self, states: Float[Tensor, "B P D"], call: Mapping[str, Any]) -> Packed | None:
         """Pack the rows that must be computed; None where all must, or some are masked."""
-        if not self.clips or is_masked(call):
+        self.by_clip = []
+        if is_masked(call):
             return None
         parts = self._sources(self.clips)
         if sum(map(len, parts)) != states.shape[:2].numel():
