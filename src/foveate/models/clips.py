@@ -51,7 +51,7 @@ def clips_of(core: Any, modality: str, arguments: Mapping[str, Any], pixels: Ten
         return list(_on_grid(core, pixels.flatten(1), grids.tolist()))
     if pixels.dim() != 4:
         raise UnsupportedError(
-            f"patches that did not change are found in pixels (pictures, channels, height, width) or on a "
+            "patches that did not change are found in pixels (pictures, channels, height, width) or on a "
             f"grid, got {tuple(pixels.shape)}"
         )
     given, frames = arguments.get(pixels_of(modality)), 1
