@@ -2,11 +2,12 @@
 
     python benchmarks/accuracy.py
     python benchmarks/accuracy.py --settings encoder --questions 400 --first 10000
+    python benchmarks/accuracy.py --settings reuse --tasks video --questions 400 --first 20000
 
 Held-out questions of each task, the same for every setting, asked by `foveate.measure.run`; differences
 to unreduced, and to AIM alone where the encoder is shortened, come paired with a bootstrap interval.
 Every answer is a line of a file: run the same command again after a kill and it goes on. The summary goes
-to results/accuracy.json or results/encoder.json.
+to results/accuracy.json, results/encoder.json or results/reuse.json.
 """
 
 import argparse
@@ -52,9 +53,15 @@ SETTINGS = {  # by name and share; the first is unreduced
         ),
         **{(f"aim, {name}", 0.25): AIM.encoded_by(method) for name, method in ENCODERS.items()},
     },
+    "reuse": {
+        ("unreduced", 1.0): foveate.Reduction(),
+        ("aim", 0.25): AIM,
+        ("reuse", 1.0): foveate.Reduction(encode=foveate.Reuse()),
+        ("aim, reuse", 0.25): AIM.encoded_by(foveate.Reuse()),
+    },
 }
 BESIDE = {"aim-merge, ": ("aim-merge", 0.25), "aim, ": ("aim", 0.25)}  # compared with these, too
-RESULTS = {"aim": "accuracy", "encoder": "encoder"}
+RESULTS = {"aim": "accuracy", "encoder": "encoder", "reuse": "reuse"}
 
 
 class Later(Scenes):
@@ -79,6 +86,7 @@ def main() -> None:
     parser.add_argument("--model", default="foveate-mini")
     parser.add_argument("--settings", default="aim", choices=SETTINGS)
     parser.add_argument("--first", type=int, default=0, help="number of the first question")
+    parser.add_argument("--tasks", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--questions", type=int, default=300, help="questions a task")
     parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--threads", type=int, default=2)
@@ -96,7 +104,7 @@ def main() -> None:
             UNREDUCED_SETTING,
             *(Setting(*key, reduction) for key, reduction in settings.items() if key != base),
         ],
-        [Later(name, arguments.split, arguments.first) for name in NAMES],
+        [Later(name, arguments.split, arguments.first) for name in arguments.tasks],
         records_file,
         Amount(arguments.questions, batch=20, rounds=0),
     )
@@ -110,7 +118,9 @@ def main() -> None:
         "split": arguments.split,
         "first": arguments.first,
         "n": arguments.questions,
-        "rows": [summarise(records, task, key, base) for task in NAMES for key in settings],
+        "rows": [
+            summarise(records, task, key, base) for task in arguments.tasks for key in settings
+        ],
     }
     out.write_text(json.dumps(summary, indent=1) + "\n")
     sys.stdout.write(json.dumps(summary) + "\n")

@@ -131,6 +131,50 @@ def encoder() -> str:
     return markdown(["setting", "reasoning", "ocr", "video", "FLOPs, video"], rows)
 
 
+def reuse() -> str:
+    """Accuracy on clips with unchanged patches not encoded again."""
+    record = json.loads((ROOT / "results" / "reuse.json").read_text())
+    whole = record["rows"][0]["whole_flops"]
+    rows = [
+        [
+            row["setting"],
+            f"{row['accuracy']:.1%}",
+            _points(row["difference"]),
+            "-" if (more := row["difference_to_same_without"]) is None else _points(more),
+            f"{row['whole_flops'] / whole:.0%}",
+        ]
+        for row in record["rows"]
+    ]
+    header = ["setting", "video", "to unreduced", "to the same without reuse", "FLOPs"]
+    return markdown(header, rows)
+
+
+def still_clip() -> str:
+    """Pixels to first token of a clip with a still background."""
+    record = json.loads((ROOT / "results" / "still_clip.json").read_text())
+    rows = [
+        [
+            row["condition"],
+            f"{row['first_token_ms']:,.0f}",
+            f"**{row['measured']:.2f}x**",
+            f"{row['lowest']:.2f}-{row['highest']:.2f}",
+            f"{row['counted']:.2f}x",
+            f"{row['counted_whole']:.2f}x",
+        ]
+        for row in record["rows"]
+    ]
+    header = ["condition", "ms", "measured", "range", "counted", "counted, all layers"]
+    first, where = record["rows"][0], record["conditions"]
+    return (
+        f"{markdown(header, rows)}\n\nLLaVA-OneVision-0.5B's shape, tower and LLM cut to "
+        f"{first['layers']} layers each, {first['frames']} frames, {first['changed']:.0%} of the patches "
+        f"of a frame change; {where['gpu'] or where['cpu']}, {record['dtype']}, SDPA, {where['threads']} "
+        f"thread{'s' * (where['threads'] > 1)}, torch {where['torch']}, transformers "
+        f"{where['transformers']}, commit {where['commit']}; medians of ratios within a round of "
+        f"{first['rounds']}, after a warm-up."
+    )
+
+
 def _points(found: dict[str, float]) -> str:
     """A difference in points, with its interval."""
     mean, low, high = (100 * found[name] for name in ("mean", "low", "high"))
@@ -373,6 +417,8 @@ TABLES = {
     "first token": first_token,
     "decode": decode,
     "encoder": encoder,
+    "reuse": reuse,
+    "still clip": still_clip,
     "published": published,
     "accuracy": accuracy,
     "zoo": zoo,

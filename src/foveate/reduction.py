@@ -36,6 +36,23 @@ class Shortener(Protocol):
 
 
 @runtime_checkable
+class Reuser(Protocol):
+    """A method in the vision encoder: pixels in, and which patches of a clip were encoded before.
+
+    `sources(patches, grid)` gets the pixels (F, P, C) of the patches of F frames, row by row, and how
+    many rows and columns a frame has; it returns (F, P), the frame in which each patch was last encoded,
+    its own if it is there.
+    """
+
+    @property
+    def is_off(self) -> bool: ...
+    def sources(self, patches: Any, grid: tuple[int, int]) -> Tensor: ...
+
+
+Encoding = Shortener | Reuser  # what may stand in the encoder
+
+
+@runtime_checkable
 class Compressor(Protocol):
     """A method before the LLM: groups of features in, fewer tokens out.
 
@@ -81,12 +98,12 @@ class Reduction:
     Attributes:
         before: a `Compressor`, applied to the visual tokens before the LLM.
         inside: a `Pruner`, applied between the LLM's layers.
-        encode: a `Shortener`, applied between the vision encoder's layers.
+        encode: a `Shortener` or `Reuser`, applied between the vision encoder's layers.
     """
 
     before: Compressor | None = None
     inside: Pruner | None = None
-    encode: Shortener | None = None
+    encode: Encoding | None = None
 
     def __post_init__(self) -> None:
         for place, given in self.parts.items():
@@ -103,7 +120,14 @@ class Reduction:
         """Whether nothing is reduced: logits are then bit-identical to the model's own."""
         return all(part is None or part.is_off for part in self.parts.values())
 
-    def encoded_by(self, method: "Shortener | None") -> "Reduction":
+    @property
+    def is_sure(self) -> bool:
+        """Whether it changes every prompt with visual tokens: one that only reuses may find nothing."""
+        others = (self.before, self.inside)
+        alone = all(part is None or part.is_off for part in others)
+        return not self.is_off and not (alone and isinstance(self.encode, Reuser))
+
+    def encoded_by(self, method: "Encoding | None") -> "Reduction":
         """The same reduction with this method in the encoder: `AIM(keep=0.25).encoded_by(ToMeEncoder())`.
 
         Args:
@@ -169,7 +193,7 @@ class Reduction:
         return _read(row)
 
 
-Given = Reduction | Shortener | Compressor | Pruner  # a method alone stands for a reduction
+Given = Reduction | Encoding | Compressor | Pruner  # a method alone stands for a reduction
 
 
 def _read(row: Any) -> Reduction:
@@ -252,7 +276,7 @@ def _places(given: Any) -> list[str]:
     """Which of `PLACES` a method works in; none for a class, though it has the attributes."""
     if isinstance(given, type):
         return []
-    kinds = {"encode": Shortener, "before": Compressor, "inside": Pruner}
+    kinds = {"encode": Encoding, "before": Compressor, "inside": Pruner}
     return [place for place, kind in kinds.items() if isinstance(given, kind)]
 
 

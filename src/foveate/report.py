@@ -36,8 +36,8 @@ class SampleReport:
             if it stayed to the end.
         question_flops: the part of both FLOPs that went into reading the question for a learned
             compressor; 0 if it was cached.
-        encode_flops: FLOPs of the vision encoder's layers from that on which a method in it merges
-            patches, merging included; 0 without such a method.
+        encode_flops: FLOPs of the vision encoder's layers from that on which a method in it merges or
+            reuses patches, merging included; 0 without such a method.
         encode_flops_unreduced: the same layers without it.
     """
 

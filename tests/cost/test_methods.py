@@ -6,7 +6,7 @@ import foveate
 from counted import counted
 from foveate.cost.request import Request, request_cost
 from foveate.cost.vision.encoder import Media
-from foveate.errors import UnsupportedError
+from foveate.errors import InputError, UnsupportedError
 from foveate.models.family import families
 from foveate.testing import tiny
 
@@ -52,6 +52,34 @@ def test_a_cost_is_what_torch_counts(case, name):
     assert cost.prefill_flops == pytest.approx(report.prefill_flops, rel=TOLERANCE)
     assert cost.kv_bytes(4, after="prefill") == report.kv_bytes
     assert set(cost.parts) <= {"encode", *report.seconds}  # the same names of stages
+
+
+@pytest.mark.parametrize("name", ["reuse", "tome-encoder"])
+def test_layers_that_nobody_reads_are_not_paid_for(name):
+    """LLaVA reads the output of the last layer but one of its tower."""
+    real, report = prefilled(("llava", "image"), foveate.create(name))
+    config, text = families()["llava"].tiny().config, report.text_tokens[0]
+    cost = request_cost(config, Media(), text, foveate.create(name))
+    assert cost.flops == pytest.approx(real, rel=TOLERANCE)
+    assert cost.flops < request_cost(config, Media(), text).flops
+
+
+def test_what_is_reused_is_not_paid_for():
+    model, inputs = tiny("llava_onevision", "video")
+    pixels = inputs["pixel_values_videos"]
+    fresh = pixels[:, 1:, :, : pixels.shape[-2] // 4].clone()
+    pixels[:, 1:] = pixels[:, :1].clone()
+    pixels[:, 1:, :, : pixels.shape[-2] // 4] = fresh  # a quarter of each frame is new
+    model.set_attn_implementation("eager")
+    with foveate.reduce(model, foveate.Reuse()) as run:
+        real = counted(lambda: model(**inputs, logits_to_keep=1))
+    text = run.report.text_tokens[0]
+    shown = Media(frames=12, changed=0.25)
+    cost = request_cost(model.config, shown, text, foveate.Reuse())
+    assert cost.flops == pytest.approx(real, rel=TOLERANCE)
+    assert request_cost(model.config, shown, text).flops > 1.1 * cost.flops
+    with pytest.raises(InputError, match=r"changed is a share of patches, in \[0, 1\], got 2"):
+        Media(frames=2, changed=2.0)
 
 
 def test_a_method_that_does_not_say_what_it_keeps_cannot_be_costed():

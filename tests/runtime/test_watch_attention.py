@@ -10,6 +10,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import foveate
 from foveate.combine.aim import AIM
+from foveate.encode.reuse import Reuse
 from foveate.encode.tome import ToMeEncoder
 from foveate.errors import UnsupportedError
 from foveate.models.family import family_of
@@ -164,8 +165,20 @@ def test_flash_attention_cannot_weigh_by_size(flash):
     assert fingerprint(model) == before
 
 
+def test_flash_attention_cannot_attend_to_what_is_reused(flash):
+    model, inputs = tiny("llava_onevision", "video")
+    inputs["pixel_values_videos"][:, 1:] = inputs["pixel_values_videos"][:, :1]
+    model.config.vision_config._attn_implementation = "flash_attention_2"
+    with (
+        pytest.raises(UnsupportedError, match="cannot attend to patches that are reused"),
+        torch.no_grad(),
+        foveate.reduce(model, foveate.Reduction(encode=Reuse())),
+    ):
+        model(**inputs)
+
+
 def test_each_config_of_the_encoder_is_looked_at_once():
-    model, _ = tiny("llava")
+    model, _ = tiny("llava_onevision")
     method = foveate.Reduction(encode=ToMeEncoder(0.6))
     watch = EncoderWatch(family_of(model), model.model, method)
     assert len(list(watch.watchers)) == 2

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from foveate.knobs import Checked
-from foveate.reduction import Compressor, Pruner, Reduction, Shortener
+from foveate.reduction import Compressor, Encoding, Pruner, Reduction
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Combination(Reduction, Checked):
 
     before: Compressor | None = field(init=False, repr=False, default=None)
     inside: Pruner | None = field(init=False, repr=False, default=None)
-    encode: Shortener | None = field(init=False, repr=False, default=None)
+    encode: Encoding | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

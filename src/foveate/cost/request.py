@@ -22,7 +22,7 @@ from foveate.errors import InputError, UnsupportedError
 from foveate.keep import kept_count
 from foveate.prune.aim import AIMPrune
 from foveate.prune.schedule import Bound, Schedule, kept_after
-from foveate.reduction import Compressor, Given, Pruner, Reduction, Shortener, as_reduction
+from foveate.reduction import Compressor, Encoding, Given, Pruner, Reduction, as_reduction
 
 # what is shown; or visual tokens, all together or a group each
 Visual = Media | int | Sequence[int]
@@ -187,10 +187,11 @@ class Request:
             for tokens, grid in zip(self.groups, grids, strict=True):
                 yield tokens, {"grid": grid} if "grid" in needs else {}
 
-    def _encode(self, method: Shortener | None) -> dict[str, Cost]:
-        if self.encoded is None:
+    def _encode(self, method: Encoding | None) -> dict[str, Cost]:
+        if self.encoded is None or self.media is None:
             return {}
-        return {"encode": self.encoded.tower.under(method) + self.encoded.projector}
+        tower = self.encoded.tower.under(method, self.media.computed)
+        return {"encode": tower + self.encoded.projector}
 
     def _compress(self, before: Compressor | None) -> dict[str, Cost]:
         """What a method before the LLM takes to decide, with the attention that the encoder shows it."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from foveate.models.family import MERGES_LATE, NO_KEYS, Family, families
 from foveate.models.layout import Layout
-from foveate.models.towers import why_unknown
-from foveate.reduction import Compressor, Reduction
+from foveate.models.towers import why_not_by_frame, why_unknown
+from foveate.reduction import Compressor, Reduction, Reuser
 
 SIGNALS = {"attention", "keys"}  # of the encoder, that a method before the LLM may need
 
@@ -53,6 +53,8 @@ class Limits:
             return
         if encode is not None and not encode.is_off:
             yield why_unknown(self._tower(self.family), self.family.model_type)
+        if isinstance(encode, Reuser) and not encode.is_off:
+            yield why_not_by_frame(self._tower(self.family))
         if before is not None and not before.is_off:
             yield from self._of_encoder(self.family, before)
 

@@ -23,6 +23,7 @@ class Tower:
         packs_sizes: whether pictures of any size (`image_sizes`) are one sequence, row by row.
         raster: whether pictures on a grid (`image_grid_thw`) are so, too; else token by token.
         pools_time: whether all time steps of a grid are one sequence, and are averaged.
+        by_frame: whether pixels and rows of a frame are as `foveate.models.clips` has them.
     """
 
     layers: str
@@ -30,6 +31,7 @@ class Tower:
     packs_sizes: bool = False
     raster: bool = False
     pools_time: bool = False
+    by_frame: bool = True
 
 
 TOWERS = {  # by the model type of `config.vision_config`
@@ -38,7 +40,7 @@ TOWERS = {  # by the model type of `config.vision_config`
     "internvl_vision": Tower("encoder.layer", class_token=True),
     "idefics3_vision": Tower("encoder.layers"),
     "smolvlm_vision": Tower("encoder.layers"),
-    "pixtral": Tower("transformer.layers", packs_sizes=True),
+    "pixtral": Tower("transformer.layers", packs_sizes=True, by_frame=False),
     "glm4v_vision": Tower("blocks"),
     "glm4v_moe_vision": Tower("blocks"),
     "glm_ocr_vision": Tower("blocks"),
@@ -50,13 +52,13 @@ TOWERS = {  # by the model type of `config.vision_config`
     "qwen3_5_moe_vision": Tower("blocks"),
     "qwen2_5_omni_vision_encoder": Tower("blocks"),
     "qwen3_omni_moe_vision_encoder": Tower("blocks"),
-    "siglip2_vision_model": Tower("encoder.layers"),
+    "siglip2_vision_model": Tower("encoder.layers", by_frame=False),
     "ernie4_5_vl_moe_vision": Tower("blocks"),
     "exaone4_5_vision": Tower("blocks"),
-    "kimi_k25_vision": Tower("layers", raster=True, pools_time=True),
+    "kimi_k25_vision": Tower("layers", raster=True, pools_time=True, by_frame=False),
     "janus_vision_model": Tower("encoder.layers"),
     "ovis2_vision": Tower("transformer.encoder.layers"),
-    "paddleocr_vl_vision": Tower("encoder.layers", raster=True),
+    "paddleocr_vl_vision": Tower("encoder.layers", raster=True, by_frame=False),
     "qianfan_ocr_vision": Tower("layers", class_token=True),
 }
 
@@ -101,6 +103,17 @@ def why_unknown(kind: str, family: str) -> str:
     return (
         f"which vision layers there are is not known of a {kind or 'nameless'} tower; known: "
         f"{', '.join(TOWERS)}"
+    )
+
+
+def why_not_by_frame(kind: str) -> str:
+    """Why patches that did not change cannot be found in a tower of that type; "" where they can."""
+    if kind not in TOWERS or TOWERS[kind].by_frame:
+        return ""
+    works = ", ".join(name for name, tower in TOWERS.items() if tower.by_frame)
+    return (
+        f"a {kind} tower does not compute frame by frame, each alone, so that patches that did not "
+        f"change cannot be reused; works: {works}"
     )
 
 

@@ -352,7 +352,7 @@ class Forward(threading.local):
         prefill.check(len(self.target.llm.layers), cache_in(output))
         prefill.timings.add("prefill", Span(prefill.began, Moment(output[0].device)))
         report = report_of(prefill)
-        if not report.fired and not self.reduction.is_off:
+        if not report.fired and self.reduction.is_sure:
             raise NoEffectError(
                 f"{self.reduction} changed nothing: {sum(report.visual_tokens_in)} visual tokens came in "
                 "and every layer computed all of them"

@@ -19,8 +19,10 @@ from foveate.errors import UnsupportedError
 from foveate.models.family import Family
 from foveate.models.groups import real_patches
 from foveate.models.towers import TOWERS, attention_of
-from foveate.reduction import Reduction
+from foveate.reduction import Reduction, Shortener
 from foveate.report import divide
+from foveate.runtime.encoder_rows import EncoderRows
+from foveate.runtime.reused import Reused
 from foveate.runtime.shortened import Shortened
 from foveate.runtime.watch_attention import Watcher
 
@@ -42,11 +44,15 @@ class EncoderWatch(threading.local):
         before, encode = reduction.before, reduction.encode
         is_on = before is not None and not before.is_off
         self.family, self.core = family, core
-        self.shortened = None
-        if encode is not None and not encode.is_off:
-            self.shortened = Shortened(core, encode)
         self.needs = set(before.needs) if before is not None and is_on else set()
         self.at_encoder = before is not None and is_on and before.at == "encoder"
+        self.shortened: EncoderRows | None = None
+        if encode is not None and not encode.is_off:
+            keys = self.at_encoder and "keys" in self.needs
+            if isinstance(encode, Shortener):
+                self.shortened = Shortened(core, encode, keys=keys)
+            else:
+                self.shortened = Reused(core, encode, keys=keys)
         self.patches: dict[str, Tensor] = {}
         self.queries_and_keys: list[tuple[Tensor, Tensor, float | None]] = []
         self.flops: list[int] = []
@@ -79,7 +85,7 @@ class EncoderWatch(threading.local):
             yield self.attention, self.see_attention
         if self.shortened is not None:
             for attention in self.shortened.attentions():
-                yield attention, self.shortened.raise_by_size
+                yield attention, self.shortened.see_attention
 
     @property
     def watched_configs(self) -> list[Any]:
@@ -93,7 +99,8 @@ class EncoderWatch(threading.local):
         if self.shortened is None:
             yield
             return
-        self.shortened.begin(self.family.packed(self.core, modality, arguments))
+        packed = self.family.packed(self.core, modality, arguments)
+        self.shortened.begin(modality, arguments, packed)
         try:
             yield
         finally:
@@ -106,8 +113,9 @@ class EncoderWatch(threading.local):
             groups: of each image or clip, whose visual tokens say how the FLOPs are divided.
         """
         sizes = [len(entry) for entry in groups]
-        spent = self.shortened.spent if self.shortened is not None else (0, 0)
-        return divide(spent[0], sizes), divide(spent[1], sizes)
+        if self.shortened is None:
+            return [0] * len(sizes), [0] * len(sizes)
+        return self.shortened.divided(sizes)
 
     def encoder_signals(
         self,

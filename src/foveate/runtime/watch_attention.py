@@ -24,8 +24,12 @@ from foveate.errors import UnsupportedError
 
 PREFIX = "foveate_"
 BY_FUNCTION = ("eager", "sdpa")  # do not look at the name in their module's config
-# query, key, scaling -> what is added to the attention logits, or None
-Watcher = Callable[[Tensor, Tensor, float | None], Tensor | None]
+# query, key, value -> (B, N, H, d), as the model's attention computes it
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+# in its place: the model's attention, and what it would be called with
+Rearranged = Callable[[Attend, Tensor, Tensor, Tensor], Tensor]
+# query, key, scaling -> what is added to the attention logits, what attends in their place, or None
+Watcher = Callable[[Tensor, Tensor, float | None], Tensor | Rearranged | None]
 
 _watchers: dict[int, tuple[Watcher, ...]] = {}  # by attention module
 _users: Counter[int] = Counter()  # config -> contexts open on it
@@ -40,7 +44,7 @@ def watch(config: Any, watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
     Args:
         config: the config that all these attention modules share.
         watchers: attention module -> called with query (B, H, N, d), key (B, Hkv, K, d), scaling; returns
-            what is added to the logits, or None.
+            what is added to the logits, a function that attends otherwise, or None.
 
     Raises:
         UnsupportedError: the attention implementation does not go through transformers' interface.
@@ -96,19 +100,42 @@ def _watched(kind: str) -> str:
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None,
         *others: Any, **options: Any,
     ) -> Any:  # fmt: skip
+        rearranged = None
         for watcher in _watchers.get(id(module), ()):
-            added = watcher(query, key, options.get("scaling"))
-            attention_mask = _with_added(kind, attention_mask, added)
+            given = watcher(query, key, options.get("scaling"))
+            if callable(given):
+                rearranged = _of_any_length(kind, given)
+            else:
+                attention_mask = _with_added(kind, attention_mask, given)
         if kind not in BY_FUNCTION:
             module = copy.copy(module)
             module.config = _stock.get(id(module.config), module.config)
         attention = _attention(kind, module)
-        return attention(module, query, key, value, attention_mask, *others, **options)
+
+        def stock(*heads: Tensor) -> Any:
+            return attention(module, *heads, attention_mask, *others, **options)
+
+        if rearranged is None:
+            return stock(query, key, value)
+        return rearranged(lambda *heads: stock(*heads)[0], query, key, value), None
 
     AttentionInterface.register(PREFIX + kind, attend)
     if kind in ALL_MASK_ATTENTION_FUNCTIONS:  # without it no mask is handed over
         AttentionMaskInterface.register(PREFIX + kind, ALL_MASK_ATTENTION_FUNCTIONS[kind])
     return PREFIX + kind
+
+
+def _of_any_length(kind: str, rearranged: Rearranged) -> Rearranged:
+    """The same, where the attention implementation takes any number of queries for any of keys.
+
+    Raises:
+        UnsupportedError: one that is told beforehand how long its sequences are.
+    """
+    if kind not in BY_FUNCTION:
+        raise UnsupportedError(
+            f"attention {kind!r} cannot attend to patches that are reused; works: sdpa, eager"
+        )
+    return rearranged
 
 
 def _with_added(kind: str, mask: Tensor | None, added: Tensor | None) -> Tensor | None:

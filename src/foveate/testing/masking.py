@@ -171,12 +171,12 @@ def _merged_prompt(
     """What the LLM would be given if the merged tokens had been the prompt."""
     family = family_of(model)
     seen: dict[str, Any] = {}
-    hook = family.language_model(model.model).register_forward_pre_hook(
-        lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True
-    )
     with reduce(model, Reduction(encode=reduction.encode)):  # whose own twin is another
+        hook = family.language_model(model.model).register_forward_pre_hook(
+            lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True, prepend=True
+        )
         groups = _groups(model, inputs)
-    hook.remove()
+        hook.remove()
     before = reduction.before
     handed = [] if before is None or before.is_off else _handed(model, inputs, before, reduction)
     embeds = seen["inputs_embeds"][0]

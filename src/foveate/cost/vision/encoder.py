@@ -5,7 +5,7 @@ An encoder is a function of a config and a `Media`; its module registers it, and
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from foveate.cost.operation import Cost, Operation
@@ -26,6 +26,8 @@ class Media:
         height: in pixels; None for the size that the encoder takes unchanged.
         width: in pixels, or None as well.
         max_pixels: a processor's limit for one picture or frame, where the family has one.
+        changed: of each frame but the first the share of patches that a method which reuses them must
+            encode; it depends on the clip, and by default all have changed.
     """
 
     images: int = 1
@@ -33,6 +35,7 @@ class Media:
     height: int | None = None
     width: int | None = None
     max_pixels: int | None = None
+    changed: float = 1.0
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.frames < 0 or (self.frames and self.images > 1):
@@ -46,6 +49,14 @@ class Media:
             raise InputError(f"a picture has pixels, got {self.height} x {self.width}")
         if self.max_pixels is not None and self.max_pixels < 1:
             raise InputError(f"max_pixels must be at least 1, got {self.max_pixels}")
+        if not 0 <= self.changed <= 1:
+            raise InputError(f"changed is a share of patches, in [0, 1], got {self.changed}")
+
+    @property
+    def computed(self) -> float:
+        """Share of all patches that a method which reuses them must encode."""
+        frames = max(self.frames, 1)
+        return (1 + (frames - 1) * self.changed) / frames
 
 
 @dataclass(frozen=True)
@@ -113,11 +124,21 @@ def encode(config: Any, media: Media) -> Encoded:
             f"cannot tell the visual tokens of model type {kind!r}; known: {', '.join(table)}"
         )
     try:
-        return table[kind](config, media)
+        encoded = table[kind](config, media)
     except AttributeError as error:
         raise InputError(
             f"the config of a {kind} lacks what its cost depends on: {error}"
         ) from None
+    read = _read(getattr(config, "vision_feature_layer", -1), len(encoded.tower.layers))
+    return replace(encoded, tower=replace(encoded.tower, read=read))
+
+
+def _read(states: int | Sequence[int] | None, depth: int) -> int | None:
+    """How many layers of a tower are read, by which of its hidden states are; None for all."""
+    if states is None:
+        return None
+    chosen = (states,) if isinstance(states, int) else states
+    return max(state if state >= 0 else depth + 1 + state for state in chosen)
 
 
 def _square(tokens: int) -> tuple[int, int] | None:

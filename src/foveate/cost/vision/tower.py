@@ -10,7 +10,7 @@ from typing import Any
 
 from foveate.cost.operation import Cost, Operation
 from foveate.errors import InputError, UnsupportedError
-from foveate.reduction import Shortener
+from foveate.reduction import Encoding, Reuser, Shortener
 
 
 def side(size: Any) -> int:
@@ -24,9 +24,9 @@ def linear(rows: int, into: int, out: int) -> Operation:
     return Operation(flops, flops, into * out + rows * (into + out))
 
 
-def attention(spans: Sequence[int], width: int) -> Operation:
-    """Attention within spans: every token sees its own."""
-    flops = 4 * width * sum(span * span for span in spans)
+def attention(spans: Sequence[int], width: int, computed: float = 1.0) -> Operation:
+    """Attention within spans: every token, or a share of them, sees its own."""
+    flops = round(4 * width * sum(span * span for span in spans) * computed)
     return Operation(flops, flops, 4 * width * sum(spans), attention=True)
 
 
@@ -39,20 +39,22 @@ class TowerLayer:
         width: of the states.
         inner: width of the MLP.
         matrices: of the MLP, 3 where it is gated.
+        computed: share of the patches that are computed; each sees all of its span.
     """
 
     spans: tuple[int, ...]
     width: int
     inner: int
     matrices: int = 2
+    computed: float = 1.0
 
     def operations(self) -> tuple[tuple[Operation, int], ...]:
         """What it computes, each with how often."""
-        rows = sum(self.spans)
+        rows = round(self.computed * sum(self.spans))
         return (
             (linear(rows, self.width, self.width), 4),
             (linear(rows, self.width, self.inner), self.matrices),
-            (attention(self.spans, self.width), 1),
+            (attention(self.spans, self.width, self.computed), 1),
             # norms, residuals, activation
             (Operation(0, 0, rows * (10 * self.width + 2 * self.inner)), 1),
         )
@@ -67,12 +69,14 @@ class Tower:
         layers: of it; () where a method in the encoder cannot be costed.
         pictures: rows within which such a method merges, where these are not the spans of its layer.
         class_tokens: of each span, which are never merged.
+        read: how many layers somebody reads; a method in the encoder computes no others. None for all.
     """
 
     fixed: Cost
     layers: tuple[TowerLayer, ...] = ()
     pictures: tuple[int, ...] = ()
     class_tokens: int = 0
+    read: int | None = None
 
     @cached_property
     def cost(self) -> Cost:
@@ -84,8 +88,12 @@ class Tower:
         """Of all layers, as they are."""
         return self.cost.flops
 
-    def under(self, method: Shortener | None) -> Cost:
+    def under(self, method: Encoding | None, computed: float = 1.0) -> Cost:
         """The cost with a method in the encoder.
+
+        Args:
+            method: of the encoder, None for none.
+            computed: share of all patches that one which reuses them must compute.
 
         Raises:
             UnsupportedError: the layers of this tower are not known one by one.
@@ -95,18 +103,24 @@ class Tower:
             return self.cost
         if not self.layers:
             raise UnsupportedError("what a method in this vision encoder would save is not known")
-        if not 0 <= method.layer < len(self.layers):
+        layers = self.layers[: self.read]
+        if isinstance(method, Reuser):
+            return self.fixed + _sum([replace(layer, computed=computed) for layer in layers])
+        return self._shortened(layers, method)
+
+    def _shortened(self, layers: Sequence[TowerLayer], method: Shortener) -> Cost:
+        if not 0 <= method.layer < len(layers):
             raise InputError(
-                f"layer must be one of the {len(self.layers)} layers of this vision encoder, got "
+                f"layer must be one of the {len(layers)} layers of this vision encoder, got "
                 f"{method.layer}"
             )
-        whole = self.pictures or self.layers[method.layer].spans
+        whole = self.pictures or layers[method.layer].spans
         patches = [span - self.class_tokens for span in whole]
         left = [method.kept(count) + self.class_tokens for count in patches]
-        width = self.layers[method.layer].width
+        width = layers[method.layer].width
         matched = [(self._matching(method, count, width), 1) for count in patches]
-        short = tuple(_cut(layer, whole, left) for layer in self.layers[method.layer :])
-        return self.fixed + _sum((*self.layers[: method.layer], *short)) + Cost.of(matched)
+        short = tuple(_cut(layer, whole, left) for layer in layers[method.layer :])
+        return self.fixed + _sum((*layers[: method.layer], *short)) + Cost.of(matched)
 
     @staticmethod
     def _matching(method: Shortener, patches: int, width: int) -> Operation:
