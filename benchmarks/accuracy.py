@@ -53,8 +53,18 @@ SETTINGS = {  # by name and share; the first is unreduced
         **{(f"aim, {name}", 0.25): AIM.encoded_by(method) for name, method in ENCODERS.items()},
     },
 }
+SETTINGS["plan"] = {
+    ("unreduced", 1.0): foveate.Reduction(),
+    **{
+        (f"fovea {keep:g}, encoder {share:g}", keep): foveate.Fovea(keep, PRUNE).encoded_by(
+            foveate.ToMeEncoder(share)
+        )
+        for keep in (1.0, 0.5, 0.25, 0.125, 0.0625)
+        for share in (1.0, 0.7, 0.5, 0.35, 0.25)
+    },
+}
 BESIDE = {"aim-merge, ": ("aim-merge", 0.25), "aim, ": ("aim", 0.25)}  # compared with these, too
-RESULTS = {"aim": "accuracy", "encoder": "encoder"}
+RESULTS = {"aim": "accuracy", "encoder": "encoder", "plan": "plan"}
 
 
 class Later(Scenes):
