@@ -105,7 +105,11 @@ class Plan:
             right = f", {self.accuracy:.1%} of {self.questions:,} questions right"
         if self.difference is not None:
             right += f" ({_points(self.difference)} against unreduced)"
-        whole = "" if self.request_share is None else f" ({self.request_share:.1%} with encoder)"
+        whole = (
+            ""
+            if self.request_share is None
+            else f" ({self.request_share:.1%} of all FLOPs with encoder)"
+        )
         return (
             f"{self.cost.visual_tokens_to_llm} of {self.cost.visual_tokens_in} visual tokens, "
             f"{self.flops_share:.1%} of the prefill FLOPs{whole}{right}"
