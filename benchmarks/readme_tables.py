@@ -7,27 +7,22 @@ A table stands between `<!-- NAME -->` and `<!-- end NAME -->`; a test fails whe
 
 import json
 import re
-from pathlib import Path
 from typing import Any
+
+from encoder_tables import encoder, order, zoo_2026
+from tables import ROOT, markdown
 
 from foveate.models.scope import OUT_OF_SCOPE
 from foveate.models.support import support, watching
 from foveate.registry import methods as known_methods
 from foveate.runtime.seams import TESTED
 
-ROOT = Path(__file__).parent.parent
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
 OURS = ("fovea", "fovea-merge")
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def speed() -> str:
@@ -112,29 +107,6 @@ def _where(record: dict[str, Any]) -> str:
         f"{where['gpu']}, bf16, SDPA, torch {where['torch']}, transformers {where['transformers']}, "
         f"commit {where['commit']}; medians of ratios within a round, after a warm-up."
     )
-
-
-def encoder() -> str:
-    """Accuracy with a shorter encoder."""
-    record = json.loads((ROOT / "results" / "encoder.json").read_text())
-    tasks: dict[str, dict[str, Any]] = {}
-    for row in record["rows"]:
-        tasks.setdefault(row["setting"], {})[row["task"]] = row
-    rows = []
-    for setting, found in tasks.items():
-        cells = []
-        for row in found.values():
-            more = row["difference_to_same_without"]
-            cells.append(f"{row['accuracy']:.1%}" + ("" if more is None else f" ({_points(more)})"))
-        flops = found["video"]["whole_flops"] / tasks["unreduced"]["video"]["whole_flops"]
-        rows.append([setting, *cells, f"{flops:.0%}"])
-    return markdown(["setting", "reasoning", "ocr", "video", "FLOPs, video"], rows)
-
-
-def _points(found: dict[str, float]) -> str:
-    """A difference in points, with its interval."""
-    mean, low, high = (100 * found[name] for name in ("mean", "low", "high"))
-    return f"{mean:+.1f}, {low:+.1f} to {high:+.1f}"
 
 
 def published() -> str:
@@ -373,6 +345,8 @@ TABLES = {
     "first token": first_token,
     "decode": decode,
     "encoder": encoder,
+    "order": order,
+    "zoo 2026": zoo_2026,
     "published": published,
     "accuracy": accuracy,
     "zoo": zoo,

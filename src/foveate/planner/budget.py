@@ -45,8 +45,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.encoder and self.kind not in ("share", "flops"):
             raise InputError(
-                f"a share or FLOPs can be {WITH_ENCODER!r}; a time counts the encoder as it is, a KV cache "
-                f"nothing of it; got {self.kind}"
+                f"a share or FLOPs can be {WITH_ENCODER!r}; a time counts the encoder as it is, a KV "
+                f"cache nothing of it; got {self.kind}"
             )
         if not 0 < self.value < float("inf"):
             raise InputError(f"a budget must be above 0, got {self.value}; allowed: {ALLOWED}")

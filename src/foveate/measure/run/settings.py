@@ -102,24 +102,28 @@ def _settings_of(name: str, shares: Iterable[float], layers: int) -> list[Settin
     """One method, or two that are joined, at every share."""
     if name == RESIZE:
         return [resized(share) for share in shares]
-    first, _, rest = name.partition("+")
-    found, colon, keep = first.partition(":")
-    if method(found).stage != "encode":
-        if rest or colon:
-            raise InputError(
-                f"METHOD+METHOD and METHOD:KEEP begin with a method in the encoder, got {name!r}; "
-                f"those are {', '.join(n for n, row in methods().items() if row.stage == 'encode')}"
-            )
-        return [setting_at(method(found), share, layers) for share in shares]
-    known = method(found)
-    encode = known.make({"keep": _number(keep, name)} if colon else {})
-    told = f"{found}:{encode.keep:g}" if colon else found
-    if not rest:
-        return [Setting(told, 1.0, Reduction(encode=encode), known.role)]
-    if method(rest).stage == "encode":
-        raise InputError(f"there is one method in the encoder, got two in {name!r}")
+    told, encode, rest = _in_encoder(name)
+    if encode is not None and not rest:
+        return [Setting(told, 1.0, Reduction(encode=encode))]
     alone = [setting_at(method(rest), share, layers) for share in shares]
-    return [_joined(f"{told}+{rest}", encode, setting) for setting in alone]
+    return alone if encode is None else [_joined(f"{told}+{rest}", encode, one) for one in alone]
+
+
+def _in_encoder(name: str) -> tuple[str, Shortener | None, str]:
+    """Name and method in the encoder that a name begins with, if any, and the other method's name."""
+    first, joined, rest = name.partition("+")
+    first, colon, keep = first.partition(":")
+    found = method(first)
+    if found.stage != "encode" and not (joined or colon):
+        return "", None, name
+    if found.stage != "encode" or (joined and method(rest).stage == "encode"):
+        known = ", ".join(n for n, row in methods().items() if row.stage == "encode")
+        raise InputError(
+            f"ENCODER+METHOD, ENCODER and ENCODER:KEEP take one method in the encoder ({known}), and "
+            f"another behind it; got {name!r}"
+        )
+    made = found.make({"keep": _number(keep, name)} if colon else {})
+    return f"{first}:{made.keep:g}" if colon else first, made, rest
 
 
 def _joined(name: str, encode: Shortener, alone: Setting) -> Setting:
