@@ -70,7 +70,7 @@ def zoo_2026() -> str:
     where = record["conditions"][-1]
     return (
         markdown(header, rows)
-        + f"\n\nRight answers of {count} held-out questions a task; the difference of the mean in points, "
+        + f"\n\nRight answers of {count} held-out questions a task; the difference of the mean in points "
         "with its 95 % interval. FLOPs are shares of unreduced, all of them from pixels to the last "
         "token. First token: how many times faster than unreduced "
         f"({where['cpu']}, {where['threads']} thread, torch {where['torch']}); what is below 1x does not "

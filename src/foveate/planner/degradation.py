@@ -14,7 +14,7 @@ A budget that counts the encoder is spent on three places, with fovea, whose mer
 That order is of foveate-mini's validation scenes (`results/plan.json`). A quarter of the visual tokens
 costs nothing that can be told, half of the patches next to nothing: these come first. Then come an eighth
 of the tokens and a third of the patches, at a point or two. A sixteenth of the tokens costs 3 to 10, a
-quarter of the patches 6 or 7 of reasoning and ocr: these are the last. Where text is to be read, tokens
+quarter of the patches 5 to 8 of reasoning and ocr: these are the last. Where text is to be read, tokens
 are merged further before the encoder is shortened at all.
 """
 
