@@ -106,7 +106,9 @@ def test_a_time_is_of_the_machine_that_is_named(llava):
 
 def test_a_budget_with_encoder_comes_too_late(llava):
     _, model = llava
-    with pytest.raises(InputError, match="spent before anything is encoded, got '40% with encoder'"):
+    with pytest.raises(
+        InputError, match="spent before anything is encoded, got '40% with encoder'"
+    ):
         foveate.reduce(model, budget="40% with encoder").__enter__()
 
 
