@@ -226,7 +226,7 @@ def test_a_budget_is_kept(vlm, kind, share):
 
 @pytest.mark.parametrize("kind", ["picture", "clip"])
 def test_a_budget_with_encoder_is_kept(vlm, kind):
-    shown = [read(foveate.example(kind))]
+    shown = (read(foveate.example(kind)),)
     whole = encoding_flops(vlm, shown, vlm.ask(shown, "how many?").report.visual_tokens_in[0])
     report = vlm.ask(shown, "how many?", budget="30% with encoder", max_new_tokens=1).report
     spent = whole - report.encode_flops_unreduced + report.encode_flops + report.prefill_flops

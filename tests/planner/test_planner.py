@@ -131,13 +131,13 @@ def test_a_whole_request_is_spent_over_three_places():
     mild, asked, hard = chosen(40), chosen(25), chosen(8)
     assert isinstance(mild.reduction, Fovea)  # merging and pruning are enough
     assert mild.why.endswith("gave up merging; the encoder is left whole")
-    assert asked.reduction.encode == ToMeEncoder(0.66)
+    assert asked.reduction.encode == ToMeEncoder(0.67)
     assert asked.reduction.before == FoveaMerge(0.25)
     assert "over encoder, merging and pruning" in asked.why
     assert asked.why.endswith("gave up encoder")
     assert asked.request_share <= 0.25 < asked.cost.parts["encode"].flops / asked.cost.flops
-    assert "24.7% of all FLOPs with encoder" in asked.summary
-    assert hard.reduction.encode.keep < 0.5 < chosen(15).reduction.encode.keep + 0.01
+    assert "24.9% of all FLOPs with encoder" in asked.summary
+    assert hard.reduction.encode.keep < 0.5 <= chosen(20).reduction.encode.keep
     assert chosen(25, "ocr").reduction.encode is None  # text is merged further first
     assert asked.to_dict()["request_share"] == asked.request_share
     assert plan_reduction(ONEVISION, 0.5, 6272).request_share is None
@@ -152,13 +152,13 @@ def test_an_encoder_that_cannot_be_shortened_is_left_whole():
     assert "left whole; left out what this model refuses (attention 'flash_attention_2'" in plan.why
     config = read_config("qwen2.5-vl-7b")
     config.vision_config.model_type = "someone's"
-    plan = plan_reduction(config, "25% with encoder", CLIP)
+    plan = plan_reduction(config, "40% with encoder", CLIP)
     assert plan.reduction.encode is None
     assert "which vision layers there are is not known of a someone's tower" in plan.why
     config = read_config("qwen2.5-vl-7b")
     request = Request.of(config, CLIP, 100)
     bare = replace(request.encoded, tower=replace(request.encoded.tower, layers=()))
-    plan = plan_requests([replace(request, encoded=bare)], "30% with encoder")
+    plan = plan_requests([replace(request, encoded=bare)], "40% with encoder")
     assert plan.reduction.encode is None
     assert "what a method in this vision encoder would save is not known" in plan.why
 
