@@ -82,7 +82,8 @@ def test_the_most_accurate_method_that_fits_is_chosen(tmp_path):
 
 
 def test_what_does_not_pay_is_not_chosen(tmp_path):
-    file, host = write_run(tmp_path / "x.jsonl"), Calibration("host", 0, 0, 0, 1.0, None, {})
+    file = write_run(tmp_path / "x.jsonl")
+    host = Calibration("host", 0.0, 0.0, 0.0, 1.0, None, {})  # each operation costs a launch
     plan = plan_reduction("foveate-mini", 1.0, measured=file, machine=host)
     assert plan.reduction.is_off
     assert "(4 that fit but are slower than unreduced left out)" in plan.why
