@@ -1,13 +1,15 @@
-"""What does it cost in accuracy? foveate-mini's exact match under AIM, or with a shorter encoder.
+"""What does it cost in accuracy? foveate-mini's exact match under AIM, and with a shorter encoder.
 
     python benchmarks/accuracy.py
     python benchmarks/accuracy.py --settings encoder --questions 400 --first 10000
     python benchmarks/accuracy.py --settings reuse --tasks video --questions 400 --first 20000
+    python benchmarks/accuracy.py --settings plan --split val --first 1000 --questions 120
 
 Held-out questions of each task, the same for every setting, asked by `foveate.measure.run`; differences
 to unreduced, and to AIM alone where the encoder is shortened, come paired with a bootstrap interval.
 Every answer is a line of a file: run the same command again after a kill and it goes on. The summary goes
-to results/accuracy.json, results/encoder.json or results/reuse.json.
+to results/accuracy.json, results/encoder.json, results/reuse.json or results/plan.json, by which the
+planner's order over encoder, merging and pruning was chosen.
 """
 
 import argparse
@@ -24,7 +26,6 @@ from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
 from foveate.measure.run.worker import fingerprint
-from foveate.measure.tasks import Item
 from foveate.measure.tasks.scenes import NAMES, SPLITS, Scenes
 from foveate.records.conditions import conditions
 from foveate.records.intervals import paired_difference
@@ -59,25 +60,19 @@ SETTINGS = {  # by name and share; the first is unreduced
         ("reuse", 1.0): foveate.Reduction(encode=foveate.Reuse()),
         ("aim, reuse", 0.25): AIM.encoded_by(foveate.Reuse()),
     },
+    "plan": {
+        ("unreduced", 1.0): foveate.Reduction(),
+        **{
+            (f"fovea {keep:g}, encoder {share:g}", keep): foveate.Fovea(keep, PRUNE).encoded_by(
+                foveate.ToMeEncoder(share)
+            )
+            for keep in (1.0, 0.5, 0.25, 0.125, 0.0625)
+            for share in (1.0, 0.7, 0.5, 0.35, 0.25)
+        },
+    },
 }
 BESIDE = {"aim-merge, ": ("aim-merge", 0.25), "aim, ": ("aim", 0.25)}  # compared with these, too
-RESULTS = {"aim": "accuracy", "encoder": "encoder", "reuse": "reuse"}
-
-
-class Later(Scenes):
-    """The questions from some number on."""
-
-    def __init__(self, name: str, split: str, first: int) -> None:
-        super().__init__(name, split)
-        self.first = first
-
-    def item(self, index: int) -> Item:
-        """The question about scene `first + index`."""
-        return super().item(self.first + index)
-
-    def identity(self) -> dict[str, Any]:
-        """Name and split, and the first number."""
-        return {**super().identity(), **({"first": self.first} if self.first else {})}
+RESULTS = {"aim": "accuracy", "encoder": "encoder", "reuse": "reuse", "plan": "plan"}
 
 
 def main() -> None:
@@ -104,9 +99,9 @@ def main() -> None:
             UNREDUCED_SETTING,
             *(Setting(*key, reduction) for key, reduction in settings.items() if key != base),
         ],
-        [Later(name, arguments.split, arguments.first) for name in arguments.tasks],
+        [Scenes(name, arguments.split) for name in arguments.tasks],
         records_file,
-        Amount(arguments.questions, batch=20, rounds=0),
+        Amount(arguments.questions, batch=20, rounds=0, first=arguments.first),
     )
     runner.run(lambda done, what: sys.stderr.write(f"\r{done}/{runner.total} {what}    "))
     sys.stderr.write("\n")

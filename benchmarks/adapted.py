@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 import foveate
-from benchmarks.accuracy import Later, mean
+from benchmarks.accuracy import mean
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
-from foveate.measure.tasks.scenes import NAMES
+from foveate.measure.tasks.scenes import NAMES, Scenes
 from foveate.records.conditions import conditions
 from foveate.records.intervals import paired_difference
 from foveate.records.journal import UNREDUCED
@@ -75,9 +75,9 @@ def answers(
     runner = Runner(
         Local(foveate.load(model), model),
         [UNREDUCED_SETTING, Setting(arguments.method, KEEP, reduction)],
-        [Later(name, arguments.split, arguments.first) for name in NAMES],
+        [Scenes(name, arguments.split) for name in NAMES],
         records,
-        Amount(arguments.questions, batch=20, rounds=0),
+        Amount(arguments.questions, batch=20, rounds=0, first=arguments.first),
     )
     runner.run(lambda done, what: sys.stderr.write(f"\r{done}/{runner.total} {what}    "))
     sys.stderr.write("\n")

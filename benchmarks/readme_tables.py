@@ -7,27 +7,22 @@ A table stands between `<!-- NAME -->` and `<!-- end NAME -->`; a test fails whe
 
 import json
 import re
-from pathlib import Path
 from typing import Any
+
+from encoder_tables import encoder, order, reuse, still_clip, zoo_2026
+from tables import ROOT, markdown
 
 from foveate.models.scope import OUT_OF_SCOPE
 from foveate.models.support import support, watching
 from foveate.registry import methods as known_methods
 from foveate.runtime.seams import TESTED
 
-ROOT = Path(__file__).parent.parent
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
 OURS = ("fovea", "fovea-merge")
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def speed() -> str:
@@ -112,73 +107,6 @@ def _where(record: dict[str, Any]) -> str:
         f"{where['gpu']}, bf16, SDPA, torch {where['torch']}, transformers {where['transformers']}, "
         f"commit {where['commit']}; medians of ratios within a round, after a warm-up."
     )
-
-
-def encoder() -> str:
-    """Accuracy with a shorter encoder."""
-    record = json.loads((ROOT / "results" / "encoder.json").read_text())
-    tasks: dict[str, dict[str, Any]] = {}
-    for row in record["rows"]:
-        tasks.setdefault(row["setting"], {})[row["task"]] = row
-    rows = []
-    for setting, found in tasks.items():
-        cells = []
-        for row in found.values():
-            more = row["difference_to_same_without"]
-            cells.append(f"{row['accuracy']:.1%}" + ("" if more is None else f" ({_points(more)})"))
-        flops = found["video"]["whole_flops"] / tasks["unreduced"]["video"]["whole_flops"]
-        rows.append([setting, *cells, f"{flops:.0%}"])
-    return markdown(["setting", "reasoning", "ocr", "video", "FLOPs, video"], rows)
-
-
-def reuse() -> str:
-    """Accuracy on clips with unchanged patches not encoded again."""
-    record = json.loads((ROOT / "results" / "reuse.json").read_text())
-    whole = record["rows"][0]["whole_flops"]
-    rows = [
-        [
-            row["setting"],
-            f"{row['accuracy']:.1%}",
-            _points(row["difference"]),
-            "-" if (more := row["difference_to_same_without"]) is None else _points(more),
-            f"{row['whole_flops'] / whole:.0%}",
-        ]
-        for row in record["rows"]
-    ]
-    header = ["setting", "video", "to unreduced", "to the same without reuse", "FLOPs"]
-    return markdown(header, rows)
-
-
-def still_clip() -> str:
-    """Pixels to first token of a clip with a still background."""
-    record = json.loads((ROOT / "results" / "still_clip.json").read_text())
-    rows = [
-        [
-            row["condition"],
-            f"{row['first_token_ms']:,.0f}",
-            f"**{row['measured']:.2f}x**",
-            f"{row['lowest']:.2f}-{row['highest']:.2f}",
-            f"{row['counted']:.2f}x",
-            f"{row['counted_whole']:.2f}x",
-        ]
-        for row in record["rows"]
-    ]
-    header = ["condition", "ms", "measured", "range", "counted", "counted, all layers"]
-    first, where = record["rows"][0], record["conditions"]
-    return (
-        f"{markdown(header, rows)}\n\nLLaVA-OneVision-0.5B's shape, tower and LLM cut to "
-        f"{first['layers']} layers each, {first['frames']} frames, {first['changed']:.0%} of the patches "
-        f"of a frame change; {where['gpu'] or where['cpu']}, {record['dtype']}, SDPA, {where['threads']} "
-        f"thread{'s' * (where['threads'] > 1)}, torch {where['torch']}, transformers "
-        f"{where['transformers']}, commit {where['commit']}; medians of ratios within a round of "
-        f"{first['rounds']}, after a warm-up."
-    )
-
-
-def _points(found: dict[str, float]) -> str:
-    """A difference in points, with its interval."""
-    mean, low, high = (100 * found[name] for name in ("mean", "low", "high"))
-    return f"{mean:+.1f}, {low:+.1f} to {high:+.1f}"
 
 
 def published() -> str:
@@ -419,6 +347,8 @@ TABLES = {
     "encoder": encoder,
     "reuse": reuse,
     "still clip": still_clip,
+    "order": order,
+    "zoo 2026": zoo_2026,
     "published": published,
     "accuracy": accuracy,
     "zoo": zoo,

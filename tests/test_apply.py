@@ -104,6 +104,14 @@ def test_a_time_is_of_the_machine_that_is_named(llava):
         foveate.reduce(model, budget="60 ms").__enter__()
 
 
+def test_a_budget_with_encoder_comes_too_late(llava):
+    _, model = llava
+    with pytest.raises(
+        InputError, match="spent before anything is encoded, got '40% with encoder'"
+    ):
+        foveate.reduce(model, budget="40% with encoder").__enter__()
+
+
 def test_measured_accuracies_and_tasks_decide(llava):
     family, model = llava
     inputs = family.tiny_inputs(model.config, ONE)

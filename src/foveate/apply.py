@@ -44,7 +44,7 @@ def reduce(
             chooses one when a prompt is seen.
         budget: instead of a reduction, the most that an answer may cost: 0.25 or "25%" of the LLM's
             prefill FLOPs, "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; each prompt gets a
-            reduction of its own.
+            reduction of its own, when it has been encoded.
         everywhere: apply it also in all threads and tasks that open no reduce() of their own.
         **more: arguments of `fitting`, with a budget only.
 
@@ -116,8 +116,8 @@ def fitting(
         analysis: an analysis of this model, or its file, as in `foveate.plan`.
 
     Raises:
-        InputError: not a budget, a time without a machine, "auto" without pictures, or records of another
-            model, or without a method that can be chosen after encoding.
+        InputError: not a budget, or one that counts the encoder; a time without a machine, "auto" without
+            pictures, or records of another model, or without a method that can be chosen after encoding.
     """
     asked, chosen = Budget.of(budget), decide(task, pixels)
     if asked.kind == "ms" and machine is None:
@@ -125,7 +125,11 @@ def fitting(
             "a budget in time needs machine= (--machine): a name such as h100, or a .json of "
             "foveate calibrate"
         )
-
+    if asked.encoder:
+        raise InputError(
+            f"a budget with encoder is spent before anything is encoded, got {budget!r}: give it to "
+            "vlm.ask, or reduce by foveate.plan(model, budget, media).reduction"
+        )
     llm, inner = read_llm(model.config), reducer.unwrapped(model)
     limits = Target.of(inner, family_of(inner)).limits
     start = None if analysis is None else read_analysis(analysis)

@@ -9,6 +9,7 @@ import foveate
 from foveate.ask.media import Clip, read
 from foveate.ask.vlm import ASSETS, MINI
 from foveate.errors import InputError, NoEffectError, UnsupportedError
+from foveate.measure.run.answering import encoding_flops
 from foveate.models.family import families
 from foveate.pictures import ORIENTATION
 
@@ -223,6 +224,19 @@ def test_a_budget_is_kept(vlm, kind, share):
     assert report.prefill_flops > 0.5 * share * report.prefill_flops_unreduced
 
 
+@pytest.mark.parametrize("kind", ["picture", "clip"])
+def test_a_budget_with_encoder_is_kept(vlm, kind):
+    shown = (read(foveate.example(kind)),)
+    whole = encoding_flops(vlm, shown, vlm.ask(shown, "how many?").report.visual_tokens_in[0])
+    report = vlm.ask(shown, "how many?", budget="30% with encoder", max_new_tokens=1).report
+    spent = whole - report.encode_flops_unreduced + report.encode_flops + report.prefill_flops
+    assert spent <= 0.3 * (whole + report.prefill_flops_unreduced) < 1.25 * spent
+    assert report.encode_flops < report.encode_flops_unreduced
+    mild = vlm.ask(shown, "how many?", budget="80% with encoder").report
+    assert mild.fired
+    assert mild.encode_flops_unreduced == 0  # pruning and merging are enough
+
+
 def test_text_keeps_its_tokens_longer(vlm):
     def kept(name, **knobs):
         answer = vlm.ask(foveate.example(name), "what is written?", budget=0.4, **knobs)
@@ -247,3 +261,5 @@ def test_a_budget_is_checked(vlm):
         vlm.ask(picture, "what?", budget="60 ms")
     with pytest.raises(InputError, match="got 'much'"):
         vlm.ask(picture, "what?", budget="much")
+    with pytest.raises(InputError, match="got 2 pictures and clips of 2 kinds"):
+        vlm.ask([picture, foveate.example("clip")], "what?", budget="40% with encoder")

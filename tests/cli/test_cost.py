@@ -45,7 +45,7 @@ def test_cost_of_a_clip_by_part():
         (["cost", "qwen2.5-vl-7b", "--max-pixels", "0"], "max_pixels must be at least 1, got 0"),
         (["calibrate", "--out", "TAKEN.json"], "--out must be a file (.json)"),
         (["plan", "llava-1.5-7b", "--budget", "fast"], "got 'fast'"),
-        (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is foveate.AIM(keep="),
+        (["plan", "llava-1.5-7b", "--budget", "1 ms"], "the cheapest is foveate.Reduction(encode="),
         (["plan", "llava-1.5-7b", "--budget", "50%", "--task", "maths"], "task must be one of"),
         (["ask", PICTURE, "what?", "--budget", "50%", "--task", "maths"], "task must be one of"),
         (["ask", PICTURE, "what?", "--budget", "60 ms"], "a budget in time needs machine"),

@@ -8,6 +8,7 @@ import torch
 import foveate
 from command import run
 from foveate.ask.media import read
+from foveate.cost.calibration import Calibration
 from foveate.cost.request import Request
 from foveate.cost.vision.encoder import Media
 from foveate.errors import BudgetError, InputError
@@ -78,6 +79,26 @@ def test_the_most_accurate_method_that_fits_is_chosen(tmp_path):
     assert reading.accuracy == pytest.approx(4 / 6)
     with pytest.raises(BudgetError, match=r"the cheapest is foveate\.DivPrune\(keep=0\.0625\) at"):
         plan_reduction("foveate-mini", 0.01, measured=file)
+
+
+def test_what_does_not_pay_is_not_chosen(tmp_path):
+    file = write_run(tmp_path / "x.jsonl")
+    host = Calibration("host", 0.0, 0.0, 0.0, 1.0, None, {})  # each operation costs a launch
+    plan = plan_reduction("foveate-mini", 1.0, measured=file, machine=host)
+    assert plan.reduction.is_off
+    assert "(4 that fit but are slower than unreduced left out)" in plan.why
+    with pytest.raises(BudgetError, match=r"no plan that fits 45\.0% .* pays on host: foveate\."):
+        plan_reduction("foveate-mini", 0.45, measured=file, machine=host)
+
+
+def test_a_budget_with_encoder_is_held_against_what_was_measured(tmp_path):
+    file = write_run(tmp_path / "x.jsonl")
+    plans = [
+        plan_reduction("foveate-mini", budget, Media(frames=8), measured=file)
+        for budget in (0.45, "70% with encoder", "80% with encoder")
+    ]
+    assert [plan.method for plan in plans] == ["fovea", "divprune", "fovea"]
+    assert all(plan.request_share > plan.flops_share for plan in plans)
 
 
 def test_it_is_said_when_nothing_beats_resizing(tmp_path):

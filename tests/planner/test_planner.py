@@ -1,21 +1,32 @@
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
 from foveate.combine.aim import AIM
+from foveate.combine.fovea import Fovea
+from foveate.compress.fovea import FoveaMerge
+from foveate.cost.calibration import Calibration
 from foveate.cost.configs import published, read_config
 from foveate.cost.hardware import TABLE
-from foveate.cost.request import request_cost
+from foveate.cost.request import Request, request_cost
 from foveate.cost.vision.encoder import Media
+from foveate.encode.tome import ToMeEncoder
 from foveate.errors import BudgetError, InputError
 from foveate.laws.frontier import optimum
 from foveate.laws.law import fit_points
 from foveate.laws.points import published as published_points
 from foveate.planner.budget import Budget
-from foveate.planner.degradation import ORDER, Step, degradation_order
+from foveate.planner.degradation import (
+    ORDER,
+    UNREDUCED,
+    WHOLE_REQUEST,
+    Step,
+    degradation_order,
+)
 from foveate.planner.frames import plan_frames
-from foveate.planner.reduction import plan_reduction
+from foveate.planner.reduction import plan_reduction, plan_requests
 from foveate.planner.suggestion import Suggestion, read_analysis
 
 CLIP, ONEVISION = Media(frames=32), "llava-onevision-7b"
@@ -34,6 +45,20 @@ A100 = TABLE["a100"]
 def test_budgets(written, kind, value):
     budget = Budget.of(written)
     assert (budget.kind, budget.value) == (kind, pytest.approx(value))
+    assert not budget.encoder
+    assert budget.counts_encoder == (kind == "ms")
+
+
+def test_budgets_with_encoder():
+    assert Budget.of("40% with encoder") == Budget("share", 0.4, encoder=True)
+    assert Budget.of("15 TFLOPs  with encoder ") == Budget("flops", 15e12, encoder=True)
+    for no in ("120 MB with encoder", "60 ms with encoder"):
+        with pytest.raises(InputError, match="a share or FLOPs can be 'with encoder'"):
+            Budget.of(no)
+    with pytest.raises(InputError, match="a budget is a share"):
+        Budget.of("40% without encoder")
+    with pytest.raises(InputError, match="a budget with encoder needs media="):
+        plan_reduction(ONEVISION, "40% with encoder", 196)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +85,12 @@ def test_every_step_is_cheaper_than_the_one_before(model, task):
 
 @pytest.mark.parametrize("task", ORDER)
 @pytest.mark.parametrize(
-    "written", [1.0, 0.9, 0.6, 0.25, 0.05, "15 TFLOP", "60 MB", "140 ms", "300 ms"]
-)
+    "written",
+    [
+        1.0, 0.9, 0.6, 0.25, 0.05, "15 TFLOP", "60 MB", "60 ms", "140 ms", "300 ms",
+        *(f"{share}% with encoder" for share in (100, 80, 50, 30, 20, 8)), "30 TFLOP with encoder",
+    ],
+)  # fmt: skip
 def test_the_plan_fits_and_the_step_before_does_not(written, task):
     config, budget = read_config(ONEVISION), Budget.of(written)
     plan = plan_reduction(ONEVISION, written, CLIP, task=task)
@@ -70,11 +99,82 @@ def test_the_plan_fits_and_the_step_before_does_not(written, task):
         cost = request_cost(config, CLIP, 100, step.reduction)
         return budget.spent(cost, plan.unreduced, A100, 2)
 
-    steps = list(degradation_order(28, 196, task))
+    whole = budget.counts_encoder
+    first = WHOLE_REQUEST if whole else UNREDUCED
+    steps = list(degradation_order(28, 196, task, first, encoder=whole))
     fitting = [spent(step) <= budget.value for step in steps]
     first = steps[fitting.index(True)]  # every step is looked at
-    assert (plan.keep, plan.prune) == (first.keep, first.prune)
+    assert plan.reduction == first.reduction
+    assert plan.method == ("fovea" if whole else "aim")
     assert budget.spent(plan.cost, plan.unreduced, A100, 2) <= budget.value
+
+
+@pytest.mark.parametrize("task", ORDER)
+@pytest.mark.parametrize("model", list(published())[::5])
+def test_every_step_with_the_encoder_is_cheaper_too(model, task):
+    config, media = read_config(model), Media(images=2, height=672, width=448)
+    layers = config.text_config.num_hidden_layers
+    steps = list(degradation_order(layers, 64, task, WHOLE_REQUEST, encoder=True))
+    costs = [request_cost(config, media, 10, step.reduction).flops for step in steps]
+    assert costs == sorted(costs, reverse=True)
+    for before, after in itertools.pairwise(steps):
+        assert after.encode <= before.encode
+        assert after.keep <= before.keep
+        assert (before.prune or (layers, 0)) >= (after.prune or (layers, 0))
+    assert (steps[-1].encode, steps[-1].prune[0]) == (pytest.approx(0.25), 0)
+
+
+def test_a_whole_request_is_spent_over_three_places():
+    def chosen(share, task="reasoning"):
+        return plan_reduction(ONEVISION, f"{share}% with encoder", CLIP, task=task)
+
+    mild, asked, hard = chosen(40), chosen(25), chosen(8)
+    assert isinstance(mild.reduction, Fovea)  # merging and pruning are enough
+    assert mild.why.endswith("gave up merging; the encoder is left whole")
+    assert asked.reduction.encode == ToMeEncoder(0.67)
+    assert asked.reduction.before == FoveaMerge(0.25)
+    assert "over encoder, merging and pruning" in asked.why
+    assert asked.why.endswith("gave up encoder")
+    assert asked.request_share <= 0.25 < asked.cost.parts["encode"].flops / asked.cost.flops
+    assert "24.9% of all FLOPs with encoder" in asked.summary
+    assert hard.reduction.encode.keep < 0.5 <= chosen(20).reduction.encode.keep
+    assert chosen(25, "ocr").reduction.encode is None  # text is merged further first
+    assert asked.to_dict()["request_share"] == asked.request_share
+    assert plan_reduction(ONEVISION, 0.5, 6272).request_share is None
+
+
+def test_an_encoder_that_cannot_be_shortened_is_left_whole():
+    config = read_config(ONEVISION)
+    config.vision_config._attn_implementation = "flash_attention_2"
+    plan = plan_reduction(config, "25% with encoder", CLIP)
+    assert plan.reduction.encode is None
+    assert plan.request_share <= 0.25
+    assert "left whole; left out what this model refuses (attention 'flash_attention_2'" in plan.why
+    config = read_config("qwen2.5-vl-7b")
+    config.vision_config.model_type = "someone's"
+    plan = plan_reduction(config, "40% with encoder", CLIP)
+    assert plan.reduction.encode is None
+    assert "which vision layers there are is not known of a someone's tower" in plan.why
+    config = read_config("qwen2.5-vl-7b")
+    request = Request.of(config, CLIP, 100)
+    bare = replace(request.encoded, tower=replace(request.encoded.tower, layers=()))
+    plan = plan_requests([replace(request, encoded=bare)], "40% with encoder")
+    assert plan.reduction.encode is None
+    assert "what a method in this vision encoder would save is not known" in plan.why
+
+
+# a machine that only waits for its host: an operation costs a launch, whatever it computes
+HOST = Calibration("slow host", 0.0, 0.0, 0.0, 1.0, None, {})
+
+
+def test_what_is_slower_than_unreduced_is_never_proposed():
+    for budget in (0.5, "40% with encoder", "15 TFLOP"):
+        with pytest.raises(BudgetError, match=r"no plan that fits .* pays on slow host: foveate\."):
+            plan_reduction(ONEVISION, budget, CLIP, machine=HOST)
+        assert plan_reduction(ONEVISION, budget, CLIP).reduction.is_off is False
+    assert plan_reduction(ONEVISION, 1.0, CLIP, machine=HOST).reduction.is_off
+    memory = plan_reduction(ONEVISION, "100 MB", CLIP, machine=HOST)  # memory may cost time
+    assert memory.why.endswith("slower than unreduced on slow host")
 
 
 def test_what_is_given_up_first():
@@ -98,7 +198,8 @@ def test_a_plan_becomes_a_reduction():
 
 def test_an_infeasible_budget_gives_the_cheapest_plan():
     message = (
-        r"no plan fits 10 ms; the cheapest is foveate.AIM\(keep=0.01531, prune=\(0, 8\)\) at \d\d"
+        r"no plan fits 10 ms; the cheapest is foveate.Reduction\(encode=foveate.ToMeEncoder\(keep=0.25\)"
+        r", before=foveate.FoveaMerge\(keep=0.01531\), inside=foveate.AIMPrune\(prune=\(0, 8\)\)\) at \d"
     )
     with pytest.raises(BudgetError, match=message):
         plan_reduction(ONEVISION, "10 ms", CLIP)

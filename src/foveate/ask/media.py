@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from os import PathLike
@@ -178,6 +178,21 @@ def media_of(picture: Image.Image | Clip) -> Media:
         return Media(frames=len(picture.frames), height=height, width=width)
     width, height = picture.size
     return Media(height=height, width=width)
+
+
+def media_of_all(pictures: Sequence[Image.Image | Clip]) -> Media:
+    """What the cost of a prompt depends on: one clip, or pictures of one size.
+
+    Raises:
+        InputError: pictures of several sizes, a clip beside something else, or nothing.
+    """
+    each = {media_of(picture) for picture in pictures}
+    if len(each) != 1 or (len(pictures) > 1 and isinstance(pictures[0], Clip)):
+        raise InputError(
+            "what encoding costs is told for one clip, or for pictures of one size; got "
+            f"{len(pictures)} pictures and clips of {len(each)} kinds"
+        )
+    return replace(each.pop(), images=len(pictures))
 
 
 def _image(picture: Image.Image, name: str, sampling: Sampling) -> Image.Image | Clip:

@@ -20,15 +20,16 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from foveate.apply import check_of_budget, reduce
 from foveate.ask.many import generate_from, shared_tokens
-from foveate.ask.media import Clip, Sampling, is_one, looked_at, read
+from foveate.ask.media import Clip, Sampling, is_one, looked_at, media_of_all, read
 from foveate.ask.stream import Stream
 from foveate.cost.hardware import Machine
-from foveate.defaults import MAX_NEW_TOKENS, TASK
+from foveate.defaults import MACHINE, MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
 from foveate.models.family import Family, family_of, family_of_config
 from foveate.pictures import to_rgb
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import Task
+from foveate.planner.reduction import plan_reduction
 from foveate.reduction import Given, Reduction, as_reduction
 from foveate.report import Report
 
@@ -106,7 +107,8 @@ class VLM:
             question: in words.
             reduction: what to do with the visual tokens, a `Reduction` or a method alone; None for none.
             budget: instead of a reduction, what the answer may cost: 0.25 or "25%" of the prefill FLOPs,
-                "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill; `foveate.plan` chooses.
+                "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill, "40% with encoder" of all FLOPs, for
+                one clip or pictures of one size; `foveate.plan` chooses.
             max_new_tokens: longest answer, in tokens.
             frames: most frames to take from a clip; 8 where no `fps` is given.
             fps: frames to take per second of a clip.
@@ -227,9 +229,26 @@ class VLM:
         pictures = self.pictures(media, frames, fps)
         inputs = self.batch([(pictures, question)])
         if budget is not None:
-            knobs = {"budget": budget, "answer_tokens": max_new_tokens, "machine": machine}
-            knobs |= {"task": task, "pixels": looked_at(pictures)}
+            knobs = {"answer_tokens": max_new_tokens, "task": task, "pixels": looked_at(pictures)}
+            if Budget.of(budget).encoder:
+                return inputs, self._planned(budget, pictures, inputs, machine, knobs), {}
+            knobs |= {"budget": budget, "machine": machine}
         return inputs, wanted, knobs
+
+    def _planned(
+        self,
+        budget: Budget | int | float | str,
+        pictures: Sequence[Image.Image | Clip],
+        inputs: dict[str, Any],
+        machine: Machine | str | None,
+        knobs: dict[str, Any],
+    ) -> Reduction:
+        """The reduction within a budget that counts the encoder, before anything is encoded."""
+        ids = inputs["input_ids"]
+        visual = list(self.family.placeholders(self.model.config).values())
+        text = int((~torch.isin(ids, ids.new_tensor(visual))).sum())
+        shown, on = media_of_all(pictures), MACHINE if machine is None else machine
+        return plan_reduction(self.model, budget, shown, text, machine=on, **knobs).reduction
 
     def inputs(
         self,

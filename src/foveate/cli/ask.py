@@ -30,7 +30,8 @@ def ask(
     prune: Prune = None,
     written: Written = None,
     budget: Annotated[
-        str | None, typer.Option(help='Instead: "25%", "15 TFLOP", "120 MB", "60 ms".')
+        str | None,
+        typer.Option(help='Instead: "25%", "15 TFLOP", "40% with encoder", "120 MB", "60 ms".'),
     ] = None,
     task: Annotated[
         str, typer.Option(help="Of a budget: reasoning, ocr, or auto: the pictures are looked at.")

@@ -15,7 +15,11 @@ from foveate.errors import InputError
 def measure(
     model: Annotated[str, typer.Argument(help="foveate-mini, a folder, or a hub id.")],
     methods: Annotated[
-        str, typer.Option(help="Names of `foveate methods` with commas between, resize, or all.")
+        str,
+        typer.Option(
+            help="Names of `foveate methods` with commas between, resize, or all; tome-encoder+aim, "
+            "tome-encoder:0.35+aim: in the encoder, too."
+        ),
     ] = "all",
     shares: Annotated[
         str | None,
@@ -31,6 +35,7 @@ def measure(
         "runs/measure.jsonl"
     ),
     samples: Annotated[int, typer.Option(help="Questions a task, at most.")] = 300,
+    first: Annotated[int, typer.Option(help="Number of the first question.")] = 0,
     batch: Annotated[int, typer.Option(help="Questions answered at once.")] = 8,
     timed: Annotated[int, typer.Option(help="Questions that are timed, one by one.")] = 3,
     rounds: Annotated[int, typer.Option(help="Timed rounds after a warm-up; 0 for none.")] = 5,
@@ -49,7 +54,7 @@ def measure(
     from foveate.measure.run.measure import measure as run
     from foveate.measure.run.runner import Amount
 
-    amount = Amount(samples, batch, timed, rounds, Sampling(frames, fps))
+    amount = Amount(samples, batch, timed, rounds, Sampling(frames, fps), first)
     given = renamed("--shares", shares, "--budgets", budgets)
     cells: list[dict[str, Any]] = []
 

@@ -18,7 +18,7 @@ def plan(
         str | None, typer.Argument(help="A published model, foveate-mini, or a folder.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="25%, 15 TFLOP, 120 MB (KV cache) or 60 ms.")
+        str | None, typer.Option(help="25%, 15 TFLOP, 40% with encoder, 120 MB (KV cache), 60 ms.")
     ] = None,
     images: Annotated[int, typer.Option(help="Pictures shown.")] = 1,
     frames: Annotated[int, typer.Option(help="Frames of a clip, instead of pictures.")] = 0,

@@ -30,7 +30,8 @@ def report(
     if as_json:
         print_json(found.to_dict())
         return
-    table = Table("method", "share", "n", "accuracy", "against unreduced", "LLM FLOPs", "verdict")
+    columns = ("method", "share", "n", "accuracy", "against unreduced", "LLM FLOPs", "all FLOPs")
+    table = Table(*columns, "first token", "verdict")
     for row in found.overall:
         table.add_row(*row.cells())
     print_table(table)

@@ -19,8 +19,11 @@ UNITS: dict[str, tuple[Kind, float]] = {
     "s": ("ms", 1000.0),
 }  # fmt: skip
 ALLOWED = (
-    "a share (0.25, 25%), FLOPs (15 TFLOP), a KV cache (120 MB, 100 MiB) or a time (60 ms, 1.5 s)"
+    "a share (0.25, 25%), FLOPs (15 TFLOP), either of the whole request (40% with encoder), a KV cache "
+    "(120 MB, 100 MiB) or a time (60 ms, 1.5 s)"
 )
+WITH_ENCODER = "with encoder"
+WRITTEN = re.compile(rf"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([a-z%]*?)\s*({WITH_ENCODER})?\s*")
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,20 @@ class Budget:
         kind: "share" of the LLM's unreduced prefill FLOPs, "flops" of its prefill, "kv_bytes" of the
             cache after the answer, or "ms" to the first token, encoding included.
         value: in that unit.
+        encoder: whether a share or FLOPs are of the whole request: from pixels to the last token, with
+            vision tower and projector.
     """
 
     kind: Kind
     value: float
+    encoder: bool = False
 
     def __post_init__(self) -> None:
+        if self.encoder and self.kind not in ("share", "flops"):
+            raise InputError(
+                f"a share or FLOPs can be {WITH_ENCODER!r}; a time counts the encoder as it is, a KV "
+                f"cache nothing of it; got {self.kind}"
+            )
         if not 0 < self.value < float("inf"):
             raise InputError(f"a budget must be above 0, got {self.value}; allowed: {ALLOWED}")
         if self.kind == "share" and self.value > 1:
@@ -53,36 +64,45 @@ class Budget:
             return budget
         if isinstance(budget, (int, float)) and not isinstance(budget, bool):
             return cls("share", float(budget))
-        found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([a-z%]*)\s*", str(budget).lower())
-        number, unit = found.groups() if found else ("", "")
+        found = WRITTEN.fullmatch(str(budget).lower())
+        number, unit, encoder = found.groups() if found else ("", "", None)
         try:
             value = float(number)
         except ValueError:
             raise InputError(f"a budget is {ALLOWED}, got {budget!r}") from None
         if not unit:
-            return cls("share", value)
+            return cls("share", value, encoder is not None)
         unit = unit.removesuffix("s") if unit.endswith("flops") else unit
         if unit not in UNITS:
             raise InputError(f"unknown unit in {budget!r}; a budget is {ALLOWED}")
         kind, size = UNITS[unit]
-        return cls(kind, value * size)
+        return cls(kind, value * size, encoder is not None)
+
+    @property
+    def counts_encoder(self) -> bool:
+        """Whether what encoding takes is spent of it."""
+        return self.encoder or self.kind == "ms"
 
     def spent(
         self, cost: RequestCost, unreduced: RequestCost, machine: Machine, itemsize: int
     ) -> float:
         """What a request costs, in this budget's unit."""
+        flops, whole = cost.prefill_flops, unreduced.prefill_flops
+        if self.encoder:
+            flops, whole = cost.flops, unreduced.flops
         if self.kind == "share":
-            return cost.prefill_flops / unreduced.prefill_flops
+            return flops / whole
         if self.kind == "flops":
-            return float(cost.prefill_flops)
+            return float(flops)
         if self.kind == "kv_bytes":
             return float(cost.kv_bytes(itemsize))
         return cost.first_token_ms(machine)
 
     def text(self, value: float) -> str:
         """A value of this kind with its unit."""
+        more = f" {WITH_ENCODER}" if self.encoder else ""
         if self.kind == "share":
-            return f"{value:.1%} of the prefill FLOPs"
+            return f"{value:.1%} of the {'' if self.encoder else 'prefill '}FLOPs{more}"
         if self.kind == "flops":
-            return f"{value / 1e12:.4g} TFLOP"
+            return f"{value / 1e12:.4g} TFLOP{more}"
         return f"{value / 1e6:.4g} MB of KV cache" if self.kind == "kv_bytes" else f"{value:.4g} ms"

@@ -9,15 +9,21 @@ from typing import Any, Literal
 
 from foveate.cost.configs import config_of
 from foveate.cost.hardware import Machine
-from foveate.cost.hardware import hardware as machine_named
 from foveate.cost.request import Request, RequestCost, Visual
 from foveate.cost.vision.encoder import Media
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK, TEXT_TOKENS
-from foveate.errors import BudgetError, InputError
+from foveate.errors import InputError
 from foveate.models.limits import Limits
 from foveate.planner.asked import Asked
 from foveate.planner.budget import Budget
-from foveate.planner.degradation import UNREDUCED, Step, Task, degradation_order
+from foveate.planner.costs import Costs, first_that_fits
+from foveate.planner.degradation import (
+    UNREDUCED,
+    WHOLE_REQUEST,
+    Step,
+    Task,
+    degradation_order,
+)
 from foveate.planner.measured import (
     RESIZING,
     Measured,
@@ -33,6 +39,10 @@ from foveate.records.read import RESIZE, WORDS
 from foveate.reduction import Reduction, typed
 
 LOG = logging.getLogger(__name__)
+ORDERS = {  # by whether the encoder is a place to save in
+    False: "order of AIM's ablations",
+    True: "order over encoder, merging and pruning by foveate-mini's validation scenes",
+}
 ITEMSIZE = 2  # bytes of a number in the KV cache: fp16 or bf16
 
 
@@ -45,7 +55,8 @@ class Plan:
         why: what it rests on.
         cost: of one answer.
         unreduced: the same without the reduction.
-        method: name of the method that was measured, "aim" where nothing was.
+        method: name of the method that was measured; where nothing was, "aim", or "fovea" for a budget
+            that counts the encoder.
         accuracy: measured with this reduction, None where it was not.
         difference: of the accuracy to that of no reduction, paired, with its 95 % interval; or None.
         questions: how many it was measured on, 0 where it was not.
@@ -82,6 +93,11 @@ class Plan:
         return self.cost.prefill_flops / self.unreduced.prefill_flops
 
     @property
+    def request_share(self) -> float | None:
+        """Of the unreduced FLOPs from pixels to the last token; None where encoding is not known."""
+        return self.cost.flops / self.unreduced.flops if "encode" in self.cost.parts else None
+
+    @property
     def summary(self) -> str:
         """What the reduction leaves, in one line."""
         right = ""
@@ -89,9 +105,14 @@ class Plan:
             right = f", {self.accuracy:.1%} of {self.questions:,} questions right"
         if self.difference is not None:
             right += f" ({_points(self.difference)} against unreduced)"
+        whole = (
+            ""
+            if self.request_share is None
+            else f" ({self.request_share:.1%} of all FLOPs with encoder)"
+        )
         return (
             f"{self.cost.visual_tokens_to_llm} of {self.cost.visual_tokens_in} visual tokens, "
-            f"{self.flops_share:.1%} of the prefill FLOPs{right}"
+            f"{self.flops_share:.1%} of the prefill FLOPs{whole}{right}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,6 +128,7 @@ class Plan:
             "questions": self.questions,
             "beats_resizing": self.beats_resizing,
             "flops_share": self.flops_share,
+            "request_share": self.request_share,
             "visual_tokens_to_llm": self.cost.visual_tokens_to_llm,
         }
 
@@ -148,15 +170,18 @@ def plan_reduction(
         pixels: for "auto", the pictures shown, (H, W, 3) of 0 to 255.
         machine: that milliseconds are of, a name or a calibration.
         measured: what `foveate measure` wrote of this model, a file or its rows: the most accurate method
-            and setting that fits is chosen. Without it the order is that of AIM's ablations
-            (`foveate.planner.degradation`).
+            and setting that fits is chosen. Without it a fixed order is gone down
+            (`foveate.planner.degradation`): that of AIM's ablations, with `AIM`; for a budget that counts
+            the encoder one over all three places, with `Fovea` and `ToMeEncoder`.
         analysis: of this model, or the file of one: without accuracies, its schedule is tried first, and
             the order goes down from there.
         itemsize: bytes of a number in the KV cache.
 
     Raises:
-        BudgetError: nothing fits; the message gives the cheapest plan and its cost.
-        InputError: a file of another model or of other tasks; "auto" without pictures.
+        BudgetError: nothing fits; the message gives the cheapest plan and its cost. Or what fits would
+            take longer to the first token than no reduction; a budget of KV cache may cost time.
+        InputError: a file of another model or of other tasks; "auto" without pictures; tokens instead of
+            pictures where the budget counts the encoder.
     """
     config = config_of(model)
     request = Request.of(config, Media() if media is None else media, text_tokens, answer_tokens)
@@ -192,24 +217,28 @@ def plan_requests(
         limits: of the model, which leave out what it refuses; None if it refuses nothing.
 
     Raises:
-        BudgetError: nothing fits; the message gives the cheapest plan and its cost.
+        BudgetError: as in `plan_reduction`.
         InputError: an analysis of another depth or beside what was measured, or nothing measured on the
             task that the model does not refuse.
     """
-    asked = Asked(limits)
-    costs = _Costs(requests, Budget.of(budget), machine, itemsize)
+    asked = Asked(limits, requests)
+    costs = Costs(requests, Budget.of(budget), machine, itemsize)
     if measured and analysis is not None:
         raise InputError("a plan rests on measured= or on analysis=, got both")
     if measured:
         return _most_accurate(of_task(measured, task), task, costs, asked)
     layers = requests[0].llm.layers
-    first, order = UNREDUCED, "order of AIM's ablations"
+    first = WHOLE_REQUEST if costs.encoder else UNREDUCED
+    order = ORDERS[costs.encoder]
     if analysis is not None:
         first, order = _suggested(analysis, layers), f"{order}, from an analysis on"
     group = max(count for request in requests for count in request.groups)
-    steps = list(degradation_order(layers, group, task, first, asked.refusal))
-    chosen = _first_that_fits(steps, costs)
-    return costs.plan(chosen.reduction, f"{order}, {task}: gave up {chosen.gave_up}{asked.told}")
+    order_of = degradation_order(layers, group, task, first, asked.refusal, encoder=costs.encoder)
+    chosen = first_that_fits(list(order_of), costs)
+    why = f"{order}, {task}: gave up {chosen.gave_up}"
+    if costs.encoder and chosen.encode == 1:
+        why += "; the encoder is left whole"
+    return _plan(costs, chosen.reduction, why + asked.told, method=chosen.method)
 
 
 def decide(task: str, pixels: Sequence[Any]) -> str:
@@ -225,71 +254,17 @@ def decide(task: str, pixels: Sequence[Any]) -> str:
     return task_of(pixels)
 
 
-class _Costs:
-    """What prompts cost, in the unit of a budget."""
-
-    def __init__(
-        self, requests: Sequence[Request], budget: Budget, machine: Machine | str, itemsize: int
-    ) -> None:
-        self.requests, self.budget, self.itemsize = requests, budget, itemsize
-        self.machine = machine_named(machine) if isinstance(machine, str) else machine
-        self.unreduced = [request.cost() for request in requests]
-
-    def costliest(self, costs: Sequence[RequestCost]) -> tuple[float, int]:
-        """What the costliest of the prompts takes, and which it is."""
-        spent = [
-            self.budget.spent(cost, whole, self.machine, self.itemsize)
-            for cost, whole in zip(costs, self.unreduced, strict=True)
-        ]
-        return max(zip(spent, range(len(spent)), strict=True))
-
-    def of(self, row: Measured | Step) -> float:
-        """What the costliest prompt takes under a setting."""
-        if isinstance(row, Step):
-            return self.costliest([request.cost(row.reduction) for request in self.requests])[0]
-        return self.costliest([row.cost(request) for request in self.requests])[0]
-
-    def plan(self, reduction: Reduction, why: str, **measured: Any) -> Plan:
-        """The plan of a reduction that fits."""
-        costs = [request.cost(reduction) for request in self.requests]
-        _, place = self.costliest(costs)
-        LOG.info("for %s: %s; %s", self.budget.text(self.budget.value), typed(reduction), why)
-        return Plan(reduction, why, costs[place], self.unreduced[place], **measured)
-
-    def refuse(self, cheapest: Reduction, cost: float) -> BudgetError:
-        """The error where nothing fits."""
-        text = self.budget.text
-        return BudgetError(
-            f"no plan fits {text(self.budget.value)}; the cheapest is {typed(cheapest)} at {text(cost)}"
-        )
+def _plan(costs: Costs, reduction: Reduction, why: str, **more: Any) -> Plan:
+    """The plan of a reduction that fits."""
+    each = [request.cost(reduction) for request in costs.requests]
+    _, place = costs.costliest(each)
+    if costs.slower(each):
+        why += f"; slower than unreduced on {costs.machine.name}"
+    LOG.info("for %s: %s; %s", costs.budget.text(costs.budget.value), typed(reduction), why)
+    return Plan(reduction, why, each[place], costs.unreduced[place], **more)
 
 
-def _first_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
-    """By bisection: each step is cheaper than the one before, unless scoring outweighs few tokens."""
-    low, high = 0, len(steps) - 1
-    if costs.of(steps[low]) <= costs.budget.value:
-        return steps[low]
-    if costs.of(steps[high]) > costs.budget.value:
-        return _any_that_fits(steps, costs)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (
-            (low, middle) if costs.of(steps[middle]) <= costs.budget.value else (middle, high)
-        )
-    return steps[high]
-
-
-def _any_that_fits(steps: Sequence[Step], costs: _Costs) -> Step:
-    """The first step that fits, where few tokens make scoring dearer than what it saves."""
-    each = [costs.of(step) for step in steps]
-    for step, cost in zip(steps, each, strict=True):
-        if cost <= costs.budget.value:
-            return step
-    least = min(each)
-    raise costs.refuse(steps[each.index(least)].reduction, least)
-
-
-def _most_accurate(rows: Sequence[Measured], task: str, costs: _Costs, asked: Asked) -> Plan:
+def _most_accurate(rows: Sequence[Measured], task: str, costs: Costs, asked: Asked) -> Plan:
     """The most accurate method and setting that fits, held against the picture made smaller."""
     rows = [row for row in rows if not asked.refusal(row.reduction)]
     enough = answered_enough(rows)
@@ -302,21 +277,26 @@ def _most_accurate(rows: Sequence[Measured], task: str, costs: _Costs, asked: As
     if not affordable:
         cost, row = min(candidates, key=lambda pair: pair[0])
         raise costs.refuse(row.reduction, cost)
-    best = pareto(affordable)[-1][1]
+    paying = [(cost, row) for cost, row in affordable if costs.pays(row)]
+    if not paying:
+        raise costs.refuse_slower(min(affordable, key=lambda pair: pair[0])[1].reduction)
+    best = pareto(paying)[-1][1]
     on = task if best.task == task else f"the {best.task} of the tasks"
-    why = f"the most accurate of {len(affordable)} settings that fit"
+    why = f"the most accurate of {len(paying)} settings that fit"
     why += f", of {len(candidates)} measured on {on}"
+    if slower := len(affordable) - len(paying):
+        why += f" ({slower} that fit but are slower than unreduced left out)"
     if unfinished := len(rows) - len(enough):
         why += f" ({unfinished} with too few answers left out)"
     why += asked.told
     beats, verdict = _verdict(best, _resizing(enough, costs))
-    return costs.plan(
-        best.reduction, f"{why}; {verdict}", method=best.method, accuracy=best.accuracy,
+    return _plan(
+        costs, best.reduction, f"{why}; {verdict}", method=best.method, accuracy=best.accuracy,
         difference=best.difference, questions=len(best.scores), beats_resizing=beats,
     )  # fmt: skip
 
 
-def _resizing(rows: Sequence[Measured], costs: _Costs) -> Measured | None:
+def _resizing(rows: Sequence[Measured], costs: Costs) -> Measured | None:
     """The most accurate resizing that fits: of the picture, or else of its features."""
     for name in RESIZING:
         named = ((costs.of(row), row) for row in rows if row.method == name)

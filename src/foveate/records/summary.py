@@ -68,7 +68,9 @@ class Row:
         )
         share = f"{self.llm_share:.0%}" + (" (front)" if self.on_front else "")
         setting = self.method, f"{self.budget:g}", f"{self.n:,}"
-        return *setting, f"{self.accuracy:.1%}", change, share, said or "-"
+        whole = "-" if self.flops_share is None else f"{self.flops_share:.0%}"
+        faster = "-" if self.speedup is None else f"{self.speedup:.2f}x"
+        return *setting, f"{self.accuracy:.1%}", change, share, whole, faster, said or "-"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

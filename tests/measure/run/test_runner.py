@@ -14,6 +14,8 @@ import torch
 import foveate
 from command import run
 from foveate.ask.media import Sampling
+from foveate.cost.request import Request
+from foveate.cost.vision.encoder import Media
 from foveate.errors import InputError, UnsupportedError
 from foveate.keep import check_keep, kept_count
 from foveate.measure.run.answering import answer, encoding_flops, taken
@@ -24,7 +26,9 @@ from foveate.measure.tasks import task
 from foveate.models.compressed import CompressedProcessor, with_compressor
 from foveate.models.compressed.question import QuestionCache
 from foveate.models.family import families
+from foveate.planner.measured import read_measured
 from foveate.records.journal import UNREDUCED
+from foveate.records.summary import summarise
 from foveate.reduction import Reduction
 from foveate.registry import Method
 from foveate.tokens import VisionTokens
@@ -97,6 +101,69 @@ def test_settings():
     for bad, message in ((1.0, "leave it out"), (0, "got 0"), (1.5, "got 1.5")):
         with pytest.raises(InputError, match=message):
             settings(["aim"], [bad], 8)
+
+
+def test_settings_in_the_encoder():
+    half, third = foveate.ToMeEncoder(), foveate.ToMeEncoder(0.35)
+    names = ["tome-encoder", "tome-encoder:.35", "tome-encoder+aim", "tome-encoder:0.350+fastv"]
+    made = {setting.key: setting for setting in settings(names, [0.5, 0.1], 28)}
+    assert list(made) == [
+        ("unreduced", 1.0),
+        ("tome-encoder", 1.0),  # the LLM is left all visual tokens
+        ("tome-encoder:0.35", 1.0),
+        ("tome-encoder+aim", 0.5),
+        ("tome-encoder+aim", 0.1),
+        ("tome-encoder:0.35+fastv", 0.5),
+        ("tome-encoder:0.35+fastv", 0.1),
+    ]
+    assert made["tome-encoder", 1.0].reduction == Reduction(encode=half)
+    aim = foveate.AIM.for_share(0.5, 28)
+    assert made["tome-encoder+aim", 0.5].reduction == aim.encoded_by(half)
+    assert made["tome-encoder:0.35+fastv", 0.5].reduction.encode == third
+    few = settings(["tome-encoder+fastv"], [0.01], 28)[1]
+    assert few.reduction is None
+    assert few.refused == setting_at(foveate.methods()["fastv"], 0.01, 28).refused
+    assert all(setting.is_in(json.loads(json.dumps(setting.record()))) for setting in made.values())
+    for bad, message in (
+        ("aim+tome-encoder", r"take one method in the encoder \(.*tome-encoder.*got 'aim\+tome"),
+        ("tome-encoder+tome-encoder", "one method in the encoder"),
+        ("aim:0.5", "one method in the encoder"),
+        ("tome-encoder:half", "METHOD:KEEP takes a share"),
+        ("tome-encoder:2", "keep"),
+        ("tome-encoder+", "unknown method ''"),
+        ("tome-encoder+aim+fastv", r"unknown method 'aim\+fastv'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            settings([bad], [0.5], 8)
+
+
+def test_the_encoder_is_measured_and_planned_by(vlm, tmp_path):
+    out, few = tmp_path / "run.jsonl", Amount(samples=2, timed=1, rounds=1, first=7)
+    chosen = settings(["tome-encoder", "tome-encoder+aim", "aim"], [0.25], 8)
+    Runner(Local(vlm, "foveate-mini"), chosen, [task("reasoning")], out, few).run()
+    assert {index for _, _, _, index in answers(out)} == {7, 8}
+    rows = {row.method: row for row in summarise(out).by_task["reasoning"]}
+    alone, both, aim = (rows[name] for name in ("tome-encoder", "tome-encoder+aim", "aim"))
+    assert alone.llm_share == 1.0 > alone.flops_share > aim.flops_share > both.flops_share
+    assert both.llm_share == aim.llm_share
+    assert all(row.first_token_ms > 0 and row.speedup > 0 for row in rows.values())
+    found = [row for row in read_measured(out, vlm) if row.task == "reasoning"]
+    request = Request.of(vlm.model.config, Media(), 10)
+    costs = {row.method: row.cost(request).flops for row in found}
+    assert costs["tome-encoder+aim"] < costs["aim"] < costs["unreduced"]
+
+
+def test_questions_from_a_number_on(vlm, tmp_path):
+    asking = Amount(samples=3, first=2)
+    assert asking.of(task("ocr")) == range(2, 5)
+    limited = task("ocr")
+    limited.size = 4
+    assert asking.of(limited) == range(2, 4)
+    limited.size = 2
+    with pytest.raises(InputError, match="ocr has 2 questions, none from number 2 on"):
+        asking.of(limited)
+    with pytest.raises(InputError, match="first must be at least 0, got -1"):
+        Amount(first=-1)
 
 
 def test_a_run_and_its_lines(vlm, tmp_path, caplog):

@@ -25,13 +25,14 @@ class Amount:
 
     Attributes:
         samples: questions a task; all of them where a task has fewer.
+        first: number of the first one; what was chosen on some questions is judged on others.
         batch: questions answered at once; times are always measured one question at a time.
         timed: questions that the stopwatch runs over, the first ones of a task.
         rounds: how often it does, after a warm-up; 0 for no stopwatch.
         sampling: frames taken from clip files.
 
     Raises:
-        InputError: a count below 1 (rounds below 0).
+        InputError: a count below 1 (rounds and first below 0).
     """
 
     samples: int = 300
@@ -39,11 +40,28 @@ class Amount:
     timed: int = 3
     rounds: int = 5
     sampling: Sampling = field(default_factory=Sampling)
+    first: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 1), ("batch", 1), ("timed", 1), ("rounds", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        least = {"samples": 1, "batch": 1, "timed": 1, "rounds": 0, "first": 0}
+        for name, number in least.items():
+            if getattr(self, name) < number:
+                raise InputError(f"{name} must be at least {number}, got {getattr(self, name)}")
+
+    def of(self, task: Task) -> range:
+        """Numbers of the questions of a task.
+
+        Raises:
+            InputError: it has none from `first` on.
+        """
+        last = self.first + self.samples
+        asked = range(self.first, last if task.size is None else min(last, task.size))
+        if not asked:
+            raise InputError(
+                f"{task.name} has {task.size} questions, none from number {self.first} on; first must "
+                "be smaller"
+            )
+        return asked
 
 
 class Runner:
@@ -77,11 +95,10 @@ class Runner:
             raise InputError(f"tasks must have different names, got {', '.join(names)}")
         self.engine, self.settings, self.tasks, self.amount = engine, settings, tasks, amount
         self.log = Log(out, engine.identity(), tasks, settings, amount.sampling)
-        self.counts = {
-            task.name: min(amount.samples, task.size or amount.samples) for task in tasks
-        }
-        timed = sum(min(amount.timed, count) for count in self.counts.values()) * amount.rounds
-        self.total = len(settings) * (sum(self.counts.values()) + timed)
+        self.asked = {task.name: amount.of(task) for task in tasks}
+        counts = [len(numbers) for numbers in self.asked.values()]
+        timed = sum(min(amount.timed, count) for count in counts) * amount.rounds
+        self.total = len(settings) * (sum(counts) + timed)
 
     def run(self, progress: Callable[[int, str], None] = lambda done, what: None) -> None:
         """Answer, then time; `progress` is called with how much is done and what is running."""
@@ -109,7 +126,7 @@ class Runner:
             key = (task.name, *setting.key)
             if setting.refused is not None and key not in self.log.refused:
                 self.log.refuse(key, setting.refused)
-        wanted, possible = set(range(self.counts[task.name])), self._possible(task)
+        wanted, possible = set(self.asked[task.name]), self._possible(task)
         settled = {key: self.log.answered[key] | self.log.unanswerable[key] for key in possible}
         left = {key: wanted - settled[key] for key in possible}
         yield len(self.settings) * len(wanted) - sum(map(len, left.values()))
@@ -136,7 +153,7 @@ class Runner:
         amount = self.amount
         if not amount.rounds:
             return
-        timed = range(min(amount.timed, self.counts[task.name]))
+        timed = self.asked[task.name][: amount.timed]
         possible = {
             key: setting
             for key, setting in self._possible(task).items()

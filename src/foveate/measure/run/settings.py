@@ -1,6 +1,6 @@
 """Settings: a method at a share of the visual tokens, made for a model's depth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from foveate.keep import check_keep
 from foveate.measure.run.resize_pictures import Smaller
 from foveate.records.journal import UNREDUCED
 from foveate.records.read import RESIZE
-from foveate.reduction import Reduction, at_share
+from foveate.reduction import Reduction, Shortener, at_share
 from foveate.registry import BASELINE, METHOD, Method, method, methods
 
 
@@ -76,31 +76,69 @@ UNREDUCED_SETTING = Setting(UNREDUCED, 1.0, Reduction())
 def settings(names: Sequence[str], shares: Sequence[float | int], layers: int) -> list[Setting]:
     """The unreduced model, with which all are compared, and every method at every share.
 
+    A method in the encoder leaves the LLM all visual tokens: alone it is measured once, at a share of 1.
+
     Args:
-        names: of `foveate.methods()`, "resize" for smaller pictures, or "all".
+        names: of `foveate.methods()`, "resize" for smaller pictures, or "all" but those in the encoder.
+            "tome-encoder+aim" is a method in the encoder under another one, and "tome-encoder:0.35" one
+            with that `keep`.
         shares: of visual tokens, in (0, 1).
         layers: depth of the LLM.
 
     Raises:
-        InputError: an unknown method, or no share below 1.
+        InputError: an unknown method, two that cannot be joined, or no share below 1.
     """
     for share in shares:
         check_keep(share)
         if share == 1:
             raise InputError("a share of 1.0 is unreduced, which is always measured; leave it out")
-    known = methods()
-    usual = [name for name, row in known.items() if row.stage != "encode"]
-    chosen = [*usual, RESIZE] if "all" in names else list(dict.fromkeys(names))
-    return [
-        UNREDUCED_SETTING,
-        *(
-            resized(float(share))
-            if name == RESIZE
-            else setting_at(method(name), float(share), layers)
-            for name in chosen
-            for share in shares
-        ),
-    ]
+    usual = [name for name, row in methods().items() if row.stage != "encode"]
+    chosen = [*usual, RESIZE] if "all" in names else names
+    made = [one for name in chosen for one in _settings_of(name, map(float, shares), layers)]
+    return [UNREDUCED_SETTING, *{setting.key: setting for setting in made}.values()]
+
+
+def _settings_of(name: str, shares: Iterable[float], layers: int) -> list[Setting]:
+    """One method, or two that are joined, at every share."""
+    if name == RESIZE:
+        return [resized(share) for share in shares]
+    told, encode, rest = _in_encoder(name)
+    if encode is not None and not rest:
+        return [Setting(told, 1.0, Reduction(encode=encode))]
+    alone = [setting_at(method(rest), share, layers) for share in shares]
+    return alone if encode is None else [_joined(f"{told}+{rest}", encode, one) for one in alone]
+
+
+def _in_encoder(name: str) -> tuple[str, Shortener | None, str]:
+    """Name and method in the encoder that a name begins with, if any, and the other method's name."""
+    first, joined, rest = name.partition("+")
+    first, colon, keep = first.partition(":")
+    found = method(first)
+    if found.stage != "encode" and not (joined or colon):
+        return "", None, name
+    if found.stage != "encode" or (joined and method(rest).stage == "encode"):
+        known = ", ".join(n for n, row in methods().items() if row.stage == "encode")
+        raise InputError(
+            f"ENCODER+METHOD, ENCODER and ENCODER:KEEP take one method in the encoder ({known}), and "
+            f"another behind it; got {name!r}"
+        )
+    made = found.make({"keep": _number(keep, name)} if colon else {})
+    return f"{first}:{made.keep:g}" if colon else first, made, rest
+
+
+def _joined(name: str, encode: Shortener, alone: Setting) -> Setting:
+    """A setting with a method in the encoder, too."""
+    made = None if alone.reduction is None else alone.reduction.encoded_by(encode)
+    return Setting(name, alone.share, made, refused=alone.refused)
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"METHOD:KEEP takes a share, as in tome-encoder:0.5, got {name!r}"
+        ) from None
 
 
 def resized(share: float) -> Setting:
