@@ -15,9 +15,10 @@ from foveate.reduction import Reduction
 from foveate.runtime.accounting import report_of
 from foveate.runtime.continuation import enter_continuation
 from foveate.runtime.hooks import LayerHooks
-from foveate.runtime.llm_arguments import of_rows, sizes_on_host, uncut, wants_cache
+from foveate.runtime.llm_arguments import sizes_on_host, uncut, wants_cache
 from foveate.runtime.logits_to_keep import LogitsToKeep
 from foveate.runtime.masks import MaskInputs
+from foveate.runtime.merged_call import without_merged
 from foveate.runtime.per_prompt import Choose, chosen
 from foveate.runtime.prefill import Prefill
 from foveate.runtime.prompt import (
@@ -38,12 +39,11 @@ from foveate.runtime.refusals import (
     refuse_prepared_mask,
     refuse_static,
     refuse_unknown_features,
-    refuse_unmasked,
 )
 from foveate.runtime.rows import gather_rows
 from foveate.runtime.run import Run
 from foveate.runtime.seams import cache_in
-from foveate.runtime.splice import Spliced, splice
+from foveate.runtime.splice import splice
 from foveate.runtime.target import Target
 from foveate.runtime.timing import Moment, Span, Timings
 from foveate.runtime.vision import EncoderWatch
@@ -68,6 +68,7 @@ class Forward(threading.local):
         self.layer_hooks = layer_hooks
         self.encoder, self.notes = encoder, notes
         self.model_config, self.config = target.core.config, target.llm.config
+        self.placeholders = target.family.placeholders(self.model_config)
         self.block_kinds = frozenset(
             kind
             for kind in target.layout.kinds
@@ -150,8 +151,7 @@ class Forward(threading.local):
         for modality, output in (call.get("mm_encoder_outputs") or {}).items():
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
-        placeholders = self.target.family.placeholders(self.model_config)
-        head, self.masks = self.target.seams.head, placeholder_masks(placeholders, call)
+        head, self.masks = self.target.seams.head, placeholder_masks(self.placeholders, call)
         if "logits_to_keep" in head.names:  # others say all logits, whatever is asked
             self.logits_to_keep = LogitsToKeep.of(call, self.masks)
         if self.logits_to_keep is None:
@@ -177,9 +177,8 @@ class Forward(threading.local):
         self.started = Moment(device)
         self._keep_watching()
         self.encodings = dict(call.get("mm_encoder_outputs") or {})
-        placeholders = self.target.family.placeholders(self.model_config)
         if not masks.are_of(call):
-            masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+            masks = placeholder_masks(self.placeholders, call, refuse_embeds=not self.is_off)
         self.masks = masks
         cache = cache_in(call)
         if self.masks and state_of(cache) is not None:
@@ -187,7 +186,7 @@ class Forward(threading.local):
         self.padding, self.block_ids = call.get("attention_mask"), self.target.family.blocks(call)
         if not self.masks:
             if not self.is_off:
-                refuse_missing_pixels(placeholders, call, cache)
+                refuse_missing_pixels(self.placeholders, call, cache)
             if cache is None or not cache.get_seq_length():
                 self.run.lapse("the last run was no prompt with visual tokens")
             return
@@ -269,7 +268,9 @@ class Forward(threading.local):
             changed[self.target.seams.llm.cache_name(call)] = cache
         if before is not None and not before.is_off:
             spliced = splice(embeds, prefill.visual, before, valid, self._project)
-            changed = self._take_out(prefill, spliced, call, cache) | changed
+            on_grid = self.target.family.grid_positions
+            left = without_merged(prefill, spliced, call, cache, on_grid=on_grid)
+            changed = left | changed  # with the new cache, if there is one
         if not self.reduction.is_off:
             given = dict(call)
             prefill.add_deepstack(self.target.family.deepstack(given), spliced)
@@ -282,33 +283,6 @@ class Forward(threading.local):
         embeds = changed.get("inputs_embeds", embeds)
         prefill.enter_llm(embeds, Moment(embeds.device))
         return changed
-
-    def _take_out(
-        self, prefill: Prefill, spliced: Spliced, call: Mapping[str, Any], cache: Any
-    ) -> dict[str, Any]:
-        """Take merged rows out of what the LLM gets."""
-        index = prefill.compressed(spliced)
-        rows, positions = prefill.rows, call.get("position_ids")
-        if self.target.family.grid_positions and positions is not None:
-            # the places on the grid alone: a fourth row only tells packed sequences apart
-            positions = positions if positions.dim() == 2 else positions[-3:]
-        else:
-            positions = prefill.mask_inputs.positions
-            prefill.offset = (~spliced.stays & prefill.prompt.valid).sum(1)
-        positions = positions.gather(-1, index.expand(*positions.shape[:-1], -1))
-        refuse_unmasked(self.config, rows.mask)
-        mask = rows.mask
-        if cache is None and mask is None and bool((positions.diff(dim=-1) != 1).any()):
-            # without a cache and a mask transformers takes a gap for the seam of two documents
-            mask = rows.valid
-        others = {
-            name: of_rows(value, index, spliced.stays.shape[1]) for name, value in call.items()
-        }
-        return others | {
-            "position_ids": positions,
-            "inputs_embeds": gather_rows(spliced.embeds, index),
-            "attention_mask": mask,
-        }
 
     def _project(self, features: Tensor) -> Tensor:
         return self.target.family.projector(self.target.core)(features)
