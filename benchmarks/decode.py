@@ -124,7 +124,8 @@ def stock_of(going: Going, *, padded: bool) -> Going:
             parts = [
                 _rows(part, layers[0], name, mean) for part, name in zip(parts, KEPT, strict=True)
             ]
-        cache.update(*(part.clone() for part in parts), number)
+        keys, values = (part.clone() for part in parts)
+        cache.update(keys, values, number)
     mask = None
     if padded:
         mask = torch.ones(len(layers[0].keys), mean).long()
