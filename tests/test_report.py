@@ -1,6 +1,8 @@
 """A report is made of its samples: what they take adds up, and its JSON is as its page says."""
 
+import copy
 import json
+import pickle
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -275,3 +277,12 @@ def test_a_dictionary_is_a_copy():
     told["samples"][0]["pruned_after"].clear()
     told["seconds"].clear()
     assert report == report_of()
+
+
+def test_a_report_is_copied_and_pickled_as_what_it_says():
+    model, inputs = tiny("llava")
+    with torch.no_grad(), foveate.reduce(model, BOTH) as run:
+        model(**inputs)
+    for other in (copy.deepcopy(run.report), pickle.loads(pickle.dumps(run.report))):
+        assert other.to_dict() == run.report.to_dict()
+        assert type(other) is Report

@@ -218,17 +218,14 @@ def _provenance(prefill: Prefill) -> Callable[[], list[tuple[Gone, Gone]]]:
     here = torch.stack([prefill.prompt.visual, came_in, prefill.target, prefill.pruned_after])
 
     def read() -> list[tuple[Gone, Gone]]:
-        return [
-            _of_sample(*(row[n] for row in fates), n * width)
-            for fates in [here.cpu().tolist()]
-            for n in range(here.shape[1])
-        ]
+        samples = enumerate(here.cpu().unbind(1))
+        return [_of_sample(*fates.tolist(), first=n * width) for n, fates in samples]
 
     return read
 
 
 def _of_sample(
-    visual: list[int], came_in: list[int], target: list[int], layer: list[int], first: int
+    visual: list[int], came_in: list[int], target: list[int], layer: list[int], *, first: int
 ) -> tuple[Gone, Gone]:
     """Of one sample, whose rows begin at `first` in the batch."""
     rows = [row for row, is_in in enumerate(came_in) if is_in]

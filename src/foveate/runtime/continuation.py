@@ -9,7 +9,7 @@ import torch
 from foveate.cost.layers import FULL, RECURRENT
 from foveate.models.layout import Layout
 from foveate.runtime.mask_check import MaskCheck
-from foveate.runtime.masks import MaskInputs, layer_mask
+from foveate.runtime.masks import MaskInputs, layer_mask, takes_none
 from foveate.runtime.reduced_cache import CacheState
 from foveate.runtime.refusals import refuse_prepared_mask
 
@@ -78,8 +78,8 @@ def _masks(
     given = None if padded is None else padded.value
     if embeds.shape[1] > 1 or set(layout.kinds) - {FULL, *RECURRENT}:
         return given, _by_layer(state, config, layout, embeds, cache)
-    if all(valid is None for valid in state.valid):  # a token alone sees all that is cached
-        return None, None
+    if takes_none(config) and all(valid is None for valid in state.valid):
+        return None, None  # a token alone sees all that is cached
     masks = _by_layer(state, config, layout, embeds, cache)
     if layout.has_recurrent:
         return given, masks

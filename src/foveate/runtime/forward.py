@@ -67,6 +67,7 @@ class Forward(threading.local):
         self.layer_hooks = layer_hooks
         self.encoder, self.notes = encoder, notes
         self.model_config, self.config = target.core.config, target.llm.config
+        self.placeholders = target.family.placeholders(self.model_config)
         self.block_kinds = frozenset(
             kind
             for kind in target.layout.kinds
@@ -148,8 +149,7 @@ class Forward(threading.local):
         for modality, output in (call.get("mm_encoder_outputs") or {}).items():
             if self.notes.find(modality, output.pooler_output) is None:
                 refuse_unknown_features()
-        placeholders = self.target.family.placeholders(self.model_config)
-        head, self.masks = self.target.seams.head, placeholder_masks(placeholders, call)
+        head, self.masks = self.target.seams.head, placeholder_masks(self.placeholders, call)
         self.asked = Asked(call, self.masks, head)
         return head.rebind(args, kwargs, self.asked.changed)
 
@@ -172,9 +172,8 @@ class Forward(threading.local):
         self.started = Moment(device)
         self._keep_watching()
         self.encodings = dict(call.get("mm_encoder_outputs") or {})
-        placeholders = self.target.family.placeholders(self.model_config)
         if not masks.are_of(call):
-            masks = placeholder_masks(placeholders, call, refuse_embeds=not self.is_off)
+            masks = placeholder_masks(self.placeholders, call, refuse_embeds=not self.is_off)
         self.masks = masks
         cache = cache_in(call)
         self.padding, self.block_ids = call.get("attention_mask"), self.target.family.blocks(call)
@@ -182,7 +181,7 @@ class Forward(threading.local):
             refuse_history(cache, self.target.layout, self.block_ids)
         if not self.masks:
             if not self.is_off:
-                refuse_missing_pixels(placeholders, call, cache)
+                refuse_missing_pixels(self.placeholders, call, cache)
             if cache is None or not cache.get_seq_length():
                 self.run.lapse("the last run was no prompt with visual tokens")
             return

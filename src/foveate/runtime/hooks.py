@@ -24,7 +24,10 @@ class Hook:
     def __call__(self, module: nn.Module, *values: Any) -> Any:
         if self.scope.holds_here():
             return self.action(*values)
-        return None if self.outside is None else self.outside(*values)
+        # torch puts a hook in before it notes that it takes keyword arguments: another thread's forward
+        # that meets it in between, without them, began before the reduction
+        is_in = len(values) > 1
+        return self.outside(*values) if is_in and self.outside is not None else None
 
     def __reduce_ex__(self, protocol: Any) -> Never:
         """Refuse to be copied: a copy of the model would run the hooks of the first.

@@ -76,7 +76,16 @@ def layer_mask(
 
 def _takes_pairs(config: Any) -> bool:
     """Whether attention takes a mask of pairs as it is."""
-    return config._attn_implementation.removeprefix(PREFIX) == "sdpa"
+    return _implementation(config) == "sdpa"
+
+
+def takes_none(config: Any) -> bool:
+    """Whether attention needs no mask for a token that sees all; an eager one would be made a mask."""
+    return _takes_pairs(config) or _implementation(config).startswith("flash")
+
+
+def _implementation(config: Any) -> str:
+    return config._attn_implementation.removeprefix(PREFIX)
 
 
 def _causal_pairs(valid: Bool[Tensor, "B K"], count: int) -> Bool[Tensor, "B 1 q K"]:

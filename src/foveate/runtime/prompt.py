@@ -35,7 +35,7 @@ class Placeholders(dict[str, Bool[Tensor, "B N"]]):
         has_valid = has_valid and padding.dim() == 2 and padding.shape[1] == ids.shape[1]
         if has_valid:
             parts.append(padding.bool().to(ids.device).expand_as(ids))
-        here = torch.stack(parts).cpu().unbind() if parts else ()
+        here = list(torch.stack(parts).cpu()) if parts else []
         self.here = dict(zip(self, here, strict=False))
         self.valid = here[-1] if has_valid else None
 

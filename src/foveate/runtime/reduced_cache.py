@@ -209,7 +209,8 @@ class ReducedCache(Cache):
         Raises:
             UnsupportedError: no reduce() has: the model runs outside of one, or on another thread.
         """
-        count = super().get_seq_length(layer_idx) + key_states.shape[-2]
+        layer: Any = self.layers[layer_idx]
+        count = layer.get_seq_length() + key_states.shape[-2]
         if count != self.state.lengths[layer_idx]:
             raise UnsupportedError(OUTSIDE)
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
