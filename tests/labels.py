@@ -1,7 +1,7 @@
 """Labels for a tiny prompt."""
 
+from foveate.defaults import IGNORED
 from foveate.models.family import family_of
-from foveate.runtime.labels import IGNORED
 
 
 def with_labels(model, inputs):

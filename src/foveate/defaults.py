@@ -13,3 +13,4 @@ QUERY_TOKENS = 50  # text tokens that are not cached: Q of the laws (arXiv 2411.
 SHARES = (0.5, 0.25, 0.125, 0.0625)  # of visual tokens, at which methods are measured
 TASKS = ("reasoning", "ocr", "video")  # on which methods are measured
 MACHINE = "a100"  # whose times are given where no model runs, as in AIM's tables
+IGNORED = -100  # the label that takes no part in a loss, in all of transformers

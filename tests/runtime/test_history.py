@@ -12,8 +12,8 @@ from foveate.models.family import families, family_of
 from foveate.models.layout import Layout
 from foveate.prune.aim import token_importance
 from foveate.runtime.seams import on_cache
+from foveate.testing import check_turns_are_masking
 from foveate.testing import tiny as make_tiny
-from foveate.testing.masking import check_turns_are_masking
 
 MERGE, PRUNE, BOTH = AIM(0.5, None), AIM(1.0, (1, 4)), AIM(0.5, (1, 4))
 OFF = foveate.Reduction()

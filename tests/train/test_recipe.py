@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 
 import foveate
 from foveate.cli import app
+from foveate.defaults import IGNORED
 from foveate.errors import InputError, MissingExtraError
 from foveate.models.compressed import CompressedProcessor, with_compressor
 from foveate.train import Recipe, Stage, train
-from foveate.train.collate import IGNORED, Collator
+from foveate.train.collate import Collator
 from foveate.train.data import read_llava
 from foveate.train.settings import RECORD
 from foveate.train.sources import read

@@ -6,11 +6,10 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
+from foveate.defaults import IGNORED
 from foveate.errors import InputError, UnsupportedError
 from foveate.runtime.prompt import Placeholders
 from foveate.runtime.rows import Rows
-
-IGNORED = -100  # the label that takes no part in a loss, in all of transformers
 
 
 class Labels:

@@ -25,6 +25,7 @@ from foveate.testing.reductions import (
     check_tokens_are_gone,
     fingerprint,
 )
+from foveate.testing.turns import check_turns_are_masking
 
 __all__ = [
     "CASES",
@@ -40,6 +41,7 @@ __all__ = [
     "check_no_trace",
     "check_off_is_bit_identical",
     "check_tokens_are_gone",
+    "check_turns_are_masking",
     "fingerprint",
     "masked_generation",
     "reduce",

@@ -1,7 +1,7 @@
 """Dropping equals masking: a reduced run against its slow twin, which drops and caches nothing."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,13 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
-from transformers import DynamicCache
 
+from foveate.defaults import IGNORED
 from foveate.models.family import family_of
 from foveate.reduction import Compressor, Reduction, as_reduction
 from foveate.report import Report
-from foveate.runtime.labels import IGNORED
-from foveate.runtime.seams import on_cache
 from foveate.testing.models import GREEDY, Given, not_ending, reduce
 from foveate.tokens import VisionTokens
 
@@ -59,113 +57,30 @@ def masked_generation(
     Returns:
         Greedy tokens and their logits (steps, V).
     """
-    prompt = _merged_prompt(model, inputs, reduction, report)
+    prompt = merged_prompt(model, inputs, reduction, report)
     tokens: list[int] = []
     logits: list[Tensor] = []
     for _ in range(GREEDY["max_new_tokens"]):
-        logits.append(_by_head(model, _masked_states(model, prompt)[-1:])[0])
+        logits.append(by_head(model, masked_states(model, prompt)[-1:])[0])
         tokens.append(int(not_ending(model, logits[-1]).argmax()))
-        _append(model, prompt, tokens[-1])
+        append(model, prompt, tokens[-1])
     return tokens, torch.stack(logits)
-
-
-@torch.no_grad()
-def check_turns_are_masking(
-    model: Any, inputs: dict[str, Tensor], reductions: Sequence[Given]
-) -> None:
-    """Check a conversation whose every turn brings the same pictures, each under a reduction of its own.
-
-    After each turn the logits of some greedy tokens are compared with the twin's over the whole history.
-    """
-    family = family_of(model)
-    cache = DynamicCache(config=family.language_model(model.model).config)
-    rope, first = _rope(model, inputs) if family.grid_positions else None, 0
-    twin: dict[str, Any] | None = None
-    for reduction in reductions:
-        places = None if rope is None else rope + first
-        with reduce(model, reduction) as run:
-            said = _turn(model, inputs, cache, places)
-        own = _merged_prompt(model, inputs, as_reduction(reduction), run.report)
-        twin = own if twin is None else _joined(twin, own)
-        for logits in said:
-            expected = _by_head(model, _masked_states(model, twin)[-1:])[0]
-            torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
-            _append(model, twin, int(logits.argmax()))
-        first = int(twin["positions"].max()) + 1
-
-
-def _turn(model: Any, inputs: dict[str, Tensor], cache: Any, places: Tensor | None) -> list[Tensor]:
-    """The logits (V,) of some greedy tokens of a prompt behind what a cache holds, which takes them, too.
-
-    Args:
-        model: inside a reduce().
-        inputs: the prompt.
-        cache: see above.
-        places: positions on the grid (3, 1, N) behind those of the cache; None where there is no grid.
-    """
-
-    def forward(given: dict[str, Any]) -> Tensor:
-        past = cache.get_seq_length()
-        seen = given["input_ids"].new_ones(1, past + given["input_ids"].shape[1])
-        on_grid = {} if places is None else {"position_ids": places}
-        out = model(**given | {"attention_mask": seen} | on_grid, **on_cache(model, cache))
-        return out.logits[0, -1]
-
-    said = [forward(inputs)]
-    for _ in range(3):
-        places = None if places is None else places.max() + torch.ones_like(places[..., -1:])
-        said.append(forward({"input_ids": said[-1].argmax().view(1, 1)}))
-    return said[:-1]  # of the last token all layers hold the rows, too
-
-
-def _rope(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """Positions on the grid (3, 1, N) of a prompt that stands alone."""
-    seen: dict[str, Any] = {}
-    hook = (
-        family_of(model)
-        .language_model(model.model)
-        .register_forward_pre_hook(lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True)
-    )
-    with reduce(model, Reduction()):
-        model(**inputs)
-    hook.remove()
-    return seen["position_ids"][-3:]
-
-
-def _joined(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
-    """One prompt behind another."""
-    positions = then["positions"] + first["positions"].max() + 1
-    return {
-        "embeds": torch.cat([first["embeds"], then["embeds"]], dim=1),
-        "positions": torch.cat([first["positions"], positions], dim=-1),
-        "deepstack": [
-            torch.cat(parts) for parts in zip(first["deepstack"], then["deepstack"], strict=True)
-        ],
-        "others": {
-            name: torch.cat([value, then["others"][name]], dim=1)
-            for name, value in first["others"].items()
-        },
-        **{
-            name: torch.cat([first[name], then[name]])
-            for name in ("block", "removed_after", "visual")
-        },
-    }
 
 
 def masked_loss(
     model: Any, inputs: dict[str, Tensor], labels: Tensor, reduction: Reduction, report: Report
 ) -> Tensor:
     """The loss of one sample's labels (1, N) by the same twin: that of the rows which it never masks."""
-    prompt = _merged_prompt(model, inputs, reduction, report)
+    prompt = merged_prompt(model, inputs, reduction, report)
     left = prompt["removed_after"] >= len(family_of(model).language_model(model.model).layers)
     of_rows = labels.new_full((len(left),), IGNORED)
     is_text = ~torch.isin(inputs["input_ids"][0], _placeholders(model))
     of_rows[~prompt["visual"]] = labels[0, is_text]
-    logits = _by_head(model, _masked_states(model, prompt)[left])
+    logits = by_head(model, masked_states(model, prompt)[left])
     return F.cross_entropy(logits[:-1], of_rows[left][1:], ignore_index=IGNORED)
 
 
-def _merged_prompt(
+def merged_prompt(
     model: Any, inputs: dict[str, Tensor], reduction: Reduction, report: Report
 ) -> dict[str, Any]:
     """What the LLM would be given if the merged tokens had been the prompt."""
@@ -293,7 +208,7 @@ def _placeholders(model: Any) -> Tensor:
     return torch.tensor(tokens, device=model.device)
 
 
-def _append(model: Any, prompt: dict[str, Any], token: int) -> None:
+def append(model: Any, prompt: dict[str, Any], token: int) -> None:
     """Put one text token at the end of a prompt."""
     llm = family_of(model).language_model(model.model)
     ids = torch.tensor([[token]], device=prompt["embeds"].device)
@@ -358,7 +273,7 @@ def _hooks(model: Any, prompt: dict[str, Any]) -> Iterator[RemovableHandle]:
         )
 
 
-def _masked_states(model: Any, prompt: dict[str, Any]) -> Tensor:
+def masked_states(model: Any, prompt: dict[str, Any]) -> Tensor:
     """States (N, D) of a prompt behind the last layer, nothing dropped and nothing cached."""
     llm = family_of(model).language_model(model.model)
     hooks = list(_hooks(model, prompt))
@@ -382,7 +297,7 @@ def _masked_states(model: Any, prompt: dict[str, Any]) -> Tensor:
     return states[0]
 
 
-def _by_head(model: Any, states: Tensor) -> Tensor:
+def by_head(model: Any, states: Tensor) -> Tensor:
     """Logits (N, V) that a model makes of last hidden states (N, D), with whatever it does to them."""
 
     def handed(_: Any, args: Any, output: Any) -> None:

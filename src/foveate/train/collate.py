@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from foveate.defaults import IGNORED
 from foveate.train.data import Example
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)
