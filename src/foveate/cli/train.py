@@ -90,8 +90,8 @@ def _adapted(
     recipe = Adaptation(
         reduction=read_reduction(written).to_dict(),
         stage=replace(ADAPT, epochs=passes[0], peak=peak[0]),
+        rank=Adaptation.rank if rank is None else rank,
         **common,
-        **({} if rank is None else {"rank": rank}),
     )
     return recipe, adapt(recipe, out)
 

@@ -146,9 +146,9 @@ class History:
                 ]
                 made[alike] = None if parts == (None, None) else torch.cat(known, dim=1)
             valid.append(made[alike])
-            places = self.state.positions[layer], own.positions[layer]
-            is_known = None not in places
-            positions.append(torch.cat([part.value for part in places], 1) if is_known else None)
+            old, new = self.state.positions[layer], own.positions[layer]
+            is_known = old is not None and new is not None
+            positions.append(torch.cat([old.value, new.value], dim=1) if is_known else None)
         return CacheState(
             valid,
             [held + count for held, count in zip(self.held, own.lengths, strict=True)],
