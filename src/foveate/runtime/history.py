@@ -147,8 +147,10 @@ class History:
                 made[alike] = None if parts == (None, None) else torch.cat(known, dim=1)
             valid.append(made[alike])
             old, new = self.state.positions[layer], own.positions[layer]
-            is_known = old is not None and new is not None
-            positions.append(torch.cat([old.value, new.value], dim=1) if is_known else None)
+            joined = (
+                None if old is None or new is None else torch.cat([old.value, new.value], dim=1)
+            )
+            positions.append(joined)
         return CacheState(
             valid,
             [held + count for held, count in zip(self.held, own.lengths, strict=True)],
