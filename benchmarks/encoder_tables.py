@@ -1,4 +1,4 @@
-"""The tables about the vision encoder and the whole request, from the records in results/."""
+"""The tables about the vision encoder, the whole request and training, from the records in results/."""
 
 import json
 from typing import Any
@@ -119,4 +119,28 @@ def zoo_2026() -> str:
         "token. First token: how many times faster than unreduced "
         f"({where['cpu']}, {where['threads']} thread, torch {where['torch']}); what is below 1x does not "
         "pay."
+    )
+
+
+def adapted() -> str:
+    """What LoRA through a reduction gives back."""
+    rows = []
+    for method, found in json.loads((ROOT / "results" / "adapted.json").read_text())[
+        "methods"
+    ].items():
+        for task, row in found["tasks"].items():
+            names = ("before_unreduced", "before_reduced", "after_reduced", "after_unreduced")
+            right = [f"{row[name]:.1%}" for name in names]
+            rows.append([f"`{method}`", task, *right, points(row["won"])])
+    return markdown(
+        [
+            "reduction",
+            "task",
+            "unreduced",
+            "reduced",
+            "reduced, trained",
+            "unreduced, trained",
+            "won",
+        ],
+        rows,
     )

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from encoder_tables import encoder, order, reuse, still_clip, zoo_2026
+from encoder_tables import adapted, encoder, order, reuse, still_clip, zoo_2026
 from tables import ROOT, markdown
 
 from foveate.models.scope import OUT_OF_SCOPE
@@ -20,6 +20,7 @@ from foveate.runtime.seams import TESTED
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
+    ROOT / "docs" / "guides" / "training.md",
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
 OURS = ("fovea", "fovea-merge")
@@ -63,27 +64,32 @@ def speed() -> str:
     return markdown(header, rows) + "\n\n" + line
 
 
-def first_token() -> str:
-    """Pixels to first token on a GPU."""
-    record = json.loads((ROOT / "results" / "first_token_cuda.json").read_text())
+def first_token(record: str = "first_token_cuda") -> str:
+    """Pixels to first token, on a GPU."""
+    found = json.loads((ROOT / "results" / f"{record}.json").read_text())
     rows = [
         [
             row["shape"],
             str(row["frames"]),
             _condition(row),
             str(row["rounds"]),
-            f"{row['first_token_ms']:.0f}",
+            f"{row['first_token_ms']:,.0f}",
             "-" if row["shares"] is None else f"{row['shares']['encode']:.0%}",
             f"{row['analytic']:.2f}x",
             f"**{row['measured']:.2f}x**",
             f"{row['lowest']:.2f}-{row['highest']:.2f}",
             row["pays"],
         ]
-        for row in record["rows"]
+        for row in found["rows"]
     ]
     columns = ["model", "frames", "condition", "rounds", "ms", "encoder's share", "all FLOPs"]
     header = [*columns, "measured", "range", "pays"]
-    return f"{markdown(header, rows)}\n\n{_where(record)}"
+    return f"{markdown(header, rows)}\n\n{_where(found)}"
+
+
+def first_token_cpu() -> str:
+    """Pixels to first token, on a CPU."""
+    return first_token("first_token")
 
 
 def decode() -> str:
@@ -103,9 +109,11 @@ def _condition(row: dict[str, Any]) -> str:
 def _where(record: dict[str, Any]) -> str:
     """The condition line of a record."""
     (where,) = record["conditions"]
+    threads = "" if where["gpu"] else f"{where['threads']} threads, "
     return (
-        f"{where['gpu']}, bf16, SDPA, torch {where['torch']}, transformers {where['transformers']}, "
-        f"commit {where['commit']}; medians of ratios within a round, after a warm-up."
+        f"{where['gpu'] or where['cpu']}, bf16, SDPA, {threads}torch {where['torch']}, transformers "
+        f"{where['transformers']}, commit {where['commit']}; medians of ratios within a round, after a "
+        "warm-up."
     )
 
 
@@ -342,7 +350,9 @@ def _percent(found: dict[str, float] | None) -> str:
 
 TABLES = {
     "speed": speed,
+    "adapted": adapted,
     "first token": first_token,
+    "first token cpu": first_token_cpu,
     "decode": decode,
     "encoder": encoder,
     "reuse": reuse,
