@@ -23,7 +23,7 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -64,7 +64,7 @@ class Signature:
         """The signature of a module class, whatever wraps an instance's forward."""
         return _signature(module_class.__name__, module_class.forward)
 
-    @property
+    @cached_property
     def mask(self) -> str:
         """The one parameter that takes an attention mask; "" if there is none or several."""
         masks = [name for name in self.names if name.endswith("mask")]
