@@ -32,8 +32,8 @@ from foveate.cost.vision.encoder import Media
 from foveate.prune import aim, products
 from foveate.prune.schedule import Schedule
 from foveate.records.conditions import conditions
-from foveate.runtime.prefill import clock
 from foveate.runtime.rows import top_rows
+from foveate.runtime.timing import clock
 from foveate.scenes import TASKS, questions
 
 ROOT = Path(__file__).parent.parent

@@ -195,7 +195,7 @@ def test_what_does_not_fit_or_cannot_be_asked_is_refused(llava):
         foveate.reduce(model, foveate.AIM(), task="ocr").__enter__()
     with pytest.raises(InputError, match="give them as pixels="):
         foveate.reduce(model, budget=0.5, task="auto").__enter__()
-    with foveate.reduce(model, budget=0.5), pytest.raises(UnsupportedError, match="labels"):
+    with foveate.reduce(model, budget=0.5), pytest.raises(UnsupportedError, match="have a label"):
         model(**inputs, labels=inputs["input_ids"])
     encoder = foveate.AIM.paper("llava-1.5-7b")
     with (

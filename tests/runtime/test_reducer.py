@@ -162,20 +162,14 @@ OFF = {
 
 
 @torch.no_grad()
-def behind(model, cache, inputs):
-    """Logits of a prompt with a picture behind what is cached."""
+def behind_a_prefix(model, inputs):
+    """Logits of a prompt with a picture behind four tokens of text."""
+    cache = cache_in(model(input_ids=torch.tensor([[1, 2, 3, 4]]), use_cache=True))
     past, count = cache.get_seq_length(), inputs["input_ids"].shape[1]
     given = {**inputs, "attention_mask": torch.ones(1, past + count, dtype=torch.long)}
     if family_of(model).grid_positions:  # which stock models cannot make behind a prefix
         given["position_ids"] = torch.arange(past, past + count).expand(3, 1, -1)
     return model(**given, **on_cache(model, cache)).logits
-
-
-def behind_a_prefix(model, inputs):
-    """The same behind four tokens of text."""
-    with torch.no_grad():
-        cache = cache_in(model(input_ids=torch.tensor([[1, 2, 3, 4]]), use_cache=True))
-    return behind(model, cache, inputs)
 
 
 @pytest.mark.sampled
@@ -186,24 +180,6 @@ def test_off_is_off_behind_a_cached_prefix(tiny, off):
     with foveate.reduce(model, off) as run:
         assert torch.equal(behind_a_prefix(model, inputs), stock)
     assert not run.report.fired
-
-
-def test_a_picture_behind_a_cached_prefix_is_not_reduced(tiny):
-    model, inputs = tiny
-    for reduction in (AIM(0.5, None), AIM(1.0, (2, 4))):
-        with (
-            foveate.reduce(model, reduction),
-            pytest.raises(UnsupportedError, match="after a cached prefix"),
-        ):
-            behind_a_prefix(model, inputs)
-    with torch.no_grad(), foveate.reduce(model, AIM(0.5, None)):
-        cache = cache_in(model(**inputs, use_cache=True))
-    # off, too: the stock masks of a reduced cache would be wrong
-    with (
-        foveate.reduce(model, foveate.Reduction()),
-        pytest.raises(UnsupportedError, match="after a cached prefix"),
-    ):
-        behind(model, cache, inputs)
 
 
 def test_a_prompt_whose_pictures_cannot_be_found_is_refused(tiny):

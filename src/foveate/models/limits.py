@@ -53,9 +53,10 @@ class Limits:
             return
         if encode is not None and not encode.is_off:
             yield why_unknown(self._tower(self.family), self.family.model_type)
-        if isinstance(encode, Reuser) and not encode.is_off:
-            yield why_not_by_frame(self._tower(self.family))
-            yield self._attention()
+            if isinstance(encode, Reuser):
+                yield why_not_by_frame(self._tower(self.family))
+                yield self._attention("attend to patches that are reused")
+            yield self._attention("weigh merged patches by their size")
         if before is not None and not before.is_off:
             yield from self._of_encoder(self.family, before)
 
@@ -64,13 +65,13 @@ class Limits:
         vision = getattr(self.config, "vision_config", None)
         return getattr(vision, "model_type", None) or family.usual_tower
 
-    def _attention(self) -> str:
-        """Why the encoder's attention cannot weigh merged patches; "" where it can."""
+    def _attention(self, needed: str) -> str:
+        """Why the encoder's attention cannot do what a method needs; "" where it can."""
         vision = getattr(self.config, "vision_config", None)
         kind = str(getattr(vision, "_attn_implementation", None))
         if "flash" not in kind:
             return ""
-        return f"attention {kind!r} cannot weigh merged patches by their size; works: sdpa, eager"
+        return f"attention {kind!r} cannot {needed}; works: sdpa, eager"
 
     def _of_encoder(self, family: Family, before: Compressor) -> Iterator[str]:
         needs, places, kind = set(before.needs), family.merge_at, family.model_type

@@ -61,7 +61,8 @@ def enter_continuation(
     positions = call.get("position_ids")
     if positions is None:
         positions = torch.arange(past, past + count, device=embeds.device)[None]
-    positions = positions - state.offset[:, None]
+    # some cores say those of all tokens, where the mask has padding
+    positions = positions[..., -count:] - state.offset[:, None]
     # places on a grid may be fractions of a second
     in_order = positions if positions.dim() == 2 else positions[-1].long()
     check = state.extend(in_order.expand(embeds.shape[:2]), whole)

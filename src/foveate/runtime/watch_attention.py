@@ -65,9 +65,9 @@ def watch(config: Any, watchers: Mapping[nn.Module, Watcher]) -> Iterator[None]:
             _users[id(config)] -= 1
             if not _users[id(config)]:
                 del _users[id(config)]
-                stock = _stock.pop(id(config))
                 if config._attn_implementation.startswith(PREFIX):  # else it was changed inside
-                    config._attn_implementation = stock._attn_implementation
+                    config._attn_implementation = _stock[id(config)]._attn_implementation
+                del _stock[id(config)]
 
 
 def keep_watching(config: Any) -> None:
