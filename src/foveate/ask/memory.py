@@ -10,7 +10,7 @@ from transformers import DynamicCache
 from foveate.errors import UnsupportedError
 from foveate.models.family import Family, family_of
 from foveate.models.layout import Layout
-from foveate.runtime.forget import forget_oldest
+from foveate.runtime.forget import forget_oldest, rows_held, shown_rows
 from foveate.runtime.prompt import has_pictures
 from foveate.runtime.reduced_cache import CacheState, mark_reduced, state_of
 from foveate.runtime.saved_cache import cache_to_dict, fill_cache
@@ -53,8 +53,9 @@ class Memory:
             Its tokens, without the one that ended it.
         """
         logits = self._read(self._behind_pending(inputs))
+        self._account(inputs["input_ids"])
         if self.most is not None:
-            self._forget(inputs["input_ids"])
+            forget_oldest(self.cache, self.most)
         ends, tokens = self._ends(), []
         while (token := int(logits.argmax())) not in ends:
             tokens.append(token)
@@ -106,24 +107,25 @@ class Memory:
         self._next = int(places.max()) + 1
         return {"position_ids": places}
 
-    def _forget(self, ids: Tensor) -> None:
-        """Let old pictures give up rows beyond the budget."""
-        if state_of(self.cache) is None:  # nothing was taken out of the first prompt
-            depth = self.layout.depth
-            seen = torch.ones_like(ids, dtype=torch.bool)
-            state = CacheState.of_plain(seen, depth, takes_padding=not self.layout.has_recurrent)
-            placeholders = list(self.family.placeholders(self.model.config).values())
-            visual = torch.isin(ids, ids.new_tensor(placeholders))
-            state.shown = Shown.of_prompt([visual] * depth)
-            mark_reduced(self.cache, state)
-        assert self.most is not None
-        forget_oldest(self.cache, self.most)
+    def _account(self, ids: Tensor) -> None:
+        """Make the cache know what it holds of the first prompt, where nothing was taken out of it."""
+        if state_of(self.cache) is not None:
+            return
+        depth, is_real = self.layout.depth, torch.ones_like(ids, dtype=torch.bool)
+        state = CacheState.of_plain(is_real, depth, takes_padding=not self.layout.has_recurrent)
+        placeholders = list(self.family.placeholders(self.model.config).values())
+        visual = torch.isin(ids, ids.new_tensor(placeholders))
+        state.shown = Shown.of_prompt([visual] * depth)
+        mark_reduced(self.cache, state)
 
     def visual_tokens(self) -> list[int]:
-        """Visual rows that each layer holds; of one without attention as many as it was shown."""
-        state = state_of(self.cache)
-        shown = None if state is None else state.shown
-        return [] if shown is None else [int((rows >= 0).sum()) for rows in shown.prompt]
+        """Visual rows that each layer holds, of the layers that hold rows."""
+        return [int((rows >= 0).sum()) for rows in shown_rows(self.cache) if rows is not None]
+
+    def kv_bytes(self) -> int:
+        """Bytes of the keys and values that all layers hold."""
+        layers = [layer for layer in self.cache.layers if rows_held(layer)]
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain tensors, numbers and dictionaries."""

@@ -20,26 +20,47 @@ def forget_oldest(cache: Any, most: int) -> None:
         cache: reduced, of one sample.
         most: visual rows a layer may hold.
     """
+    keep: list[Tensor | None] = []
+    held = [rows_held(layer) for layer in cache.layers]
+    made: dict[int, tuple[Tensor, Tensor | None]] = {}  # layers of the same rows share them
+    for layer, shown in zip(cache.layers, shown_rows(cache), strict=True):
+        if shown is None:
+            keep.append(None)
+            continue
+        if id(shown) not in made:
+            stays = stays_within(shown.cpu(), most)
+            made[id(shown)] = shown, None if bool(stays.all()) else stays.nonzero()[:, 0]
+        keep.append(made[id(shown)][1])
+        if keep[-1] is not None:
+            _keep_rows(layer, keep[-1])
     state = state_of(cache)
     assert state is not None
-    assert state.shown is not None
-    keep: list[Tensor | None] = []
-    held: list[int] = []
-    made: dict[tuple[int, int, int], Tensor | None] = {}  # layers of the same rows share them
-    for number, layer in enumerate(cache.layers):
-        rows = layer.keys.shape[-2] if holds_rows(layer) and layer.keys is not None else 0
-        held.append(rows)
-        length = state.lengths[number]
-        alike = id(state.shown.prompt[number]), length, rows
-        if alike not in made:
-            shown = state.shown.of_rows(number, length, rows)[0].cpu()
-            stays = stays_within(shown, most)
-            made[alike] = None if bool(stays.all()) else stays.nonzero()[:, 0]
-        keep.append(made[alike])
-    for layer, left in zip(cache.layers, keep, strict=True):
-        if left is not None:
-            _keep_rows(layer, left)
     state.drop(keep, held)
+
+
+def shown_rows(cache: Any) -> list[Int[Tensor, " _"] | None]:
+    """For each layer of a reduced cache of one sample, whose visual tokens the rows that it holds are.
+
+    Returns:
+        The number of the prompt, -1 for text; None for a layer that holds no rows.
+    """
+    state = state_of(cache)
+    if state is None or state.shown is None:
+        return [None] * len(cache.layers)
+    made: dict[tuple[int, int, int], Tensor] = {}  # layers of the same rows share them
+    shown = []
+    for number, layer in enumerate(cache.layers):
+        length, held = state.lengths[number], rows_held(layer)
+        alike = id(state.shown.prompt[number]), length, held
+        if held and alike not in made:
+            made[alike] = state.shown.of_rows(number, length, held)[0]
+        shown.append(made[alike] if held else None)
+    return shown
+
+
+def rows_held(layer: Any) -> int:
+    """Rows whose keys a layer of a cache holds: all that it has computed, or the last."""
+    return layer.keys.shape[-2] if holds_rows(layer) and layer.is_initialized else 0
 
 
 def stays_within(shown: Int[Tensor, " K"], most: int) -> Bool[Tensor, " K"]:
