@@ -40,15 +40,16 @@ class Where:
 
     def __init__(self, depth):
         self.rows = [[] for _ in range(depth)]
-        self.dropped = []
 
     def drop(self, keep, held):
+        """Of each layer that gave up some the rows that it did."""
+        dropped = []
         for number, (kept, last) in enumerate(zip(keep, held, strict=True)):
             if kept is not None:
                 before = self.rows[number][-last:]
                 self.rows[number] = [before[place] for place in kept.tolist()]
-                gone = sorted(set(before) - set(self.rows[number]))
-                self.dropped.append((number, gone))
+                dropped.append((number, sorted(set(before) - set(self.rows[number]))))
+        return dropped
 
     def add(self, twin, first):
         """Rows of a prompt, or of a token, from the first on."""
@@ -60,56 +61,55 @@ class Where:
 @pytest.mark.parametrize("turns", TURNS.values(), ids=TURNS)
 @pytest.mark.parametrize("name", families())
 def test_what_is_forgotten_is_masked_from_then_on(name, turns, monkeypatch):
+    check_budget(name, turns, monkeypatch)
+
+
+@pytest.mark.every_family
+@pytest.mark.parametrize("name", ["exaone4_5", "qwen3_5"])
+def test_so_it_is_where_layers_have_a_window_or_no_attention(name, monkeypatch):
+    check_budget(name, TURNS["both"], monkeypatch)
+
+
+def check_budget(name, turns, monkeypatch):
+    """Within a third of a picture, a family's memory against the twin."""
     model, inputs = tiny(name)
-    most = int(1.5 * len(visual_rows(model, inputs)))
-    most = max(most // 2, 1) if turns is not TURNS["off"] else most
+    most = len(visual_rows(model, inputs)) // 3
     memory = remembers(model, most_visual_tokens=most)
-    if memory is None:
-        return
-    check_forgetting_is_masking(model, inputs, turns, memory, monkeypatch)
-    layers = [n for n in range(memory.layout.depth) if not memory.layout.is_recurrent(n)]
-    assert max(memory.visual_tokens()[n] for n in layers) == most
+    if memory is not None:
+        check_forgetting_is_masking(model, inputs, turns, memory, monkeypatch)
+        assert max(memory.visual_tokens()) == most
 
 
 @torch.no_grad()
 def check_forgetting_is_masking(model, inputs, turns, memory, monkeypatch):
     """The tokens of each turn against the twin over all of it, which masks what was dropped."""
-    where, drop = Where(memory.layout.depth), CacheState.drop
-
-    def spied(state, keep, held):
-        where.add(twin, before)
-        where.drop(keep, held)
-        drop(state, keep, held)
-
-    monkeypatch.setattr(CacheState, "drop", spied)
-    twin, forgot = None, False
+    where, drop, drops, forgot = Where(memory.layout.depth), CacheState.drop, [], False
+    monkeypatch.setattr(
+        CacheState, "drop", lambda state, *what: (drops.append(what), drop(state, *what))
+    )
+    twin = None
     for reduction in turns:
-        own = prompt_of(model, inputs, reduction)
         before = 0 if twin is None else len(twin["removed_after"])
-        if twin is None:
-            twin = own | {"hidden": []}
-        else:
-            append(model, twin, memory.pending[0])
-            twin = joined(twin, own)
-        with foveate.reduce(model, reduction):
+        pending = list(memory.pending)
+        with foveate.reduce(model, reduction) as run:
             said = memory.answer(inputs, TOKENS)
+        own = merged_prompt(model, inputs, as_reduction(reduction), run.report)
+        if twin is not None:
+            append(model, twin, *pending)
+        twin = own if twin is None else joined(twin, own)
+        where.add(twin, before)
         length = len(twin["removed_after"])
-        twin["hidden"] = [*twin["hidden"], *((n, rows, length) for n, rows in where.dropped)]
-        forgot, where.dropped = forgot or bool(where.dropped), []
+        gone = where.drop(*drops.pop())
+        twin["hidden"] = [*twin.get("hidden", []), *((n, rows, length) for n, rows in gone)]
+        forgot = forgot or bool(gone)
         for number, token in enumerate(said):
             expected = by_head(model, masked_states(model, twin)[-1:])[0]
+            expected[list(family_of(model).placeholders(model.config).values())] = -torch.inf
             assert float(expected.max() - expected[token]) < 1e-5
             if number < len(said) - 1:
                 append(model, twin, token)
                 where.add(twin, len(twin["removed_after"]) - 1)
     assert forgot
-
-
-def prompt_of(model, inputs, reduction):
-    """The twin of a prompt alone."""
-    with foveate.reduce(model, reduction) as run:
-        model(**inputs)
-    return merged_prompt(model, inputs, as_reduction(reduction), run.report)
 
 
 def visual_rows(model, inputs):

@@ -39,6 +39,7 @@ class Memory:
         refuse_forgetful(model, self.family, self.layout)
         self.cache: Any = DynamicCache(config=model.config.get_text_config())
         self.pending: list[int] = []
+        self._placeholders = list(self.family.placeholders(model.config).values())
         self._next = 0  # position on the grid behind all that is cached
 
     @torch.no_grad()
@@ -50,7 +51,7 @@ class Memory:
             max_new_tokens: longest answer.
 
         Returns:
-            Its tokens, without the one that ended it.
+            Its tokens, without the one that ended it; none of them stands for a picture.
         """
         logits = self._read(self._behind_pending(inputs))
         self._account(inputs["input_ids"])
@@ -88,7 +89,8 @@ class Memory:
         if "logits_to_keep" in Signature.of(type(self.model)).names:
             more["logits_to_keep"] = 1
         output = self.model(**{**inputs, "attention_mask": seen}, **more, use_cache=True)
-        return output.logits[0, -1]
+        logits = output.logits[0, -1]
+        return logits.index_fill(0, ids.new_tensor(self._placeholders), -torch.inf)
 
     def _places(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Positions on the grid (3, 1, N), where there is one: a model has none behind a cache."""
@@ -113,8 +115,7 @@ class Memory:
             return
         depth, is_real = self.layout.depth, torch.ones_like(ids, dtype=torch.bool)
         state = CacheState.of_plain(is_real, depth, takes_padding=not self.layout.has_recurrent)
-        placeholders = list(self.family.placeholders(self.model.config).values())
-        visual = torch.isin(ids, ids.new_tensor(placeholders))
+        visual = torch.isin(ids, ids.new_tensor(self._placeholders))
         state.shown = Shown.of_prompt([visual] * depth)
         mark_reduced(self.cache, state)
 
