@@ -14,8 +14,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # others import these; where they are defined is ours to choose
 FIXED = {
-    "foveate": "AIM FoveateError Reduction Report VisionTokens create example fit_law load methods "
-    "plan reduce register FastV Fovea",
+    "foveate": "AIM Conversation FoveateError Reduction Report VisionTokens create example fit_law load "
+    "methods plan reduce register FastV Fovea",
     "foveate.errors": "FoveateError NoEffectError InputError UnsupportedError",
     "foveate.compress.aim": "merge_tokens",
     "foveate.compress.quecc": "QueCC QueCCConfig convert_reference_state",

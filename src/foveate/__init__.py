@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from foveate.apply import reduce as reduce
+    from foveate.ask.conversation import Conversation as Conversation
     from foveate.ask.examples import example as example
     from foveate.ask.vlm import load as load
     from foveate.combine.aim import AIM as AIM
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AIM": "foveate.combine.aim",
+    "Conversation": "foveate.ask.conversation",
     "FoveateError": "foveate.errors",
     "Reduction": "foveate.reduction",
     "Report": "foveate.report",

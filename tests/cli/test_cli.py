@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import subprocess
@@ -121,6 +122,20 @@ def test_a_reduction_is_asked_for_as_it_is_written_down(tmp_path):
     ]
     assert reports[0] == reports[1]
     assert reports[0][0][-1] == 0
+
+
+def test_a_chat_shows_pictures_and_asks_line_by_line(monkeypatch):
+    picture, question = str(foveate.example("picture")), "how many digits are there?"
+    lines = f"{picture}\n{question}\n\nwhat is it?\n{picture}\n{question}\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    out = run("ask", "--chat", "--keep", "0.25", "--most-visual-tokens", "100")
+    assert out.returncode == 0
+    talk = foveate.Conversation(foveate.load(), foveate.AIM(keep=0.25), most_visual_tokens=100)
+    asked = [(picture, question), (None, "what is it?"), (picture, question)]
+    assert out.stdout.splitlines() == [talk.ask(*turn).text for turn in asked]
+    assert out.stderr.count("300 visual tokens, 75 to the LLM") == 2
+    assert f"{talk.kv_bytes:,} bytes are cached" in out.stderr
+    assert run("ask", "--chat", picture, question).returncode == 2
 
 
 def test_the_packaged_clip_has_a_frame_rate():

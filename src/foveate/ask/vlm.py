@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from io import IOBase
-from itertools import product
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from foveate.apply import check_of_budget, reduce
+from foveate.ask.chat import chat_tensors, chat_text
 from foveate.ask.many import generate_from, shared_tokens
 from foveate.ask.media import Clip, Sampling, is_one, looked_at, media_of_all, read
 from foveate.ask.stream import Stream
@@ -26,7 +26,6 @@ from foveate.cost.hardware import Machine
 from foveate.defaults import MACHINE, MAX_NEW_TOKENS, TASK
 from foveate.errors import FoveateError, InputError
 from foveate.models.family import Family, family_of, family_of_config
-from foveate.pictures import to_rgb
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import Task
 from foveate.planner.reduction import plan_reduction
@@ -48,8 +47,6 @@ Source = (
     | Clip
     | np.ndarray
     | torch.Tensor
-    | Image.Image
-    | Clip
 )  # what `media.read` takes
 
 
@@ -299,53 +296,7 @@ class VLM:
         Raises:
             InputError: a clip for a model of images only, or a text that holds a picture's placeholder.
         """
-        taken = self.family.placeholders(self.model.config)
-        written = self._placeholders()
-        prompts, images, clips = [], [], []
-        for turns in chats:
-            parts = [part for turn in turns for part in turn["content"]]
-            images.append([to_rgb(part) for part in parts if isinstance(part, Image.Image)])
-            clips += [part.array() for part in parts if isinstance(part, Clip)]
-            texts = [part for part in parts if isinstance(part, str)]
-            for token, text in product(written, texts):
-                if token in text:
-                    raise InputError(
-                        f"a text must not hold {token!r}, which stands for a picture, got {text!r}; "
-                        "pictures and clips are given as media"
-                    )
-            if clips and "video" not in taken:
-                raise InputError(
-                    f"{self.family.model_type} takes {' and '.join(taken)}, got a video"
-                )
-            described = [
-                {**turn, "content": [_described(p) for p in turn["content"]]} for turn in turns
-            ]
-            prompts.append(
-                self.processor.apply_chat_template(described, add_generation_prompt=True)
-            )
-        # nested, so that the processor knows which sample each belongs to
-        visual: dict[str, Any] = {"images": images} if any(images) else {}
-        if clips:
-            visual |= {"videos": clips, "do_sample_frames": False}
-        padding = {"padding": True, "padding_side": "left"} if len(prompts) > 1 else {}
-        inputs = self.processor(text=prompts, **visual, **padding, return_tensors="pt")
-        return dict(inputs.to(self.model.device, self.model.dtype))
-
-    def _placeholders(self) -> list[str]:
-        """The placeholders of pictures and clips in a prompt, before and after the processor."""
-        ids = self.family.placeholders(self.model.config).values()
-        named = ("image_token", "video_token", "boi_token")
-        special = {getattr(self.processor, name, None) for name in named}
-        return sorted(
-            {*self.processor.tokenizer.convert_ids_to_tokens(list(ids)), *special} - {None}
-        )
-
-
-def _described(part: str | Image.Image | Clip) -> dict[str, str]:
-    """A part of a turn as a chat template takes it."""
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "video" if isinstance(part, Clip) else "image"}
+        return chat_tensors(self, [chat_text(self.processor, turns) for turns in chats], chats)
 
 
 def load(

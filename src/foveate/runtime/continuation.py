@@ -100,7 +100,7 @@ def _by_layer(
             continue
         source = layout.sources[index]
         valid, positions, layer = state.valid[source], state.positions[source], cache.layers[source]
-        alike = (kind, layer.get_seq_length(), id(valid))
+        alike = (kind, layer.get_seq_length(), id(valid), id(positions))
         if alike not in made:
             padded = None if valid is None else valid.value
             inputs = None if positions is None else MaskInputs(positions.value)

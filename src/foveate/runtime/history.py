@@ -113,9 +113,9 @@ class History:
             own: positions and blocks of these rows.
         """
         kind, held, before = self.layout.kinds[layer], self.held[layer], self.state.valid[layer]
-        alike = kind, held, id(before), id(rows)
+        positions = self.state.positions[layer]
+        alike = kind, held, id(before), id(positions), id(rows)
         if alike not in self._made:
-            positions = self.state.positions[layer]
             old = own.positions.new_zeros(len(own.positions), held)
             places = old if kind != SLIDING or positions is None else positions.value
             block_ids = own.block_ids
@@ -151,7 +151,7 @@ class History:
                 None if old is None or new is None else torch.cat([old.value, new.value], dim=1)
             )
             positions.append(joined)
-        return CacheState(
+        state = CacheState(
             valid,
             [held + count for held, count in zip(self.held, own.lengths, strict=True)],
             positions,
@@ -159,3 +159,6 @@ class History:
             torch.cat([self.state.is_real.value, own.is_real.value], dim=1),
             takes_padding=own.takes_padding,
         )
+        if own.shown is not None:
+            state.shown = own.shown.behind(self.state.shown, self.held)
+        return state

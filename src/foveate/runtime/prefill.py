@@ -19,6 +19,7 @@ from foveate.runtime.masks import MaskInputs, layer_mask
 from foveate.runtime.reduced_cache import CacheState, holds_rows
 from foveate.runtime.rows import Rows, gather_rows, top_rows
 from foveate.runtime.seams import Signature, by_row, cache_in, versions
+from foveate.runtime.shown import Shown
 from foveate.runtime.splice import Spliced
 from foveate.runtime.target import Target
 from foveate.runtime.timing import Moment, Span, Timings
@@ -322,4 +323,5 @@ class Prefill:
             self.prompt.valid,
             takes_padding=not self.layout.has_recurrent,
         )
+        own.shown = Shown.of_prompt([rows.visual for rows in read])
         return own if self.history is None else self.history.joined(own)

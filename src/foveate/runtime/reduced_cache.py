@@ -4,7 +4,7 @@ The state belongs to the cache, not to the model: generations do not see each ot
 with the cache, and it goes when the cache goes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as remember
 from typing import Any
@@ -18,6 +18,7 @@ from transformers import Cache
 from foveate.errors import UnsupportedError
 from foveate.runtime.columns import Columns
 from foveate.runtime.mask_check import MaskCheck
+from foveate.runtime.shown import Shown, of_last
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ class Sizes:
         picked = {id(log): pick(log) for log in self.log}  # layers share tensors
         return Sizes([picked[id(log)] for log in self.log], self.prompt_length)
 
+    def left(self, keep: Sequence[Tensor | None], held: Sequence[int], tokens: int) -> "Sizes":
+        """Of the rows that are left, after `tokens` of the whole sequence; as `CacheState.drop`."""
+        made: dict[tuple[int, int, int], Tensor] = {}
+        log = []
+        for own, kept, last in zip(self.log, keep, held, strict=True):
+            alike = id(own), id(kept), last
+            if alike not in made:
+                every = F.pad(own, (0, tokens - self.prompt_length))
+                made[alike] = every if kept is None else of_last(every, last, kept)
+            log.append(made[alike])
+        return Sizes(log, tokens)
+
 
 class CacheState:
     """State of one reduced cache.
@@ -53,6 +66,7 @@ class CacheState:
         is_real: (B, N), False at padding, for all tokens of the unreduced prompt so far.
         takes_padding: whether new tokens may be padding; layers without attention cannot be told.
         sizes: how many patches rows stand for, where attention counts them.
+        shown: which rows are visual tokens; None where nobody has said.
 
     Args:
         valid: see above.
@@ -82,6 +96,7 @@ class CacheState:
         self.positions = [None if part is None else made[id(part)] for part in positions]
         self.is_real = Columns(is_real, fill=1)
         self.sizes: Sizes | None = None
+        self.shown: Shown | None = None
         self._open: MaskCheck | None = None  # of the last tokens, not answered yet
 
     @classmethod
@@ -177,8 +192,37 @@ class CacheState:
         self.valid = [None if part is None else picked[id(part)] for part in self.valid]
         self.positions = [None if part is None else picked[id(part)] for part in self.positions]
         self.offset, self.is_real = pick(self.offset), picked[id(self.is_real)]
-
         self.sizes = self.sizes and self.sizes.rearranged(pick)
+        self.shown = self.shown and self.shown.rearranged(pick)
+
+    def drop(self, keep: Sequence[Int[Tensor, " _"] | None], held: Sequence[int]) -> None:
+        """Account for rows that were dropped from the cache, the same of every sample.
+
+        What is left keeps its positions, and new tokens go on behind them as before.
+
+        Args:
+            keep: for each layer the rows left of those that it held; None where all are.
+            held: rows that each layer held: all that it has computed, or the last.
+        """
+        self.settle()
+        made: dict[tuple[int, int, int], Columns] = {}  # layers of the same rows share them
+
+        def left(part: Columns | None, kept: Tensor | None, last: int) -> Columns | None:
+            if part is None or kept is None:
+                return part
+            alike = id(part), id(kept), last
+            if alike not in made:
+                made[alike] = part.rearranged(lambda old: of_last(old, last, kept))
+            return made[alike]
+
+        self.sizes = self.sizes and self.sizes.left(keep, held, self.prompt_length)
+        self.shown = self.shown and self.shown.left(keep, held, self.lengths)
+        self.valid = list(map(left, self.valid, keep, held))
+        self.positions = list(map(left, self.positions, keep, held))
+        self.lengths = [
+            length if kept is None else len(kept)
+            for length, kept in zip(self.lengths, keep, strict=True)
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         """Copied and pickled with nothing open."""

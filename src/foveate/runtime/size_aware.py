@@ -117,7 +117,7 @@ class SizeAware(threading.local):
         # the mask of such a layer is always handed over, and lets rows see later ones
         both_ways = inputs.block_ids is not None and layout.kinds[index] in inputs.block_kinds
         held = 0 if prefill.history is None else prefill.history.held[source]
-        alike = id(rows), held, count, both_ways
+        alike = id(rows), held, self._earlier_of(source), count, both_ways
         if alike not in self.made:
             log = self._of_rows(rows, prefill, source)[:, None, None]
             self.made[alike] = log if both_ways else _causal(log, count)
@@ -140,6 +140,10 @@ class SizeAware(threading.local):
             held = self.earlier.of_keys(source, history.past, history.held[source])
         return torch.cat([held, own], dim=1)
 
+    def _earlier_of(self, layer: int) -> int:
+        """What tells apart layers that hold other rows of before, as many as they may be."""
+        return 0 if self.earlier is None else id(self.earlier.log[layer])
+
     def leave_llm(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Check that all layers were weighed, and leave the sizes with the cache, now reduced."""
         prefill = self.prefill
@@ -157,9 +161,10 @@ class SizeAware(threading.local):
             for source in self.target.layout.sources:
                 rows = prefill.rows_by_layer[source]
                 held = 0 if prefill.history is None else prefill.history.held[source]
-                if (id(rows), held) not in log:
-                    log[id(rows), held] = self._of_rows(rows, prefill, source)
-                of_layers.append(log[id(rows), held])
+                alike = id(rows), held, self._earlier_of(source)
+                if alike not in log:
+                    log[alike] = self._of_rows(rows, prefill, source)
+                of_layers.append(log[alike])
             state.sizes = Sizes(of_layers, state.prompt_length)
         self.clear()
 

@@ -241,6 +241,9 @@ def _mask_of(model: Any, prompt: dict[str, Any], layer: int, kind: str) -> Tenso
     if family.both_ways_in(config, kind):
         sees |= (block[:, None] == block) & (block >= 0)
     sees &= prompt["removed_after"] >= layer
+    for where, rows, first in prompt.get("hidden", ()):  # from later rows on, in this layer
+        if where == layer:
+            sees[first:, rows] = False
     if kind == "sliding_attention":
         window = family.language_model(model.model).config.sliding_window
         sees &= place[:, None] - place < window

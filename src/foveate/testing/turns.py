@@ -29,7 +29,7 @@ def check_turns_are_masking(
         with reduce(model, reduction) as run:
             said, cache = _turn(model, inputs, cache, places)
         own = merged_prompt(model, inputs, as_reduction(reduction), run.report)
-        twin = own if twin is None else _joined(twin, own)
+        twin = own if twin is None else joined(twin, own)
         for logits in said:
             expected = by_head(model, masked_states(model, twin)[-1:])[0]
             torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
@@ -80,12 +80,13 @@ def _rope(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     return seen["position_ids"][-3:]
 
 
-def _joined(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
-    """One prompt behind another."""
+def joined(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """One twin's prompt behind another; what the first one hid stays hidden."""
     positions = then["positions"] + first["positions"].max() + 1
     return {
         "embeds": torch.cat([first["embeds"], then["embeds"]], dim=1),
         "positions": torch.cat([first["positions"], positions], dim=-1),
+        "hidden": first.get("hidden", []),
         "deepstack": [
             torch.cat(parts) for parts in zip(first["deepstack"], then["deepstack"], strict=True)
         ],
