@@ -47,7 +47,6 @@ def still_clip() -> str:
     rows = [
         [
             row["condition"],
-            f"{row['first_token_ms']:,.0f}",
             f"**{row['measured']:.2f}x**",
             f"{row['lowest']:.2f}-{row['highest']:.2f}",
             f"{row['counted']:.2f}x",
@@ -55,7 +54,7 @@ def still_clip() -> str:
         ]
         for row in record["rows"]
     ]
-    header = ["condition", "ms", "measured", "range", "counted", "counted, all layers"]
+    header = ["condition", "measured", "range", "counted", "counted, all layers"]
     first, where = record["rows"][0], record["conditions"]
     return (
         f"{markdown(header, rows)}\n\nLLaVA-OneVision-0.5B's shape, tower and LLM cut to "
