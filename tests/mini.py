@@ -27,3 +27,12 @@ def model(processor):
 @pytest.fixture
 def fresh(processor):
     return lambda: build(TINY, token_ids(processor.tokenizer), seed=0)
+
+
+@pytest.fixture(scope="module")
+def stock(model, processor, tmp_path_factory):
+    """Folder of a tiny random foveate-mini."""
+    folder = tmp_path_factory.mktemp("stock")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

@@ -1,3 +1,3 @@
 """The tiny foveate-mini of `mini`."""
 
-from mini import _two_threads, fresh, model, processor  # noqa: F401
+from mini import _two_threads, fresh, model, processor, stock  # noqa: F401

@@ -20,15 +20,6 @@ from foveate.train.settings import RECORD
 QUARTER = AIM(keep=0.25, prune=(0, 2))
 
 
-@pytest.fixture(scope="module")
-def stock(model, processor, tmp_path_factory):
-    """Folder of a tiny random foveate-mini."""
-    folder = tmp_path_factory.mktemp("stock")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
 def recipe(stock, **more) -> Adaptation:
     plain = Adaptation(
         model=str(stock), data="scenes:reasoning:12", reduction=QUARTER.to_dict(),

@@ -29,15 +29,6 @@ from foveate.train.sources import read
 SOURCE = Path(__file__).parent.parent.parent / "src"
 
 
-@pytest.fixture(scope="module")
-def stock(model, processor, tmp_path_factory):
-    """Folder of a tiny random foveate-mini."""
-    folder = tmp_path_factory.mktemp("stock")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
 def recipe(stock, **more) -> Recipe:
     return replace(
         Recipe(
