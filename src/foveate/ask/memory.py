@@ -13,6 +13,7 @@ from foveate.models.layout import Layout
 from foveate.runtime.forget import forget_oldest, rows_held, shown_rows
 from foveate.runtime.prompt import has_pictures
 from foveate.runtime.reduced_cache import CacheState, mark_reduced, state_of
+from foveate.runtime.refusals import why_no_history
 from foveate.runtime.saved_cache import cache_to_dict, fill_cache
 from foveate.runtime.seams import Signature, on_cache
 from foveate.runtime.shown import Shown
@@ -147,12 +148,8 @@ def refuse_forgetful(model: Any, family: Family, layout: Layout) -> None:
     both_ways = type(family).blocks is not Family.blocks and any(
         family.both_ways_in(model.config, kind) for kind in layout.kinds
     )
-    for fault, why in (
-        (layout.shares_keys, "layers read each other's keys"),
-        (both_ways, "a picture's tokens see each other both ways"),
-    ):
-        if fault:
-            raise UnsupportedError(
-                f"a conversation with {family.model_type} cannot go on behind a cached history: {why}; "
-                "give the whole conversation at once, to model.generate inside foveate.reduce"
-            )
+    if why := why_no_history(layout, both_ways=both_ways):
+        raise UnsupportedError(
+            f"a conversation with {family.model_type} cannot go on behind a cached history: {why}; give "
+            "the whole conversation at once, to model.generate inside foveate.reduce"
+        )

@@ -101,7 +101,12 @@ class History:
         return part.value[:, part.count - count :].sum(1).tolist()
 
     def mask(
-        self, config: Any, states: Float[Tensor, "B M D"], layer: int, rows: Rows, own: MaskInputs
+        self,
+        config: Any,
+        states: Float[Tensor, "B M D"],
+        layer: int,
+        rows: Rows,
+        prompt: MaskInputs,
     ) -> Any:
         """The attention mask of a layer.
 
@@ -110,12 +115,13 @@ class History:
             states: what the layer is about to compute.
             layer: its index.
             rows: the rows that these are.
-            own: positions and blocks of these rows.
+            prompt: positions and blocks of all rows of the prompt.
         """
         kind, held, before = self.layout.kinds[layer], self.held[layer], self.state.valid[layer]
         positions = self.state.positions[layer]
         alike = kind, held, id(before), id(positions), id(rows)
         if alike not in self._made:
+            own = prompt.of_rows(rows.origin)
             old = own.positions.new_zeros(len(own.positions), held)
             places = old if kind != SLIDING or positions is None else positions.value
             block_ids = own.block_ids

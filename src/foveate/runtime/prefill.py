@@ -154,9 +154,10 @@ class Prefill:
         kind, others = self.layout.kinds[layer], set(call) - {states, mask}
         merged = self.entered is not self.prompt
         if self.history is not None:
-            own = self.mask_inputs.of_rows(self.rows.origin)
             self.history.expect(layer, self.rows.valid.shape[1])
-            changed[mask] = self.history.mask(self.config, call[states], layer, self.rows, own)
+            changed[mask] = self.history.mask(
+                self.config, call[states], layer, self.rows, self.mask_inputs
+            )
         elif self.pruned is not None or (merged and kind in self.mask_inputs.block_kinds):
             changed[mask] = self._mask(kind, call[states])
         if self.pruned is not None:

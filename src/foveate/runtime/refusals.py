@@ -62,15 +62,23 @@ def refuse_history(cache: Any, layout: Layout, block_ids: Tensor | None) -> None
     """
     if cache is None or not cache.get_seq_length():
         return
-    for fault, why in (
-        (layout.shares_keys, "layers read each other's keys"),
-        (block_ids is not None, "a picture's tokens see each other both ways"),
-    ):
-        if fault:
-            raise UnsupportedError(
-                f"a picture behind a cached history cannot be reduced where {why}; start with an empty "
-                "cache, and give the whole conversation at once"
-            )
+    if why := why_no_history(layout, both_ways=block_ids is not None):
+        raise UnsupportedError(
+            f"a picture behind a cached history cannot be reduced where {why}; start with an empty "
+            "cache, and give the whole conversation at once"
+        )
+
+
+def why_no_history(layout: Layout, *, both_ways: bool) -> str:
+    """Why a picture cannot be told what a cache holds before it; "" where it can.
+
+    Args:
+        layout: of the LLM's layers.
+        both_ways: whether a picture's tokens see each other so.
+    """
+    if layout.shares_keys:
+        return "layers read each other's keys"
+    return "a picture's tokens see each other both ways" if both_ways else ""
 
 
 def refuse_unknown_features(counts: Mapping[str, tuple[int, int]] | None = None) -> None:
@@ -140,7 +148,7 @@ def refuse_checkpointing(llm: Any, encoder_layers: Iterable[Any]) -> None:
     if is_checkpointed(encoder_layers):
         raise UnsupportedError(
             "gradient checkpointing of vision layers that a method shortens would run their attention "
-            "anew without it; freeze the tower with model.model.vision_tower.eval(), or leave out encode="
+            "anew without it; put the vision tower in eval(), or leave out encode="
         )
     if "__call__" in vars(GradientCheckpointingLayer) and is_checkpointed([llm, *llm.layers]):
         raise UnsupportedError(
