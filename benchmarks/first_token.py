@@ -48,6 +48,7 @@ CONDITIONS: dict[str, Callable[[int], Any] | None] = {
     "fovea 25%": lambda layers: foveate.Fovea.for_share(0.25, layers),
     "aim, encoder 50%": lambda layers: AIM.encoded_by(foveate.ToMeEncoder(0.5)),
     "aim, encoder 35%": lambda layers: AIM.encoded_by(foveate.ToMeEncoder(0.35)),
+    "aim, encoder 25%": lambda layers: AIM.encoded_by(foveate.ToMeEncoder(0.25)),
     "fovea 25%, encoder 50%": lambda layers: foveate.Fovea.for_share(0.25, layers).encoded_by(
         foveate.ToMeEncoder(0.5)
     ),
