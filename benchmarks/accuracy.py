@@ -3,12 +3,13 @@
     python benchmarks/accuracy.py
     python benchmarks/accuracy.py --settings encoder --questions 400 --first 10000
     python benchmarks/accuracy.py --settings reuse --tasks video --questions 400 --first 20000
+    python benchmarks/accuracy.py --settings rivals --questions 400 --first 40000
     python benchmarks/accuracy.py --settings plan --split val --first 1000 --questions 120
 
 Held-out questions of each task, the same for every setting, asked by `foveate.measure.run`; differences
 to unreduced, and to AIM alone where the encoder is shortened, come paired with a bootstrap interval.
 Every answer is a line of a file: run the same command again after a kill and it goes on. The summary goes
-to results/accuracy.json, results/encoder.json, results/reuse.json or results/plan.json, by which the
+to results/accuracy.json, or to the file in results/ that has the settings' name; by plan.json the
 planner's order over encoder, merging and pruning was chosen.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rivals import FewerFrames, FewerPixels
 
 import foveate
 from foveate.measure.run.engines.local import Local
@@ -60,6 +62,16 @@ SETTINGS = {  # by name and share; the first is unreduced
         ("reuse", 1.0): foveate.Reduction(encode=foveate.Reuse()),
         ("aim, reuse", 0.25): AIM.encoded_by(foveate.Reuse()),
     },
+    "rivals": {
+        ("unreduced", 1.0): foveate.Reduction(),
+        ("aim", 0.25): AIM,
+        ("aim, encoder 0.5", 0.25): AIM.encoded_by(ENCODERS["encoder 0.5"]),
+        ("aim, half of the frames", 0.25): foveate.AIM(0.5, PRUNE),  # as many tokens to the LLM
+        ("aim, half of the pixels", 0.25): AIM,
+        ("aim, encoder 0.25", 0.25): AIM.encoded_by(ENCODERS["encoder 0.25"]),
+        ("aim, a quarter of the frames", 0.25): foveate.AIM(1.0, PRUNE),
+        ("aim, a quarter of the pixels", 0.25): AIM,
+    },
     "plan": {
         ("unreduced", 1.0): foveate.Reduction(),
         **{
@@ -71,8 +83,14 @@ SETTINGS = {  # by name and share; the first is unreduced
         },
     },
 }
+SMALLER: dict[str, Any] = {  # what is done to the pictures before the processor sees them
+    "aim, half of the frames": FewerFrames(0.5),
+    "aim, a quarter of the frames": FewerFrames(0.25),
+    "aim, half of the pixels": FewerPixels(0.5),
+    "aim, a quarter of the pixels": FewerPixels(0.25),
+}
 BESIDE = {"aim-merge, ": ("aim-merge", 0.25), "aim, ": ("aim", 0.25)}  # compared with these, too
-RESULTS = {"aim": "accuracy", "encoder": "encoder", "reuse": "reuse", "plan": "plan"}
+RESULTS = {"aim": "accuracy"} | {name: name for name in SETTINGS if name != "aim"}
 
 
 def main() -> None:
@@ -97,7 +115,11 @@ def main() -> None:
         Local(vlm, arguments.model),
         [
             UNREDUCED_SETTING,
-            *(Setting(*key, reduction) for key, reduction in settings.items() if key != base),
+            *(
+                Setting(*key, reduction, smaller=SMALLER.get(key[0]))
+                for key, reduction in settings.items()
+                if key != base
+            ),
         ],
         [Scenes(name, arguments.split) for name in arguments.tasks],
         records_file,
