@@ -71,6 +71,10 @@ SETTINGS = {  # by name and share; the first is unreduced
         ("aim, encoder 0.25", 0.25): AIM.encoded_by(ENCODERS["encoder 0.25"]),
         ("aim, a quarter of the frames", 0.25): foveate.AIM(1.0, PRUNE),
         ("aim, a quarter of the pixels", 0.25): AIM,
+        ("encoder 0.5", 1.0): foveate.Reduction(encode=ENCODERS["encoder 0.5"]),
+        ("half of the pixels", 1.0): foveate.Reduction(),
+        ("encoder 0.25", 1.0): foveate.Reduction(encode=ENCODERS["encoder 0.25"]),
+        ("a quarter of the pixels", 1.0): foveate.Reduction(),
     },
     "plan": {
         ("unreduced", 1.0): foveate.Reduction(),
@@ -86,8 +90,8 @@ SETTINGS = {  # by name and share; the first is unreduced
 SMALLER: dict[str, Any] = {  # what is done to the pictures before the processor sees them
     "aim, half of the frames": FewerFrames(0.5),
     "aim, a quarter of the frames": FewerFrames(0.25),
-    "aim, half of the pixels": FewerPixels(0.5),
-    "aim, a quarter of the pixels": FewerPixels(0.25),
+    **{f"{under}half of the pixels": FewerPixels(0.5) for under in ("aim, ", "")},
+    **{f"{under}a quarter of the pixels": FewerPixels(0.25) for under in ("aim, ", "")},
 }
 BESIDE = {"aim-merge, ": ("aim-merge", 0.25), "aim, ": ("aim", 0.25)}  # compared with these, too
 RESULTS = {"aim": "accuracy"} | {name: name for name in SETTINGS if name != "aim"}
