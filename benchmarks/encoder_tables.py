@@ -8,19 +8,33 @@ from tables import ROOT, markdown, points
 
 def encoder() -> str:
     """Accuracy with a shorter encoder."""
-    record = json.loads((ROOT / "results" / "encoder.json").read_text())
+    return _by_setting("encoder")
+
+
+def rivals() -> str:
+    """Accuracy with fewer frames or pixels, beside a shorter encoder."""
+    return _by_setting("rivals")
+
+
+def _by_setting(name: str) -> str:
+    """A row for each setting; FLOPs where pictures of fewer pixels would save some are not told."""
+    record = json.loads((ROOT / "results" / f"{name}.json").read_text())
     tasks: dict[str, dict[str, Any]] = {}
     for row in record["rows"]:
         tasks.setdefault(row["setting"], {})[row["task"]] = row
     rows = []
     for setting, found in tasks.items():
         cells = []
-        for row in found.values():
-            more = row["difference_to_same_without"]
-            cells.append(f"{row['accuracy']:.1%}" + ("" if more is None else f" ({points(more)})"))
+        for task, row in found.items():
+            if "frames" in setting and task != "video":  # a picture has one
+                cells.append("-")
+                continue
+            difference = row["difference_to_same_without"] or row["difference"]
+            told = "" if setting == "unreduced" else f" ({points(difference)})"
+            cells.append(f"{row['accuracy']:.1%}{told}")
         flops = found["video"]["whole_flops"] / tasks["unreduced"]["video"]["whole_flops"]
-        rows.append([setting, *cells, f"{flops:.0%}"])
-    return markdown(["setting", "reasoning", "ocr", "video", "FLOPs, video"], rows)
+        rows.append([setting, *cells, "-" if "pixels" in setting else f"{flops:.0%}"])
+    return markdown(["setting", *tasks["unreduced"], "FLOPs, video"], rows)
 
 
 def reuse() -> str:

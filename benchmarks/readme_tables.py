@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from encoder_tables import adapted, encoder, order, reuse, still_clip, zoo_2026
+from encoder_tables import adapted, encoder, order, reuse, rivals, still_clip, zoo_2026
 from tables import ROOT, markdown
 
 from foveate.models.scope import OUT_OF_SCOPE
@@ -360,6 +360,7 @@ TABLES = {
     "first token cpu": first_token_cpu,
     "decode": decode,
     "encoder": encoder,
+    "rivals": rivals,
     "reuse": reuse,
     "still clip": still_clip,
     "order": order,
