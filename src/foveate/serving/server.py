@@ -222,6 +222,7 @@ def _check_seams() -> None:
             import_module(needed)
     except ImportError:
         raise MissingExtraError("foveate serve", "serve") from None
+    tested = " to ".join(TESTED["transformers"])
     for place, wanted in SEAMS.items():
         module, *names = place.split(".")
         try:
@@ -234,5 +235,5 @@ def _check_seams() -> None:
         if missing:
             raise UnsupportedError(
                 f"transformers {transformers.__version__} has another server: {HOME}.{place} lacks "
-                f"{', '.join(sorted(missing))}; foveate serve was tested with {' to '.join(TESTED['transformers'])}"
+                f"{', '.join(sorted(missing))}; foveate serve was tested with {tested}"
             )

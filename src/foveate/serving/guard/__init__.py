@@ -7,9 +7,7 @@ path nor a URL of the client's. `Limits` says how much a request may bring.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from foveate.serving.asgi import (
     App,
@@ -97,11 +95,13 @@ class Guard:
             sentence = f"the body did not come within {limits.max_seconds} seconds"
             raise Refusal(408, sentence) from None
 
-        request = await self._in_thread(parse, body)
+        request = await asyncio.to_thread(parse, body)
         media = media_of(request, path, limits)
         await self._fetch([medium for medium in media if is_url(medium.url)])
-        await self._in_thread(check_media, media, limits)
-        return await self._in_thread(written, request)
+        if media:
+            decoded = self._threads.submit(check_media, media, limits)
+            await asyncio.wrap_future(decoded)
+        return await asyncio.to_thread(written, request)
 
     async def _fetch(self, behind: list[Medium]) -> None:
         """Put what is behind URLs in their place.
@@ -122,9 +122,6 @@ class Guard:
             data = await asyncio.to_thread(fetched, medium.url, left, max(end - _now(), 0.001))
             left -= len(data)
             medium.url = data_url("application/octet-stream", data)
-
-    def _in_thread(self, work: Callable[..., Any], *values: Any) -> Awaitable[Any]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work, *values)
 
 
 def _now() -> float:

@@ -39,20 +39,47 @@ def fetched(url: str, most: int, seconds: float) -> bytes:
     where = _split(url)
     port = where.port or PORTS[where.scheme]
     address = public_address(where.hostname or "", port)
-    connection = HTTPConnection(where.netloc)
-    # a server that sends a byte now and then never runs into a socket's own timeout
-    end = threading.Timer(seconds, _shut, [connection])
-    end.start()
+    deadline = _Deadline(seconds)
     try:
-        connection.sock = socket.create_connection((address, port), seconds)
-        return _got(connection, where, most)
+        with deadline:
+            deadline.line = socket.create_connection((address, port), seconds)
+            data = _got(deadline, where, most)
     except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, Refusal):
+        if isinstance(error, Refusal) and not deadline.passed:
             raise
-        raise Refusal(400, f"cannot fetch {url[:80]!r}: {str(error)[:200]}") from None
-    finally:
-        end.cancel()
-        connection.close()
+        late = f"it took more than {seconds:.0f} seconds"
+        why = late if deadline.passed else str(error)[:200]
+        raise Refusal(400, f"cannot fetch {url[:80]!r}: {why}") from None
+    return data
+
+
+class _Deadline:
+    """Shuts a connection some time after the `with` began, and raises a `TimeoutError` at its end then.
+
+    A server that sends a byte now and then never runs into a socket's own timeout.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.line: socket.socket | None = None
+        self.passed = False
+        self._timer = threading.Timer(seconds, self._shut)
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self.line is not None:
+            self.line.close()
+        if self.passed:
+            raise TimeoutError
+
+    def _shut(self) -> None:
+        self.passed = True
+        if self.line is not None:
+            with suppress(OSError):
+                # that of TLS would forget its state under the reader
+                socket.socket.shutdown(self.line, socket.SHUT_RDWR)
 
 
 def public_address(host: str, port: int) -> str:
@@ -99,30 +126,25 @@ def _split(url: str) -> SplitResult:
     return where
 
 
-def _got(connection: HTTPConnection, where: SplitResult, most: int) -> bytes:
+def _got(deadline: _Deadline, where: SplitResult, most: int) -> bytes:
+    line = deadline.line
+    assert line is not None
     if where.scheme == "https":
-        context = ssl.create_default_context()
-        line = context.wrap_socket(
-            connection.sock, server_hostname=where.hostname, do_handshake_on_connect=False
+        line = deadline.line = ssl.create_default_context().wrap_socket(
+            line, server_hostname=where.hostname, do_handshake_on_connect=False
         )
-        connection.sock = line
         line.do_handshake()
+    connection = HTTPConnection(where.netloc)
+    connection.sock = line
     target = (where.path or "/") + (f"?{where.query}" if where.query else "")
     connection.request("GET", target, headers=HEADERS)
-    answer = connection.getresponse()
-    if answer.status != 200:
-        more = "; redirects are not followed" if 300 <= answer.status < 400 else ""
-        raise Refusal(400, f"{where.hostname} answered {answer.status}{more}")
-    data = answer.read(most + 1)
-    if len(data) > most:
-        raise Refusal(400, f"what {where.hostname} sends has more than {most:,} bytes")
-    if answer.length:
-        raise Refusal(400, f"what {where.hostname} sends is cut short")
+    with connection.getresponse() as answer:
+        if answer.status != 200:
+            more = "; redirects are not followed" if 300 <= answer.status < 400 else ""
+            raise Refusal(400, f"{where.hostname} answered {answer.status}{more}")
+        data = answer.read(most + 1)
+        if len(data) > most:
+            raise Refusal(400, f"what {where.hostname} sends has more than {most:,} bytes")
+        if answer.length:
+            raise Refusal(400, f"what {where.hostname} sends is cut short")
     return data
-
-
-def _shut(connection: HTTPConnection) -> None:
-    """End what another thread waits for; that of TLS would forget its state under the reader."""
-    if connection.sock is not None:
-        with suppress(OSError):
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)

@@ -107,7 +107,7 @@ def _media(content: Any) -> Iterator[Medium]:
         raise Refusal(400, f"content must be a text or a list of parts, got {_short(content)}")
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind in SHOWS:
+        if isinstance(kind, str) and kind in SHOWS:
             yield _medium(part, SHOWS[kind])
         elif kind not in (*TEXTS, "reasoning_text"):
             allowed = ", ".join((*TEXTS, *SHOWS))
