@@ -298,7 +298,10 @@ REFUSED = {
     "too long an answer": (shown(max_completion_tokens=10**9), "1 to 4096"),
     "half a token": (shown(max_tokens=1.5), "got 1.5"),
     "a truth for a length": (shown(max_tokens=True), "got True"),
-    "letters for stream": (shown(stream="yes"), "stream must be true or false"),
+    "letters for stream": (shown(stream="yes"), "stream must be bool, got 'yes'"),
+    "letters for a temperature": (shown(temperature="hot"), "temperature must be int or float"),
+    "a truth for a seed": (shown(seed=True), "seed must be int, got True"),
+    "a number for tools": (shown(tools=5), "tools must be list, got 5"),
 }  # fmt: skip
 
 

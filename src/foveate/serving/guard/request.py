@@ -14,6 +14,12 @@ SHOWS = {"image_url": "image_url", "input_image": "image_url", "video_url": "vid
 TOGETHER = {"type", "detail"}  # keys beside a medium's
 CALLS = ("function_call", "function_call_output", "reasoning")
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+NUMBER = (int, float)
+TYPES: dict[str, tuple[type, ...]] = {
+    "model": (str,), "stream": (bool,), "seed": (int,), "n": (int,), "stop": (str, list),
+    "temperature": NUMBER, "top_p": NUMBER, "frequency_penalty": NUMBER, "presence_penalty": NUMBER,
+    "logit_bias": (dict,), "tools": (list,), "instructions": (str,),
+}  # fmt: skip
 # programs and settings of the server's that a client could write into its request
 NOT_TAKEN = ("chat_template", "generation_config", "media_io_kwargs")
 TEMPLATE = ("enable_thinking", "thinking")
@@ -78,8 +84,11 @@ def _check_fields(request: dict[str, Any], limits: Limits) -> None:
         length, most = request.get(name), limits.max_answer_tokens
         if length is not None and not (type(length) is int and 0 < length <= most):
             raise Refusal(400, f"{name} must be 1 to {most}, got {_short(length)}")
-    if not isinstance(request.get("stream", False), bool | None):
-        raise Refusal(400, f"stream must be true or false, got {_short(request['stream'])}")
+    for name, types in TYPES.items():
+        value = request.get(name)
+        if value is not None and type(value) not in types:
+            allowed = " or ".join(kind.__name__ for kind in types)
+            raise Refusal(400, f"{name} must be {allowed}, got {_short(value)}")
 
 
 def _messages(given: Any, name: str) -> list[dict[str, Any]]:
