@@ -106,7 +106,7 @@ class _Job:
         )
 
     def work(self) -> None:
-        criteria = StoppingCriteriaList([_Closed(self.closed)])
+        criteria = StoppingCriteriaList([Closed(self.closed)])
         try:
             with torch.no_grad(), self.autocast, self.reduced() as self.run:
                 self.generate(streamer=self.pieces, stopping_criteria=criteria)
@@ -116,7 +116,7 @@ class _Job:
             self.pieces.end()
 
 
-class _Closed(StoppingCriteria):
+class Closed(StoppingCriteria):
     """Stops a generation whose reader has gone."""
 
     def __init__(self, closed: threading.Event) -> None:

@@ -1,0 +1,449 @@
+"""`foveate serve`: transformers' own server on a free port, asked by several clients at once."""
+
+import base64
+import gc
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+import foveate
+from command import run
+from foveate.ask.media import Sampling
+from foveate.combine.aim import AIM
+from foveate.errors import InputError, MissingExtraError, UnsupportedError
+from foveate.planner.budget import Budget
+from foveate.reduction import Reduction, create
+from foveate.serving import server as serving
+from foveate.serving.setting import FIELD, Setting
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
+QUESTION = "how many digits are there?"
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+LENGTH = 8  # of every answer here: all tokens then depend on what the model sees
+# what requests ask for, and the arguments of `vlm.ask` that mean the same
+SETTINGS = {
+    "off": (None, {}),
+    "merged": ({"method": "fovea-merge", "keep": 0.25}, {"reduction": create("fovea-merge", keep=0.25)}),
+    "pruned": ({"method": "aim", "keep": 0.25}, {"reduction": AIM(keep=0.25)}),
+    "few": ({"method": "divprune", "keep": 0.1}, {"reduction": create("divprune", keep=0.1)}),
+    "budget": ({"budget": "40%"}, {"budget": "40%"}),
+    "cache": ({"budget": "0.2 MB"}, {"budget": "0.2 MB"}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    loaded = foveate.load("foveate-mini")
+    loaded.model.generation_config.min_new_tokens = LENGTH
+    return loaded
+
+
+class Client:
+    """Asks the server at a port."""
+
+    def __init__(self, port, headers=()):
+        self.port, self.headers = port, {"content-type": "application/json", **dict(headers)}
+
+    def send(self, method, path, body=None, timeout=120):
+        """(status, headers, text)."""
+        line = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        try:
+            line.request(method, path, data, self.headers)
+            answer = line.getresponse()
+            return answer.status, dict(answer.headers), answer.read().decode()
+        finally:
+            line.close()
+
+    def ask(self, body, path=CHAT):
+        return self.send("POST", path, body)
+
+    def text(self, body):
+        """(the answer's text, its header) of a request that is fine."""
+        status, headers, text = self.ask(body)
+        assert status == 200, text
+        if body.get("stream"):
+            return "".join(pieces(text)), headers.get("x-foveate-visual-tokens")
+        message = json.loads(text)["choices"][0]["message"]
+        return message["content"], headers.get("x-foveate-visual-tokens")
+
+
+def pieces(text):
+    """Those of a streamed chat completion."""
+    chunks = [json.loads(line.removeprefix("data: ")) for line in text.split("\n\n") if line]
+    found = [chunk["choices"][0]["delta"].get("content") for chunk in chunks]
+    return [piece for piece in found if piece]
+
+
+@contextmanager
+def serve(vlm, default=None, key=None):
+    """A client of a server that runs in a thread."""
+    uvicorn = pytest.importorskip("uvicorn")
+    line = serving.listen("127.0.0.1", 0, key)
+    app = serving.served(vlm, "mini", default or Setting(), Sampling(frames=4), key=key)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [line]}, daemon=True)
+    thread.start()
+    try:
+        yield Client(line.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        line.close()
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def client(vlm):
+    with serve(vlm) as found:
+        yield found
+
+
+def shown(media="picture", question=QUESTION, setting=..., **more):
+    """The body of a request."""
+    content = [{"type": "text", "text": question}]
+    if media:
+        data = base64.b64encode(foveate.example(media).read_bytes()).decode()
+        url = {"url": f"data:image/png;base64,{data}"}
+        content.insert(0, {"type": "image_url", "image_url": url})
+    body = {"messages": [{"role": "user", "content": content}], "max_tokens": LENGTH, **more}
+    return body if setting is ... else {**body, FIELD: {"foveate": setting}}
+
+
+@pytest.fixture(scope="module")
+def answers(vlm):
+    """What `vlm.ask` answers, by picture and setting: (text, header)."""
+    found = {}
+    for media in ("picture", "text"):
+        for name, (_, knobs) in SETTINGS.items():
+            answer = vlm.ask(foveate.example(media), QUESTION, max_new_tokens=LENGTH, **knobs)
+            before, after = answer.report.visual_tokens_in[0], answer.report.visual_tokens_to_llm[0]
+            found[media, name] = answer.text, f"before={before}, after={after}"
+    return found
+
+
+def test_the_settings_of_these_tests_can_be_told_apart(answers):
+    texts = [text for (media, _), (text, _) in answers.items() if media == "picture"]
+    assert len(set(texts)) >= len(SETTINGS) - 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_request_is_answered_as_vlm_ask_answers(client, answers, name, stream):
+    body = shown(setting=SETTINGS[name][0], stream=stream)
+    assert client.text(body) == answers["picture", name]
+
+
+def test_a_stream_comes_in_pieces(client):
+    _, _, text = client.ask(shown(stream=True, setting=SETTINGS["merged"][0]))
+    assert len(pieces(text)) > 3
+    last = json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))
+    assert last["usage"]["completion_tokens"] == LENGTH
+    assert last["usage"]["prompt_tokens"] > 300  # as before the reduction
+
+
+def test_the_default_is_for_requests_that_ask_for_nothing(vlm, answers):
+    with serve(vlm, Setting(AIM(keep=0.25))) as client:
+        assert client.text(shown()) == answers["picture", "pruned"]
+        assert client.text({**shown(), FIELD: {}}) == answers["picture", "pruned"]
+        assert client.text(shown(setting=None)) == answers["picture", "off"]
+        assert client.text(shown(setting=SETTINGS["few"][0])) == answers["picture", "few"]
+    with serve(vlm, Setting(budget=Budget.of("40%"))) as client:
+        assert client.text(shown()) == answers["picture", "budget"]
+
+
+def test_requests_at_once_are_never_mixed_up(client, answers):
+    wanted = [(media, name) for media in ("picture", "text") for name in SETTINGS]
+    random.Random(0).shuffle(wanted)
+    bodies = [
+        shown(media, setting=SETTINGS[name][0], stream=number % 2 == 0)
+        for number, (media, name) in enumerate(wanted)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(client.text, bodies))
+    assert got == [answers[key] for key in wanted]
+
+
+def test_responses_are_answered_too(client, answers):
+    picture = shown()["messages"][0]["content"][0]["image_url"]["url"]
+    parts = [
+        {"type": "input_image", "image_url": picture},
+        {"type": "input_text", "text": QUESTION},
+    ]
+    body = {"input": [{"role": "user", "content": parts}], "max_output_tokens": LENGTH}
+    body |= {FIELD: {"foveate": SETTINGS["merged"][0]}}
+    wanted, header = answers["picture", "merged"]
+    status, headers, text = client.ask({**body, "stream": False}, RESPONSES)
+    assert (status, headers["x-foveate-visual-tokens"]) == (200, header)
+    assert json.loads(text)["output"][0]["content"][0]["text"] == wanted
+    status, headers, text = client.ask(body, RESPONSES)  # streams where nothing is said
+    assert (status, headers["x-foveate-visual-tokens"]) == (200, header)
+    deltas = re.findall(r'"delta":"(.*?)"', text)
+    assert "".join(deltas) == wanted
+
+
+def test_a_clip_shows_the_frames_that_the_server_takes(client, vlm, tmp_path):
+    from serving.test_guard import clip
+
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip(frames=12, side=64))
+    wanted = vlm.ask(path, QUESTION, AIM(keep=0.25), max_new_tokens=LENGTH, frames=4).text
+    url = {"url": f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"}
+    body = shown(None, setting=SETTINGS["pruned"][0])
+    body["messages"][0]["content"].insert(0, {"type": "video_url", "video_url": url})
+    assert client.text(body)[0] == wanted
+
+
+def test_text_alone_is_answered_whatever_is_asked_of_pictures(client):
+    plain = client.text(shown(None))
+    assert plain[1] is None
+    for stream, name in enumerate(SETTINGS):
+        body = shown(None, setting=SETTINGS[name][0], stream=bool(stream % 2))
+        assert client.text(body) == plain
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"method": "aim", "keep": 0}, "keep must be"),
+        ({"method": "aim", "prune": [3, 90]}, "90"),
+        ({"budget": -1}, "a budget must be above 0"),
+        ({"budget": "60 ms"}, "a budget in time needs machine="),
+        ({"budget": "40% with encoder"}, "a budget with encoder is spent before"),
+        ({"budget": "1 FLOP"}, "no plan fits"),  # known when the prompt is read
+    ],
+)
+def test_what_cannot_be_done_is_a_400_with_one_sentence(client, setting, says, stream):
+    status, headers, text = client.ask(shown(setting=setting, stream=stream))
+    assert status == 400, text
+    assert headers["content-type"] == "application/json"
+    message = json.loads(text)["error"]["message"]
+    assert says in message
+    assert "\n" not in message
+
+
+def test_what_the_server_itself_refuses(client):
+    status, _, text = client.ask(shown(model="another"))
+    assert status == 400
+    assert "another" in text
+    status, _, text = client.ask(shown(question="<image> what?"))
+    assert status == 400
+    assert "must not hold '<image>'" in text
+    status, _, text = client.ask(shown(unheard_of=1))
+    assert status == 422
+    assert "unheard_of" in text
+
+
+@pytest.mark.parametrize("path", ["/reset", "/load_model", "/v1/completions", "/v1/systemone"])
+def test_other_routes_of_transformers_are_shut(client, path):
+    assert client.send("POST", path, {"model": "mini"})[0] == 404
+    assert client.text(shown(None))[0]  # the model is still there
+
+
+def test_a_name_of_another_site_is_not_answered(client):
+    for name, status in [
+        ("evil.example:8000", 403),
+        ("localhost:1", 200),
+        ("[::1]", 200),
+        ("[", 403),
+    ]:
+        assert Client(client.port, {"host": name}).send("GET", "/health")[0] == status
+
+
+def test_the_model_is_listed_by_its_name(client):
+    status, _, text = client.send("GET", "/v1/models")
+    assert status == 200
+    assert [model["id"] for model in json.loads(text)["data"]] == ["mini"]
+
+
+def test_a_client_without_the_key_is_not_answered(vlm):
+    with serve(vlm, key="s3cret") as client:
+        for headers in ({}, {"authorization": "Bearer s3cre"}, {"authorization": "s3cret"}):
+            stranger = Client(client.port, headers)
+            status, answered, text = stranger.ask(shown(None))
+            assert (status, answered["www-authenticate"]) == (401, "Bearer")
+            assert "Authorization: Bearer KEY" in text
+            assert stranger.send("GET", "/v1/models")[0] == 401
+            assert stranger.send("GET", "/health")[0] == 200
+        friend = Client(client.port, {"authorization": "Bearer s3cret"})
+        assert friend.text(shown(None))[0]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_hangs_up_ends_its_generation(vlm, stream):
+    steps = []
+    handle = vlm.model.register_forward_hook(lambda *_: steps.append(1))
+    try:
+        with serve(vlm) as client:
+            vlm.model.generation_config.min_new_tokens = 3000
+            line = HTTPConnection("127.0.0.1", client.port)
+            body = json.dumps(shown(max_tokens=3000, stream=stream))
+            line.request("POST", CHAT, body, client.headers)
+            while len(steps) < 5:
+                time.sleep(0.01)
+            line.close()
+            vlm.model.generation_config.min_new_tokens = LENGTH
+            assert client.text(shown())[0]  # waits for its turn
+            assert len(steps) < 2000
+    finally:
+        handle.remove()
+        vlm.model.generation_config.min_new_tokens = LENGTH
+
+
+MALFORMED = [
+    b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"messages": NaN}', {}, {"messages": []},
+    {"messages": [{"role": "user"}]},
+    {"messages": [{"role": "user", "content": []}]}, shown(setting="x"), shown(setting=[]),
+    shown(temperature="hot"), shown(seed={}), shown(tools=5), shown(stop=[[]]), shown(max_tokens="1"),
+    shown(question="<image>"), shown(setting={"method": "aim", "keep": 1e999}), shown(logit_bias=5),
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+    shown(messages=[{"role": "assistant", "content": None, "tool_calls": [{}]}]),
+]  # fmt: skip
+
+
+def resident():
+    """Bytes of memory that this process holds."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def mixed(client, answers, count, seed):
+    """Send so many requests, a third of them malformed, eight at once; none gets another's answer."""
+    draw = random.Random(seed)
+
+    def one(number):
+        if number % 3 == 0:
+            status, _, _ = client.ask(draw.choice(MALFORMED))
+            return 200 <= status < 600
+        key = draw.choice(list(answers))
+        body = shown(key[0], setting=SETTINGS[key[1]][0], stream=draw.random() < 0.5)
+        return client.text(body) == answers[key]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(one, range(count)))
+    status, _, text = client.send("GET", "/health")
+    assert (status, json.loads(text)) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("count", [24, pytest.param(200, marks=pytest.mark.slow)])
+def test_malformed_requests_among_others(client, answers, count):
+    mixed(client, answers, count, seed=count)
+
+
+@pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body)[:40])
+def test_malformed_requests_are_refused(client, body):
+    status, _, text = client.ask(body)
+    assert 400 <= status <= 500, text
+    assert "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(client, answers):
+    mixed(client, answers, 100, seed=1)
+    gc.collect()
+    before = resident()
+    mixed(client, answers, 300, seed=2)
+    gc.collect()
+    assert resident() - before < 30 * 2**20
+
+
+def test_where_it_listens(vlm):
+    for host in ("0.0.0.0", "::"):
+        with pytest.raises(InputError, match="can be reached from other machines: give --api-key"):
+            serving.listen(host, 0, None)
+    serving.listen("0.0.0.0", 0, "key").close()
+    line = serving.listen("127.0.0.1", 0, None)
+    with pytest.raises(InputError, match="cannot listen on 127"):
+        serving.listen("127.0.0.1", line.getsockname()[1], None)
+    line.close()
+    for host, port in (("no.such.host.invalid", 0), ("127.0.0.1", 99_999)):
+        with pytest.raises(InputError, match="cannot listen on"):
+            serving.listen(host, port, None)
+
+
+def test_a_server_of_another_shape_is_refused_by_name(vlm, monkeypatch):
+    from transformers.cli.serving import utils
+
+    monkeypatch.delattr(utils.GenerationState, "get_manager")
+    with pytest.raises(
+        UnsupportedError,
+        match=r"serving.utils.GenerationState.get_manager lacks itself.*5\.17 to",
+    ):
+        serving.served(vlm, "mini", Setting(), Sampling())
+
+
+def test_without_the_extra(vlm, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(MissingExtraError, match=r"foveate\[serve\]"):
+        serving.served(vlm, "mini", Setting(), Sampling())
+
+
+def test_a_default_that_the_model_refuses_is_refused_at_the_start(vlm):
+    for default in (Setting(AIM(prune=(3, 90))), Setting(budget=Budget.of("60 ms"))):
+        with pytest.raises(InputError):
+            serving.served(vlm, "mini", default, Sampling())
+    serving.served(vlm, "mini", Setting(budget=Budget.of("60 ms")), Sampling(), machine="a100")
+    with pytest.raises(InputError, match="not both"):
+        Setting(AIM(), Budget.of(0.5))
+    assert Setting(Reduction()).reduction.is_off
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--keep", "2"], "got 2"),
+        (["--keep", ".5", "--budget", "25%"], "not both"),
+        (["--budget", "x"], "got 'x'"),
+        (["--task", "auto"], "task must be one of reasoning, ocr"),
+        (["--host", "0.0.0.0"], "give --api-key"),
+        (["--api-key", " "], "--api-key is empty"),
+        (["--frames", "0"], "frames must be at least 1"),
+    ],
+)
+def test_the_command_refuses_in_one_line(options, says):
+    out = run("serve", "foveate-mini", "--port", "0", *options)
+    assert out.returncode == 2
+    assert says in out.stderr
+    assert len(out.stderr.splitlines()) == 1
+
+
+def test_a_newcomers_three_commands(tmp_path):
+    """Those of the guide, in a shell, on a port that is free."""
+    block = re.search(r"```bash\n(.*?)```", GUIDE.read_text(), re.S).group(1)
+    install, started, *asked = block.strip().split("\n")
+    assert install == 'pip install "foveate[serve]"'
+    assert started.startswith("foveate serve foveate-mini ")
+    line = serving.listen("127.0.0.1", 0, None)
+    port = str(line.getsockname()[1])
+    line.close()
+    source = str(Path(foveate.__path__[0]).parent)
+    environment = {**os.environ, "PYTHONPATH": source, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", *started.split(), "--port", port]
+    server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert (
+            f"at http://127.0.0.1:{port}; foveate.FoveaMerge(keep=0.25)" in server.stderr.readline()
+        )
+        script = "\n".join(asked).replace(":8000", f":{port}")
+        script = re.sub(r"\bpython\b", sys.executable, script)
+        out = subprocess.run(
+            ["bash", "-euc", script], env=environment, capture_output=True, text=True, check=True
+        )
+    finally:
+        server.terminate()
+        server.wait(20)
+    head, _, body = out.stdout.replace("\r", "").partition("\n\n")
+    assert "x-foveate-visual-tokens: before=300, after=75" in head
+    assert json.loads(body)["choices"][0]["message"]["content"]
