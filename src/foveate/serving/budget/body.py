@@ -138,7 +138,7 @@ def _parts(messages: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _url(part: Mapping[str, Any], name: str) -> str | None:
-    """What a part shows: `{"image_url": {"url": ...}}` or `{"image_url": ...}`, with or without a type."""
+    """What a part shows: `{"image_url": {"url": ...}}` or `{"image_url": ...}`, whatever its type."""
     value = part.get(name)
     url = value.get("url") if isinstance(value, dict) else value
     return url if isinstance(url, str) else None

@@ -17,8 +17,9 @@ LADDER = (
     0.0625,
 )  # shares of visual tokens to choose from, the largest first
 HELD_SHARE = 0.95  # of requests that are to meet the target
-ROOM_STEP = 0.2  # how far one missed target moves `Controller.room`
-LEAST_ROOM = 0.25
+LEAST_ROOM = 0.2
+ROOM_STEP = 0.04  # how far a missed target moves `Controller.room`, when many were seen
+ROOM_FIRST = 4  # the first moves it by a quarter, the second by a fifth, and so on
 
 
 @dataclass(eq=False)
@@ -58,13 +59,16 @@ class Controller:
         target_ms: to hold for 19 of 20 requests; None leaves every request as it is.
         correction: of the cost model's times.
         room: share of the target that predictions may fill. What comes after a request was chosen for is
-            not known, so where more than 1 request of 20 misses the target, room falls.
+            not known, so where more than 1 request of 20 misses the target, room falls; slowly, because
+            what it is for, bursts, comes rarely.
+        tuned: how many requests moved it.
         in_flight: requests that have not ended.
     """
 
     target_ms: float | None = None
     correction: Correction = field(default_factory=Correction)
     room: float = 1.0
+    tuned: int = 0
     in_flight: list[Ticket] = field(default_factory=list)
     _since_ms: float = 0.0  # when what is in front was last known
 
@@ -88,7 +92,7 @@ class Controller:
             work_ms=works_ms[choice],
             ahead_ms=ahead,
             predicted_ms=predicted[choice],
-            held=None if target is None else predicted[choice] <= target,
+            held=None if target is None else bool(predicted[choice] <= target),
             can_hold=target is not None and alone <= target,
             choices=len(works_ms),
             arrived_ms=now_ms,
@@ -110,7 +114,7 @@ class Controller:
             return None
         held = measured <= self.target_ms
         if ticket.can_hold and ticket.choices > 1 and (ticket.choice or not held):
-            self._make_room(held)
+            self._make_room(held=held)
         return held
 
     def leave(self, ticket: Ticket, now_ms: float) -> None:
@@ -127,10 +131,12 @@ class Controller:
         fits = [n for n, ms in enumerate(predicted) if ms <= self.room * self.target_ms]
         return fits[0] if fits else min(range(len(predicted)), key=predicted.__getitem__)
 
-    def _make_room(self, held: bool) -> None:  # noqa: FBT001
+    def _make_room(self, *, held: bool) -> None:
         """Where exactly 1 of 20 misses, what room falls and rises by cancels out."""
+        step = max(ROOM_STEP, 1 / (ROOM_FIRST + self.tuned))
         moved = (1 - HELD_SHARE) if held else -HELD_SHARE
-        self.room = min(1.0, max(LEAST_ROOM, self.room * (1 + ROOM_STEP * moved)))
+        self.room = min(1.0, max(LEAST_ROOM, self.room * (1 + step * moved)))
+        self.tuned += 1
 
     def _waiting(self) -> list[Ticket]:
         return [ticket for ticket in self.in_flight if ticket.waiting]
