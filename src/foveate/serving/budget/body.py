@@ -87,6 +87,8 @@ def budget_of(written: Any) -> Reduction:
     Raises:
         InputError: anything else.
     """
+    if not isinstance(written, dict):
+        raise InputError(f"a budget is written {WRITTEN}, got {written!r:.100}")
     try:
         reduction = Reduction.from_dict(written)
     except FoveateError as error:
@@ -94,7 +96,7 @@ def budget_of(written: Any) -> Reduction:
     if reduction.inside is not None or reduction.encode is not None:
         raise InputError(
             f"a budget is written {WRITTEN}, with a method before the LLM: an engine cannot serve "
-            f"{written!r}"
+            f"{written!r:.200}"
         )
     return reduction
 

@@ -17,7 +17,7 @@ LADDER = (
     0.0625,
 )  # shares of visual tokens to choose from, the largest first
 HELD_SHARE = 0.95  # of requests that are to meet the target
-LEAST_ROOM = 0.2
+LEAST_ROOM = 0.1
 ROOM_STEP = 0.04  # how far a missed target moves `Controller.room`, when many were seen
 ROOM_FIRST = 4  # the first moves it by a quarter, the second by a fifth, and so on
 
@@ -65,7 +65,7 @@ class Controller:
         in_flight: requests that have not ended.
     """
 
-    target_ms: float | None = None
+    target_ms: float | int | None = None
     correction: Correction = field(default_factory=Correction)
     room: float = 1.0
     tuned: int = 0
@@ -86,7 +86,7 @@ class Controller:
         ahead = self._ahead(now_ms)
         predicted = [self.correction.predict(ahead, work) for work in works_ms]
         choice = self._choose(predicted)
-        alone, target = self.correction.predict(0, min(works_ms)), self.target_ms
+        alone, target = self.correction.predict(0.0, min(works_ms)), self.target_ms
         ticket = Ticket(
             choice=choice,
             work_ms=works_ms[choice],

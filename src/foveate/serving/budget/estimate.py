@@ -76,8 +76,8 @@ class Estimator:
         height, width = size or (None, None)
         try:
             return self._shown(Media(images, 0, height, width, self.max_pixels), reduction)
-        except (FoveateError, ArithmeticError):  # no picture is so long and thin
-            return self._shown(Media(images), reduction)
+        except (FoveateError, ArithmeticError):  # too long and thin, or a method of unknown cost
+            return self._shown(Media(images), Reduction())
 
     def _clip(self, reduction: Reduction) -> tuple[float, float]:
         try:

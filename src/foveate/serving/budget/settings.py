@@ -36,11 +36,11 @@ class Settings:
         InputError: a value that is none of these, or a target without a model.
     """
 
-    ttft_ms: float | None = None
+    ttft_ms: float | int | None = None
     model: str | None = None
     calibration: str = MACHINE
     method: str = METHOD
-    ladder: Sequence[float] = LADDER
+    ladder: Sequence[float | int] = LADDER
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Settings:
             raise InputError(f"ladder must be shares falling from 1.0, got {self.ladder}")
         self.reductions()
 
-    def budget(self, keep: float) -> dict[str, Any] | None:
+    def budget(self, keep: float | int) -> dict[str, Any] | None:
         """The budget of a share, as it is written into a request; None where all is kept."""
         return None if keep == 1 else {"method": self.method, "keep": keep}
 
