@@ -64,7 +64,9 @@ class Server:
             done, _ = await asyncio.wait({opened, left}, return_when="FIRST_COMPLETED")
             if left in done:  # the client went away
                 return
-        await send({"type": "http.response.start", "status": self.status, "headers": [(b"x", b"y")]})
+        await send(
+            {"type": "http.response.start", "status": self.status, "headers": [(b"x", b"y")]}
+        )
         for part, wait in zip(self.parts, self.waits, strict=True):
             self.clock.now += wait
             await send({"type": "http.response.body", "body": part, "more_body": True})

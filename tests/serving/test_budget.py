@@ -81,7 +81,7 @@ def test_a_target_that_cannot_be_held_is_told_and_the_least_is_kept():
 def test_more_in_flight_keep_less():
     async def crowd():
         gate = asyncio.Event()
-        app, server, clock = made(TARGET | {"ttft_ms": 600.0}, gate=gate)
+        app, _, _ = made(TARGET | {"ttft_ms": 600.0}, gate=gate)
         posts = [asyncio.ensure_future(post(app, chat(data_url(), stream=True))) for _ in range(12)]
         await asyncio.sleep(0)
         for _ in range(20):
@@ -139,7 +139,9 @@ def test_what_the_same_flag_opens_for_loading_is_stripped_too():
 def test_kwargs_do_not_come_back_by_a_name_that_is_written_twice():
     app, server, _ = made(TARGET | {"ttft_ms": SLOW})
     text = json.dumps(chat(data_url()))
-    twice = text[:-1] + ', "mm_processor_kwargs": {"size": 1}, "mm_\\u0070rocessor_kwargs": {"a": 2}}'
+    twice = (
+        text[:-1] + ', "mm_processor_kwargs": {"size": 1}, "mm_\\u0070rocessor_kwargs": {"a": 2}}'
+    )
     served(app, twice.encode())
     pairs = json.loads(server.bodies[0], object_pairs_hook=list)
     assert [value for name, value in pairs if name == "mm_processor_kwargs"] == [
@@ -238,7 +240,7 @@ def test_other_routes_take_no_kwargs_either():
 
 
 def test_a_root_path_is_no_other_route():
-    app, server, _ = made(TARGET | {"ttft_ms": SLOW})
+    app, _, _ = made(TARGET | {"ttft_ms": SLOW})
     (answer,) = served(app, chat(data_url()), path="/vlm" + CHAT, root_path="/vlm")
     assert answer.budget.startswith("0.0625;")
 
@@ -318,7 +320,7 @@ def test_only_the_first_token_of_a_good_stream_teaches(knobs, streams):
 
 
 def test_what_is_measured_changes_what_is_chosen():
-    app, server, _ = made(TARGET | {"ttft_ms": 500.0}, waits=(2.0, 0.1))
+    app, _, _ = made(TARGET | {"ttft_ms": 500.0}, waits=(2.0, 0.1))
     answers = served(app, *[chat(data_url(), stream=True)] * 8)
     assert answers[0].budget == "1; by=target; held=yes"
     assert "held=no" in answers[-1].budget

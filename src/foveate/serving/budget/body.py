@@ -93,7 +93,7 @@ def budget_of(written: Any) -> Reduction:
         reduction = Reduction.from_dict(written)
     except FoveateError as error:
         raise InputError(f"a budget is written {WRITTEN}: {error}") from None
-    if reduction.inside is not None or reduction.encode is not None:
+    if any(part and not part.is_off for part in (reduction.encode, reduction.inside)):
         raise InputError(
             f"a budget is written {WRITTEN}, with a method before the LLM: an engine cannot serve "
             f"{written!r:.200}"
