@@ -122,7 +122,7 @@ class Engine:
 def serve(
     requests: Sequence[Sent], engines: Sequence[Engine], controllers: Sequence[Controller | int]
 ) -> None:
-    """Serve requests in order of their time: each comes to the next controller, and the least busy engine.
+    """Serve requests in order of their time, each by the next controller and the least busy engine.
 
     Args:
         requests: which get what was measured of them.

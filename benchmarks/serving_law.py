@@ -38,7 +38,7 @@ class Law:
     source: str
 
     def step_ms(self, views: float, prefilled: float, decoded: int) -> float:
-        """A step that encodes so many views, prefills so many tokens, and decodes for so many requests."""
+        """A step that encodes views, prefills tokens, and decodes for so many requests."""
         least = self.launch_ms if prefilled else self.decode_ms
         return self.encode_ms * views + max(least, self.token_ms * (prefilled + decoded))
 
@@ -58,8 +58,8 @@ def law_of_first_tokens(
 ) -> Law:
     """From `benchmarks/first_token.py`'s stages on a GPU; a frame of a clip is a view.
 
-    Decoding was measured with the 0.5B model alone. At one token a step the host is what it waits for, and
-    the 7B model has four layers more.
+    Decoding was measured with the 0.5B model alone; at one token a step it is the host that takes time,
+    and the 7B model has four layers more.
     """
     record = json.loads(prefills.read_text())
     rows = [row for row in record["rows"] if row["shape"] == shape and row["stages_ms"]]

@@ -1,13 +1,13 @@
 """Does the controller hold its target? A simulation at the load of 1 to 1,000 GPUs.
 
-    python benchmarks/serving_simulation.py                  # minutes on one core; to results/serving.json
+    python benchmarks/serving_simulation.py                  # minutes; to results/serving.json
     python benchmarks/serving_simulation.py --gpus 1 8 --requests 200
     python benchmarks/serving_simulation.py --law load       # of the load test in results/serving.json
 
 Engines with continuous batching (`serving_engine.py`) take what a law of service says, which is fitted to
-measured runs (`serving_law.py`), with noise. The controllers are those of
-`foveate.serving.budget`, fed with the cost model's times on a table's machine: how far these are from the
-law is theirs to find out. Requests come by chance (Poisson), in bursts or in waves, with a mix of picture sizes.
+measured runs (`serving_law.py`), with noise. The controllers are those of `foveate.serving.budget`, fed
+with the cost model's times on a table's machine: how far these are from the law is theirs to find out.
+Requests come by chance (Poisson), in bursts or in waves, with a mix of picture sizes.
 
 Each setting is served three times with the same requests: unreduced, always with the least share, and by
 the controllers. A target is feasible where always the least
@@ -281,8 +281,7 @@ def line(row: dict[str, Any]) -> str:
         f"{row['gpus']} GPUs, load {row['load']}, {row['pattern']}"
         f"{', drift' if row['drift'] else ''}, {row['processes']}/{row['engines']}: p95 {p95} ms, "
         f"keep {runs['held']['mean_keep']:.2f}, x{row['requests_a_second_to_unreduced']:.2f}, "
-        f"yes {row['honesty']['yes_was_held']}, no {row['honesty']['said_no']:.2f} "
-        f"{row['honesty']['no_was_missed']}, swing {row['swings']}, {row['correction']} {row['room']:.2f} "
+        f"room {row['room']:.2f}, told no {row['honesty']['said_no']:.3f}: "
         f"{'held' if row['p95_is_held'] else 'MISSED' if row['feasible'] else 'infeasible'}"
     )
 
