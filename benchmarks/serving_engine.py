@@ -6,6 +6,7 @@ vLLM schedules with chunked prefill.
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ class Engine:
             if one.left <= 0:
                 self.filled.append(self.waiting.popleft())
         ms = self.law.step_ms(views, prefilled, len(self.speaking)) * self.slower(now)
-        return now + ms * float(np.exp(self.noise * self.rng.standard_normal()))
+        return now + ms * math.exp(self.noise * float(self.rng.standard_normal()))
 
     def end(self, now: float) -> list[Sent]:
         """End a step; the requests whose answer is complete."""

@@ -95,7 +95,7 @@ def drawn(
     gaps = rng.exponential(1.0, count)
     now, sent = 0.0, []
     for number in range(count):
-        now += 1000 * gaps[number] / (per_second * PATTERNS[pattern](now))
+        now += 1000 * float(gaps[number]) / (per_second * PATTERNS[pattern](now))
         kind = mix[int(chosen[number])]
         sent.append(Sent(kind, now, int(answers[number]), bool(streams[number])))
     return sent
