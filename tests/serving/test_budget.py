@@ -155,7 +155,23 @@ def test_a_clients_own_budget_wins_over_the_target():
     (answer,) = served(app, chat(data_url(), mm_processor_kwargs={"foveate": own}))
     assert server.asked["mm_processor_kwargs"] == {"foveate": own}
     assert answer.budget == "0.5; method=divprune; by=client; held=no"
-    assert ("0.5", "client", 576, 288) in app.metrics.rows
+    assert ("own", "client", 576, 288) in app.metrics.rows
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({"method": "divprune", "keep": 1.0}, "1; method=divprune; by=client"),
+        ({"before": {"method": "divprune"}}, "0.25; by=client"),
+        ({"method": "aim", "keep": 0.5, "prune": None}, "0.5; method=aim; by=client"),
+        ({"method": "pool"}, "0.25; method=pool; by=client"),
+    ],
+)
+def test_every_way_to_write_a_budget_is_told(own, told):
+    app, server, _ = made({"model": "llava-1.5-7b"})
+    (answer,) = served(app, chat(data_url(), mm_processor_kwargs={"foveate": own}))
+    assert server.asked["mm_processor_kwargs"] == {"foveate": own}
+    assert answer.budget == told
 
 
 @pytest.mark.parametrize(

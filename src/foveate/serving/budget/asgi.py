@@ -39,27 +39,24 @@ class Choice:
 
     Attributes:
         budget: that is written into it; None for no reduction.
+        keep: its share of visual tokens, as it is told; "?" for a client's method without one.
         by: who chose it: "target", "client" or "none", where there is no target.
         ticket: of the request in flight; None where nothing is predicted.
         stripped: how many other kwargs of the client's were taken out.
     """
 
     budget: Mapping[str, Any] | None
+    keep: str
     by: str
     ticket: Ticket | None = None
     stripped: int = 0
 
     @property
-    def keep(self) -> str:
-        """The share of visual tokens, as it is told; "?" for a client's method without one."""
-        return "1" if self.budget is None else f"{self.budget.get('keep', '?')}"
-
-    @property
     def header(self) -> str:
         """`0.25; method=aim-merge; by=target; held=yes`."""
         told = [self.keep]
-        if self.budget is not None:
-            told.append(f"method={self.budget.get('method', '?')}")
+        if self.budget is not None and "method" in self.budget:
+            told.append(f"method={self.budget['method']}")
         told.append(f"by={self.by}")
         if self.ticket is not None and self.ticket.held is not None:
             told.append(f"held={'yes' if self.ticket.held else 'no'}")
@@ -115,7 +112,7 @@ class Budget:
             return
         try:
             asked = read(fields) if _path(scope) == CHAT else None
-            choice = Choice(own_budget(fields), "client") if asked is None else self._choose(asked)
+            choice = self._choose(asked) if asked else Choice(own_budget(fields), "?", "client")
         except InputError as error:
             await _refuse(send, str(error))
             return
@@ -141,10 +138,13 @@ class Budget:
         ticket = self.controller.admit(
             [work.ms for work in works], 1000 * self.clock(), streams=asked.streams
         )
-        budget, by = asked.budget, "none" if asked.budget is None else "client"
         if by_target:
-            budget, by = self.settings.budget(self.settings.ladder[ticket.choice]), "target"
-        choice = Choice(budget, by, ticket, asked.stripped)
+            keep = self.settings.ladder[ticket.choice]
+            budget, by = self.settings.budget(keep), "target"
+        else:
+            keep = getattr(reductions[0].before, "keep", "?") if asked.budget else 1
+            budget, by = asked.budget, "client" if asked.budget else "none"
+        choice = Choice(budget, str(keep).removesuffix(".0"), by, ticket, asked.stripped)
         if asked.shown:
             self._tell(choice, asked, works[ticket.choice])
         return choice
@@ -156,7 +156,8 @@ class Budget:
 
     def _tell(self, choice: Choice, asked: Asked, work: Work) -> None:
         unreduced = self._works(asked, [Reduction()])[0]
-        self.metrics.admitted(choice.keep, choice.by, unreduced.visual_tokens, work.visual_tokens)
+        keep = "own" if choice.by == "client" else choice.keep  # a client must not make up labels
+        self.metrics.admitted(keep, choice.by, unreduced.visual_tokens, work.visual_tokens)
         if choice.ticket is not None and choice.ticket.held is not None:
             self.metrics.foretold(held=choice.ticket.held)
 

@@ -17,7 +17,7 @@ class NoMetrics:
         """A request came in: the share of its visual tokens, who chose it, and how many that are.
 
         Args:
-            keep: share of its visual tokens.
+            keep: share of its visual tokens; "own" where a client chose it.
             by: who chose: target, client or none.
             before: visual tokens unreduced.
             after: visual tokens at the LLM's input.
