@@ -34,7 +34,7 @@ from PIL import Image
 from foveate.records.conditions import conditions
 
 ROOT = Path(__file__).parent.parent
-ALL = {"foveate": {"method": "aim-merge", "keep": 1.0}}  # a budget that keeps all
+ALL = {"foveate": None}  # a budget that keeps all
 CONDITIONS: dict[str, dict[str, Any]] = {"unreduced": {"mm_processor_kwargs": ALL}, "held": {}}
 NUMBERS = itertools.count(1)
 

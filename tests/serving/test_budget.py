@@ -53,9 +53,10 @@ def served(app, *requests, **how):
 
 def test_all_is_kept_where_the_target_allows_it():
     app, server, _ = made(TARGET | {"ttft_ms": QUICK})
-    body = json.dumps(chat(data_url(), stream=True)).encode()
-    (answer,) = served(app, body, pieces=3)
-    assert server.bodies == [body]
+    asked = chat(data_url(), stream=True)
+    (answer,) = served(app, asked, pieces=3)
+    # said, too, because an engine may have a default
+    assert server.asked == {"mm_processor_kwargs": {"foveate": None}, **asked}
     assert answer.budget == "1; by=target; held=yes"
     assert answer.body == b"data: a\n\ndata: b\n\n"
     assert answer.headers["x"] == "y"
@@ -104,20 +105,20 @@ def test_without_a_target_nothing_is_reduced():
         body = json.dumps(chat(data_url())).encode()
         (answer,) = served(app, body)
         assert server.bodies == [body]
-        assert answer.budget == "1; by=none"
+        assert answer.budget == "default; by=server"
 
 
 @pytest.mark.parametrize(
     ("kwargs", "left", "header"),
     [
-        ({"max_pixels": 10**9, "fps": 9}, None, "1; by=none; stripped=2"),
+        ({"max_pixels": 10**9, "fps": 9}, None, "default; by=server; stripped=2"),
         ({"foveate": {"method": "divprune", "keep": 0.3}, "size": 1},
          {"foveate": {"method": "divprune", "keep": 0.3}},
          "0.3; method=divprune; by=client; stripped=1"),
-        ({"foveate": None}, None, "1; by=none; stripped=1"),
-        (None, None, "1; by=none"),
-        ("all", None, "1; by=none; stripped=1"),
-        ([1], None, "1; by=none; stripped=1"),
+        ({"foveate": None}, {"foveate": None}, "1; by=client"),
+        (None, None, "default; by=server"),
+        ("all", None, "default; by=server; stripped=1"),
+        ([1], None, "default; by=server; stripped=1"),
     ],
 )  # fmt: skip
 def test_other_kwargs_of_a_clients_are_stripped(kwargs, left, header):
@@ -133,7 +134,7 @@ def test_what_the_same_flag_opens_for_loading_is_stripped_too():
     asked = chat(data_url(), media_io_kwargs={"video": {"num_frames": 10**6}})
     (answer,) = served(app, asked)
     assert "media_io_kwargs" not in server.asked
-    assert answer.budget == "1; by=none; stripped=1"
+    assert answer.budget == "default; by=server; stripped=1"
 
 
 def test_kwargs_do_not_come_back_by_a_name_that_is_written_twice():
@@ -165,6 +166,8 @@ def test_a_clients_own_budget_wins_over_the_target():
         ({"before": {"method": "divprune"}}, "0.25; by=client"),
         ({"method": "aim", "keep": 0.5, "prune": None}, "0.5; method=aim; by=client"),
         ({"method": "pool"}, "0.25; method=pool; by=client"),
+        ({"method": "fastv"}, "?; method=fastv; by=client"),
+        ({"budget": "25%"}, "?; by=client"),
     ],
 )
 def test_every_way_to_write_a_budget_is_told(own, told):
@@ -180,9 +183,9 @@ def test_every_way_to_write_a_budget_is_told(own, told):
         ({"method": "divprune", "keep": 7}, "keep must be a share"),
         ({"method": "nope"}, "unknown method"),
         ("half", "a budget is written"),
-        ({"method": "fastv"}, "with a method before the LLM"),
-        ({"method": "aim", "keep": 0.5}, "with a method before the LLM"),
-        ({"method": "tome-encoder"}, "with a method before the LLM"),
+        ({"budget": "soon"}, "a budget is a share"),
+        ({}, "a reduction is written"),
+        (0.25, "got 0.25"),
     ],
 )
 @pytest.mark.parametrize("path", [CHAT, "/v1/responses"])

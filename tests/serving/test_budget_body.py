@@ -13,7 +13,7 @@ from foveate.serving.budget.body import Asked, parsed, read, rewritten
 from foveate.serving.budget.sizes import size_of
 from serving.asgi import chat, data_url
 
-BUDGET = {"method": "aim-merge", "keep": 0.25}
+BUDGET = {"foveate": {"method": "aim-merge", "keep": 0.25}}
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
@@ -99,8 +99,8 @@ def test_pictures_are_not_written_anew():
     got = rewritten(body, parsed(body), BUDGET)
     added = b'{"mm_processor_kwargs": {"foveate": {"method": "aim-merge", "keep": 0.25}}, '
     assert got == b" " + added + body[2:]
-    assert rewritten(body, parsed(body), None) is body
-    assert json.loads(rewritten(b"{}", {}, BUDGET)) == {"mm_processor_kwargs": {"foveate": BUDGET}}
+    assert rewritten(body, parsed(body), {}) is body
+    assert json.loads(rewritten(b"{}", {}, BUDGET)) == {"mm_processor_kwargs": BUDGET}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
@@ -108,9 +108,9 @@ def test_every_encoding_of_json_is_rewritten(encoding):
     fields = {"a": "\u00e9"}
     body = json.dumps(fields, ensure_ascii=False).encode(encoding)
     assert json.loads(rewritten(body, parsed(body), BUDGET)) == {
-        **fields, "mm_processor_kwargs": {"foveate": BUDGET},
+        **fields, "mm_processor_kwargs": BUDGET,
     }  # fmt: skip
-    assert rewritten(body, parsed(body), None) is body
+    assert rewritten(body, parsed(body), {}) is body
 
 
 JSON = st.recursive(
@@ -122,12 +122,12 @@ JSON = st.recursive(
 
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.text() | st.sampled_from(["mm_processor_kwargs", "messages"]), JSON),
-       st.sampled_from([None, BUDGET]), st.booleans())  # fmt: skip
+       st.sampled_from([{}, BUDGET]), st.booleans())  # fmt: skip
 def test_any_object_keeps_all_its_other_fields(fields, budget, ascii_only):
     body = json.dumps(fields, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     got = json.loads(rewritten(body, fields, budget))
     opened = {
         name: got.pop(name) for name in ("mm_processor_kwargs", "media_io_kwargs") if name in got
     }
-    assert opened == ({} if budget is None else {"mm_processor_kwargs": {"foveate": budget}})
+    assert opened == ({} if not budget else {"mm_processor_kwargs": budget})
     assert got == {name: value for name, value in fields.items() if name != "mm_processor_kwargs"}

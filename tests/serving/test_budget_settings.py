@@ -19,7 +19,7 @@ MODEL = {"FOVEATE_MODEL": "llava-1.5-7b"}
         ({"FOVEATE_TTFT_MS": "0"}, "milliseconds above 0"),
         ({"FOVEATE_TTFT_MS": "NaN"}, "milliseconds above 0, or unset, got nan"),
         ({"FOVEATE_TTFT_MS": "inf"}, "milliseconds above 0"),
-        ({"FOVEATE_METHOD": "fastv"}, "with a method before the LLM"),
+        ({"FOVEATE_METHOD": "fastv"}, "method must be one before the LLM"),
         ({"FOVEATE_METHOD": "nope"}, "unknown method 'nope'"),
         ({"FOVEATE_LADDER": "1,x"}, "FOVEATE_LADDER must be shares with commas"),
         ({"FOVEATE_LADDER": "0.5,0.25"}, "shares falling from 1.0"),

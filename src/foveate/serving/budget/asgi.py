@@ -10,13 +10,15 @@ from typing import Any
 from foveate.errors import FoveateError, InputError
 from foveate.reduction import Reduction
 from foveate.serving.budget.body import (
+    KEY,
     KWARGS,
     Asked,
-    budget_of,
     own_budget,
     parsed,
     read,
+    reduction_of,
     rewritten,
+    told_keep,
 )
 from foveate.serving.budget.controller import Controller, Ticket
 from foveate.serving.budget.estimate import Work
@@ -38,14 +40,14 @@ class Choice:
     """What was chosen for a request.
 
     Attributes:
-        budget: that is written into it; None for no reduction.
-        keep: its share of visual tokens, as it is told; "?" for a client's method without one.
-        by: who chose it: "target", "client" or "none", where there is no target.
+        budget: that is written into it, as `{"foveate": ...}`; empty where none is.
+        keep: its share of visual tokens, as it is told; "?" for a client's without one.
+        by: who chose it: "target", "client", or, where there is no target, "server".
         ticket: of the request in flight; None where nothing is predicted.
         stripped: how many other kwargs of the client's were taken out.
     """
 
-    budget: Mapping[str, Any] | None
+    budget: Mapping[str, Any]
     keep: str
     by: str
     ticket: Ticket | None = None
@@ -55,8 +57,9 @@ class Choice:
     def header(self) -> str:
         """`0.25; method=aim-merge; by=target; held=yes`."""
         told = [self.keep]
-        if self.budget is not None and "method" in self.budget:
-            told.append(f"method={self.budget['method']}")
+        written = self.budget.get(KEY) or {}
+        if "method" in written:
+            told.append(f"method={written['method']}")
         told.append(f"by={self.by}")
         if self.ticket is not None and self.ticket.held is not None:
             told.append(f"held={'yes' if self.ticket.held else 'no'}")
@@ -129,22 +132,20 @@ class Budget:
 
     def _choose(self, asked: Asked) -> Choice:
         """For a request with pictures its budget; one of text alone is only counted."""
-        by_target = asked.shown and asked.budget is None and self.settings.ttft_ms is not None
-        if by_target:
-            reductions = self.reductions
-        else:
-            reductions = [Reduction() if asked.budget is None else budget_of(asked.budget)]
+        by_target = asked.shown and not asked.own and self.settings.ttft_ms is not None
+        own = reduction_of(asked.own.get(KEY))
+        reductions = self.reductions if by_target else [own]
         works = self._works(asked, reductions)
         ticket = self.controller.admit(
             [work.ms for work in works], 1000 * self.clock(), streams=asked.streams
         )
+        budget, keep, by = asked.own, "default", "server"
         if by_target:
-            keep = self.settings.ladder[ticket.choice]
-            budget, by = self.settings.budget(keep), "target"
-        else:
-            keep = getattr(reductions[0].before, "keep", "?") if asked.budget else 1
-            budget, by = asked.budget, "client" if asked.budget else "none"
-        choice = Choice(budget, str(keep).removesuffix(".0"), by, ticket, asked.stripped)
+            share = self.settings.ladder[ticket.choice]
+            budget, keep, by = {KEY: self.settings.budget(share)}, f"{share:g}", "target"
+        elif asked.own:
+            keep, by = told_keep(asked.own[KEY], own), "client"
+        choice = Choice(budget, keep, by, ticket, asked.stripped)
         if asked.shown:
             self._tell(choice, asked, works[ticket.choice])
         return choice

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from foveate.errors import FoveateError, InputError
+from foveate.planner.budget import Budget as Most
 from foveate.reduction import Reduction
 from foveate.serving.budget.sizes import Size, size_of
 
@@ -23,7 +24,7 @@ class Asked:
         clips: how many videos it shows.
         characters: of its texts.
         streams: whether the answer comes in pieces.
-        budget: the client's own, as it was written; None for none.
+        own: the client's own budget, as `{"foveate": ...}`; empty for none.
         stripped: how many other kwargs of processors and loaders of media the client gave.
     """
 
@@ -31,7 +32,7 @@ class Asked:
     clips: int
     characters: int
     streams: bool
-    budget: Mapping[str, Any] | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
     stripped: int = 0
 
     @property
@@ -55,7 +56,7 @@ def read(fields: Mapping[str, Any]) -> Asked:
     Raises:
         InputError: a client's own budget that is none.
     """
-    budget = own_budget(fields)
+    own = own_budget(fields)
     parts = list(_parts(fields.get("messages")))
     shown = [url for part in parts if (url := _url(part, "image_url")) is not None]
     return Asked(
@@ -63,53 +64,65 @@ def read(fields: Mapping[str, Any]) -> Asked:
         clips=sum(_url(part, "video_url") is not None for part in parts),
         characters=sum(len(part["text"]) for part in parts if isinstance(part.get("text"), str)),
         streams=fields.get("stream") is True,
-        budget=budget,
-        stripped=sum(map(_count, map(fields.get, OPENED))) - (budget is not None),
+        own=own,
+        stripped=sum(map(_count, map(fields.get, OPENED))) - len(own),
     )
 
 
-def own_budget(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The client's own budget in a body, None for none.
+def own_budget(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The client's own budget in a body, `{"foveate": ...}` as it was written; empty for none.
 
     Raises:
         InputError: it is none.
     """
     kwargs = fields.get(KWARGS)
-    budget = kwargs.get(KEY) if isinstance(kwargs, dict) else None
-    if budget is not None:
-        budget_of(budget)
-    return budget
+    if not isinstance(kwargs, dict) or KEY not in kwargs:
+        return {}
+    reduction_of(kwargs[KEY])
+    return {KEY: kwargs[KEY]}
 
 
-def budget_of(written: Any) -> Reduction:
-    """The reduction that a budget stands for: a method before the LLM, on what its input is.
+def reduction_of(written: Any) -> Reduction:
+    """The reduction that a budget stands for; of one whose reduction a plan finds later, none.
+
+    Which of them it can serve is the server's to say.
+
+    Args:
+        written: a method and its knobs, `{"budget": "25%"}` as `foveate serve` takes it, or null.
 
     Raises:
         InputError: anything else.
     """
-    if not isinstance(written, dict):
-        raise InputError(f"a budget is written {WRITTEN}, got {written!r:.100}")
+    if written is None:
+        return Reduction()
     try:
-        reduction = Reduction.from_dict(written)
+        if isinstance(written, dict) and "budget" in written:
+            Most.of(written["budget"])
+            return Reduction()
+        if not isinstance(written, dict):
+            raise InputError(f"got {written!r:.100}")
+        return Reduction.from_dict(written)
     except FoveateError as error:
-        raise InputError(f"a budget is written {WRITTEN}: {error}") from None
-    if any(part and not part.is_off for part in (reduction.encode, reduction.inside)):
-        raise InputError(
-            f"a budget is written {WRITTEN}, with a method before the LLM: an engine cannot serve "
-            f"{written!r:.200}"
-        )
-    return reduction
+        raise InputError(f"a budget is written {WRITTEN}, or null: {error}") from None
 
 
-def rewritten(body: bytes, fields: Mapping[str, Any], budget: Mapping[str, Any] | None) -> bytes:
+def told_keep(written: Any, reduction: Reduction) -> str:
+    """The share of visual tokens that a client's budget keeps, "?" where it does not say."""
+    if written is None:
+        return "1"
+    keep = getattr(reduction.before, "keep", None)
+    return "?" if keep is None else f"{keep:g}"
+
+
+def rewritten(body: bytes, fields: Mapping[str, Any], budget: Mapping[str, Any]) -> bytes:
     """The body with this budget and no other kwargs; the same bytes where there is nothing to change.
 
     Args:
         body: as it came.
         fields: the object in it.
-        budget: None for no reduction.
+        budget: as `{"foveate": ...}`; empty for none.
     """
-    added = {} if budget is None else {KWARGS: {KEY: budget}}
+    added = {KWARGS: dict(budget)} if budget else {}
     if any(name in fields for name in OPENED) or (added and json.detect_encoding(body) != "utf-8"):
         kept = {name: value for name, value in fields.items() if name not in OPENED}
         return json.dumps(kept | added).encode()

@@ -12,7 +12,7 @@ from foveate.defaults import MACHINE
 from foveate.errors import InputError
 from foveate.keep import check_keep
 from foveate.reduction import Reduction
-from foveate.serving.budget.body import budget_of
+from foveate.serving.budget.body import reduction_of
 from foveate.serving.budget.controller import LADDER
 from foveate.serving.budget.estimate import Estimator
 
@@ -66,7 +66,10 @@ class Settings:
     def reductions(self) -> list[Reduction]:
         """The reduction of each share of the ladder."""
         written = [self.budget(keep) for keep in self.ladder]
-        return [Reduction() if row is None else budget_of(row) for row in written]
+        made = [reduction_of(row) for row in written]
+        if any(one.inside or one.encode for one in made):
+            raise InputError(f"method must be one before the LLM, got {self.method!r}")
+        return made
 
     def estimator(self) -> Estimator | None:
         """Of the model on the machine, None without a model.
