@@ -54,6 +54,8 @@ PATTERNS: dict[str, Callable[[float], float]] = {  # factor on the rate, by the 
     "bursts": lambda ms: 3.0 if ms % 10_000 < 2000 else 0.5,
     "waves": lambda ms: 1 + 0.7 * math.sin(ms / 60_000 * 2 * math.pi),
 }
+LOADS = (0.5, 0.9, 1.3, 1.8, 6.0)  # of what engines can begin unreduced
+FLEET = 1000  # GPUs of which less is simulated
 WINDOW = 20  # requests whose mean choice is watched for swings
 
 
@@ -222,25 +224,32 @@ def simulate(
 
 
 def settings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """What is simulated."""
-    base = {"gpus": 1, "engines": 1, "processes": 1, "pattern": "chance", "load": 1.0, "drift": False,
-            "requests": arguments.requests, "seed": arguments.seed}  # fmt: skip
+    """What is simulated; of the largest fleets the loads around what they can serve."""
+    base = {"gpus": 1, "engines": 1, "processes": 1, "pattern": "chance", "load": 1.0,
+            "drift": False, "requests": arguments.requests, "seed": arguments.seed}  # fmt: skip
     rows = [{**base, "gpus": gpus, "load": load, "pattern": pattern}
-            for gpus in arguments.gpus for pattern in PATTERNS
-            for load in (0.5, 0.9, 1.3, 1.8, 6.0)]  # fmt: skip
+            for gpus in arguments.gpus for pattern in PATTERNS for load in LOADS
+            if gpus < FLEET or (load in (0.9, 1.3) and pattern != "waves")]  # fmt: skip
     # several API processes before one engine, one before several engines, both; and a slower machine
     rows += [{**base, "gpus": 8, "load": 1.3, "engines": engines, "processes": processes}
              for engines, processes in ((1, 4), (8, 1), (8, 4))]  # fmt: skip
     rows += [{**base, "gpus": 8, "load": load, "drift": True} for load in (0.9, 1.3)]
     slower = {False: lambda ms: 1.0, True: lambda ms: 1.0 if ms < 20_000 else 1.4}
-    return [{**row, "slower": slower[row["drift"]]} for row in rows]
+    return [
+        {
+            **row,
+            "slower": slower[row["drift"]],
+            "requests": min(row["requests"], 150 if row["gpus"] >= FLEET else row["requests"]),
+        }
+        for row in rows
+    ]
 
 
 def main() -> None:
     """Simulate and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64, 1000])
-    parser.add_argument("--requests", type=int, default=300, help="of each GPU")
+    parser.add_argument("--requests", type=int, default=600, help="of each GPU")
     parser.add_argument("--target", type=float, default=600.0, help="milliseconds")
     parser.add_argument("--law", choices=("gpu", "load"), default="gpu")
     parser.add_argument("--seed", type=int, default=0)
@@ -253,13 +262,12 @@ def main() -> None:
     mix, rows = kinds(), []
     for setting in settings(arguments):
         began = time.perf_counter()
-        if setting["gpus"] >= 1000:  # as many requests in all as each controller needs to learn
-            setting = {**setting, "requests": min(setting["requests"], 120)}
         rows.append(simulate(setting, mix, law, arguments.target))
         sys.stderr.write(f"{line(rows[-1])} ({time.perf_counter() - began:.0f} s)\n")
     record["simulation"] = {
         "conditions": conditions(model=MODEL, machine=MACHINE, seed=arguments.seed),
         "law": law.to_dict(),
+        "learning": LEARNING,
         "mix": [
             {"name": k.name, "share": k.share, "views": k.views, "tokens": k.tokens[0]} for k in mix
         ],
