@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from encoder_tables import adapted, encoder, order, reuse, rivals, still_clip, zoo_2026
+from serving_tables import held
 from tables import ROOT, markdown
 
 from foveate.models.scope import OUT_OF_SCOPE
@@ -20,7 +21,7 @@ from foveate.runtime.seams import TESTED
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
-    ROOT / "docs" / "guides" / "training.md",
+    *(ROOT / "docs" / "guides" / f"{name}.md" for name in ("training", "serving")),
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
 OURS = ("fovea", "fovea-merge")
@@ -374,6 +375,7 @@ TABLES = {
     "methods": methods,
     "compressors": compressors,
     "compressor differences": compressor_differences,
+    "held": held,
 }
 
 

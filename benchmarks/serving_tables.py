@@ -1,0 +1,46 @@
+"""The table of the guide to serving."""
+
+import json
+
+from tables import ROOT, markdown
+
+
+LEFT_OUT = (1, 64)  # GPUs, whose rows are in the record alone
+
+
+def held() -> str:
+    """The simulation at each load, all settings of it."""
+    record = json.loads((ROOT / "results" / "serving.json").read_text())["simulation"]
+    rows = []
+    for row in record["rows"]:
+        if row["gpus"] in LEFT_OUT:
+            continue
+        runs, held = row["runs"], row["p95_is_held"]
+        where = (
+            f"{row['processes']} : {row['engines']}"
+            if row["processes"] + row["engines"] > 2
+            else ""
+        )
+        rows.append(
+            [
+                f"{row['gpus']:,}" + (f" ({where})" if where else ""),
+                f"{row['load']:g}",
+                row["pattern"] + (", slower from 20 s on" if row["drift"] else ""),
+                *(f"{runs[name]['p95_ms']:,.0f}" for name in ("unreduced", "least")),
+                f"**{runs['held']['p95_ms']:,.0f}**",
+                f"{runs['held']['held']:.1%}",
+                f"{runs['held']['mean_keep']:.2f}",
+                f"{row['requests_a_second_to_unreduced']:.2f}x",
+                f"{row['honesty']['said_no']:.1%}",
+                {True: "yes", False: "no", None: "not feasible"}[held],
+            ]
+        )
+    header = ["GPUs", "load", "requests come", "p95 ms unreduced", "at 1/16", "held", "within target",
+              "mean share", "requests a second", "told `held=no`", "within 10 %"]  # fmt: skip
+    target = record["rows"][0]["target_ms"]
+    line = (
+        f"Target {target:g} ms. In brackets API processes : engines of a group, else 1 : 1. "
+        f"Law: {record['law']['source']}; commit {record['conditions']['commit']}; the first "
+        f"{record['learning']} requests of each process left out."
+    )
+    return f"{markdown(header, rows)}\n\n{line}"

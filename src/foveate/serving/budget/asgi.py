@@ -1,0 +1,262 @@
+"""The middleware: a budget for each chat request, so that a time to the first token is held."""
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foveate.errors import FoveateError, InputError
+from foveate.reduction import Reduction
+from foveate.serving.budget.body import (
+    KEY,
+    KWARGS,
+    Asked,
+    own_budget,
+    parsed,
+    read,
+    reduction_of,
+    rewritten,
+    told_keep,
+)
+from foveate.serving.budget.controller import Controller, Ticket
+from foveate.serving.budget.estimate import Work
+from foveate.serving.budget.metrics import metrics
+from foveate.serving.budget.settings import Settings, from_environment
+
+LOG = logging.getLogger(__name__)
+CHAT, HEADER = "/v1/chat/completions", b"x-foveate-budget"
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for a request.
+
+    Attributes:
+        budget: that is written into it, as `{"foveate": ...}`; empty where none is.
+        keep: its share of visual tokens, as it is told; "?" for a client's without one.
+        by: who chose it: "target", "client", or, where there is no target, "server".
+        ticket: of the request in flight; None where nothing is predicted.
+        stripped: how many other kwargs of the client's were taken out.
+    """
+
+    budget: Mapping[str, Any]
+    keep: str
+    by: str
+    ticket: Ticket | None = None
+    stripped: int = 0
+
+    @property
+    def header(self) -> str:
+        """`0.25; method=aim-merge; by=target; held=yes`."""
+        told = [self.keep]
+        written = self.budget.get(KEY) or {}
+        if "method" in written:
+            told.append(f"method={written['method']}")
+        told.append(f"by={self.by}")
+        if self.ticket is not None and self.ticket.held is not None:
+            told.append(f"held={'yes' if self.ticket.held else 'no'}")
+        if self.stripped:
+            told.append(f"stripped={self.stripped}")
+        return "; ".join(told)
+
+
+class Budget:
+    """ASGI middleware, such as `vllm serve --middleware foveate.serving.budget.Budget` takes.
+
+    Args:
+        app: the server.
+        clock: seconds that only go forward.
+        **settings: fields of `Settings`; without any they are read from the environment, and what is
+            wrong there fails the server's start.
+
+    Raises:
+        InputError: settings that are refused.
+        UnsupportedError: a family whose visual tokens cannot be told from its config.
+    """
+
+    def __init__(
+        self, app: App, *, clock: Callable[[], float] = time.monotonic, **settings: Any
+    ) -> None:
+        self.app, self.clock, self.refusal = app, clock, ""
+        self.settings, self.estimator = Settings(), None
+        try:
+            self.settings = Settings(**settings) if settings else from_environment()
+            self.estimator = self.settings.estimator()
+        except FoveateError as error:
+            if settings:
+                raise
+            self.refusal = str(error)  # a server makes its middleware where an exception is lost
+        self.reductions = self.settings.reductions()
+        self.controller = Controller(self.settings.ttft_ms)
+        self.metrics = metrics()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the server's lifespan."""
+        if self.refusal:
+            await _refuse_to_start(self.refusal, scope, receive, send)
+        elif scope["type"] != "http" or scope["method"] != "POST" or _is_form(scope):
+            await self.app(scope, receive, send)
+        else:
+            await self._post(scope, receive, send)
+
+    async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
+        messages, body = await _read(receive)
+        fields = None if body is None else parsed(body)
+        if body is None or fields is None:  # cut off, or no object: the server's to refuse
+            await self.app(scope, _replayed(messages, receive), send)
+            return
+        try:
+            asked = read(fields) if _path(scope) == CHAT else None
+            choice = self._choose(asked) if asked else Choice(own_budget(fields), "?", "client")
+        except InputError as error:
+            await _refuse(send, str(error))
+            return
+        changed = rewritten(body, fields, choice.budget)
+        if changed is not body:
+            scope, messages = _with_length(scope, len(changed)), [_whole(changed)]
+        receive = _replayed(messages, receive)
+        if asked is None or choice.ticket is None:
+            await self.app(scope, receive, send)
+        else:
+            await self._watched(
+                scope, receive, send, choice.ticket, choice if asked.shown else None
+            )
+
+    def _choose(self, asked: Asked) -> Choice:
+        """For a request with pictures its budget; one of text alone is only counted."""
+        by_target = asked.shown and not asked.own and self.settings.ttft_ms is not None
+        own = reduction_of(asked.own.get(KEY))
+        reductions = self.reductions if by_target else [own]
+        works = self._works(asked, reductions)
+        ticket = self.controller.admit(
+            [work.ms for work in works], 1000 * self.clock(), streams=asked.streams
+        )
+        budget, keep, by = asked.own, "default", "server"
+        if by_target:
+            share = self.settings.ladder[ticket.choice]
+            budget, keep, by = {KEY: self.settings.budget(share)}, f"{share:g}", "target"
+        elif asked.own:
+            keep, by = told_keep(asked.own[KEY], own), "client"
+        choice = Choice(budget, keep, by, ticket, asked.stripped)
+        if asked.shown:
+            self._tell(choice, asked, works[ticket.choice])
+        return choice
+
+    def _works(self, asked: Asked, reductions: Sequence[Reduction]) -> list[Work]:
+        if self.estimator is None:  # then there is no target either
+            return [Work(0.0, 0) for _ in reductions]
+        return self.estimator.works(asked, reductions)
+
+    def _tell(self, choice: Choice, asked: Asked, work: Work) -> None:
+        unreduced = self._works(asked, [Reduction()])[0]
+        keep = "own" if choice.by == "client" else choice.keep  # a client must not make up labels
+        self.metrics.admitted(keep, choice.by, unreduced.visual_tokens, work.visual_tokens)
+        if choice.ticket is not None and choice.ticket.held is not None:
+            self.metrics.foretold(held=choice.ticket.held)
+
+    async def _watched(
+        self, scope: Scope, receive: Receive, send: Send, ticket: Ticket, told: Choice | None
+    ) -> None:
+        """Serve a request that is in flight, and see its first token."""
+        good = False
+
+        async def watch(message: Message) -> None:
+            nonlocal good
+            if message["type"] == "http.response.start":
+                good = message["status"] == 200
+                if told is not None:
+                    headers = [*message.get("headers", ()), (HEADER, told.header.encode())]
+                    message = {**message, "headers": headers}
+            elif good and ticket.waiting and ticket.streams and _is_token(message):
+                self._first_token(ticket)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        finally:  # also where the client has gone or the server failed
+            now = 1000 * self.clock()
+            if good and not ticket.streams:
+                self.metrics.answered((now - ticket.arrived_ms) / 1000)
+            self.controller.leave(ticket, now)
+            self.metrics.state(self.controller)
+
+    def _first_token(self, ticket: Ticket) -> None:
+        now = 1000 * self.clock()
+        held = self.controller.first_token(ticket, now)
+        self.metrics.measured((now - ticket.arrived_ms) / 1000, held)
+        self.metrics.state(self.controller)
+
+
+def _path(scope: Scope) -> str:
+    return scope["path"].removeprefix(scope.get("root_path", ""))
+
+
+def _is_form(scope: Scope) -> bool:
+    """Uploads of files, whose bodies are not read."""
+    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+    return any(kind.startswith(b"multipart/") for kind in kinds)
+
+
+def _is_token(message: Message) -> bool:
+    """Whether a part of a stream brings a token: it is not empty, and no error."""
+    body = message.get("body", b"")
+    return bool(body) and b'"error"' not in body[:24]
+
+
+async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
+    """All messages of a request's body, and the body; None if the client went away before its end."""
+    messages: list[Message] = []
+    while not messages or messages[-1].get("more_body"):
+        messages.append(await receive())
+    whole = messages[-1]["type"] == "http.request"
+    parts = [message.get("body", b"") for message in messages]
+    return messages, b"".join(parts) if whole else None
+
+
+def _replayed(messages: Sequence[Message], receive: Receive) -> Receive:
+    """These messages first, then what comes: the server listens for the client's leaving."""
+    left = iter(messages)
+
+    async def replay() -> Message:
+        for message in left:
+            return message
+        return await receive()
+
+    return replay
+
+
+def _whole(body: bytes) -> Message:
+    return {"type": "http.request", "body": body, "more_body": False}
+
+
+def _with_length(scope: Scope, length: int) -> Scope:
+    drop = (b"content-length", b"transfer-encoding")
+    headers = [(name, value) for name, value in scope["headers"] if name not in drop]
+    return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
+
+
+async def _refuse(send: Send, why: str) -> None:
+    """400, as OpenAI's servers write it."""
+    error = {"message": why, "type": "BadRequestError", "param": KWARGS, "code": 400}
+    body = json.dumps({"error": error}).encode()
+    length = str(len(body)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _refuse_to_start(why: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Fail the server's start, which then says why; and every request, if it has none."""
+    if scope["type"] != "lifespan":
+        raise InputError(why)
+    LOG.error("%s", why)
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": why})
