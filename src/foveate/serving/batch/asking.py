@@ -30,8 +30,9 @@ class Answered:
         visual_tokens: of the prompt.
         visual_tokens_kept: mean over the LLM's layers of those that each computes.
         kept_share: the second as a share of the first.
-        flops_share: FLOPs of the LLM's prefill as a share of unreduced; reading the question for a
-            learned compressor is left out, since it is done once for all rows that ask the same.
+        flops_share: FLOPs of the LLM's prefill as a share of unreduced, with scoring of a batch's
+            padding; reading the question for a learned compressor is left out, since it is done once for
+            all rows that ask the same.
         kv_share: bytes of the KV cache as a share of unreduced.
     """
 
