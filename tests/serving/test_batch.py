@@ -1,17 +1,16 @@
-"""Tables on Ray Data: every row comes out as `vlm.ask` answers it, whatever is wrong with others or dies."""
+"""Tables on Ray Data: rows come out as `vlm.ask` answers them, whatever is wrong with others or dies."""
 
 import json
-import os
 import random
 import re
 import shutil
-import signal
 import struct
 import subprocess
 import sys
 import time
 import zlib
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 
 import av
@@ -21,6 +20,7 @@ from PIL import Image
 
 import foveate
 from command import run
+from foveate import cli
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines.ray import init_arguments
 from foveate.planner.budget import Budget
@@ -155,7 +155,6 @@ def test_rows_are_answered_as_if_alone(vlm, folder):
     questions = [DIGITS, WRITTEN, "what happens?", "what is it?"]
     rows = [row | {"question": questions[n % 4]} for n, (row, _) in enumerate(shown)]
     cases = [
-        (Settings(), {}),
         (Settings(reduction=KEPT, batch=2), {"reduction": KEPT}),
         (Settings(reduction=foveate.Fovea(keep=0.5), batch=3), {"reduction": foveate.Fovea(0.5)}),
         (Settings(budget=Budget.of("40%")), {"budget": "40%"}),
@@ -308,7 +307,6 @@ def test_tables_that_cannot_be_asked(tmp_path):
         ({"frames": 0}, "frames must be at least 1"),
         ({"task": "ocr"}, "of a budget="),
         ({"budget": "40%", "reduction": KEPT}, "give a reduction or a budget, not both"),
-        ({"model": "no-such-model"}, "cannot load a vision-language model from 'no-such-model'"),
     ):
         given = {"source": good, "out": tmp_path / "out.parquet"} | knobs
         with pytest.raises(InputError, match=message):
@@ -326,6 +324,15 @@ def test_without_the_extra(tmp_path, monkeypatch, absent):
         answer_table(path, tmp_path / "out.parquet")
 
 
+def test_a_model_that_is_not_there(monkeypatch):
+    def nothing(name):
+        raise OSError(f"{name} is not on the hub")
+
+    monkeypatch.setattr("foveate.serving.batch.settings.AutoConfig.from_pretrained", nothing)
+    with pytest.raises(InputError, match="vision-language model from 'none': none is not on the"):
+        Settings("none").identity()
+
+
 def test_another_model_of_the_same_name_is_another(tmp_path):
     shutil.copytree(Path(foveate.__path__[0]) / "assets" / "foveate-mini", tmp_path / "model")
     name = str(tmp_path / "model")
@@ -339,7 +346,35 @@ def test_another_model_of_the_same_name_is_another(tmp_path):
     assert model_identity("foveate-mini")["files"] == before["files"]
 
 
+def test_the_command_has_the_defaults_of_what_it_calls():
+    command, function = (signature(door).parameters for door in (cli.batch.batch, answer_table))
+    shared = command.keys() & function.keys() - {"source", "out", "budget"}
+    assert len(shared) >= 14
+    for name in shared:
+        assert getattr(command[name].default, "default", command[name].default) == (
+            function[name].default
+        ), name
+
+
 # whole runs
+
+
+COUNT = 40
+OPTIONS = ["--keep", "0.25", "--part", "2", "--batch", "2", "--device", "cpu"]
+SAME = {"reduction": KEPT, "part": 2, "batch": 2, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    return simple(tmp_path_factory.mktemp("asked") / "in.parquet", COUNT)
+
+
+@pytest.fixture(scope="module")
+def whole(asked, cluster):
+    """What a run that nothing disturbs writes."""
+    out = asked.with_name("whole.parquet")
+    answer_table(asked, out, **SAME)
+    return out.read_bytes()
 
 
 def test_a_table_comes_back_with_answers(tmp_path, folder, vlm, cluster):
@@ -359,13 +394,13 @@ def test_a_table_comes_back_with_answers(tmp_path, folder, vlm, cluster):
             "none": datasets.Value("string"),
         }
     )
-    path, out, seen = tmp_path / "in.parquet", tmp_path / "out.parquet", []
+    path, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
     source = arrow.Table.from_pylist(rows, features.arrow_schema)
     parquet.write_table(source, path, row_group_size=4)
-    summary = answer_table(
-        path, out, reduction=KEPT, part=3, workers=2, prefix="our_", device="cpu",
-        progress=lambda *told: seen.append(told),
-    )  # fmt: skip
+    command = ["batch", str(path), str(out), "--keep", "0.25", "--device", "cpu"]
+    done = run(*command, "--part", "3", "--workers", "2", "--prefix", "our_", "--json")
+    assert done.returncode == 0, done.stderr
+
     made = parquet.read_table(out)
     assert made.column_names == [*source.column_names, *(f"our_{name}" for name in NEW)]
     assert made.select(source.column_names).equals(source)
@@ -374,39 +409,58 @@ def test_a_table_comes_back_with_answers(tmp_path, folder, vlm, cluster):
     assert [row["error"] is None for row in answers] == [bool(n % 2) for n in range(11)]
     assert {row["answer"] for row in answers[1::2]} == {wanted["answer"]}
     assert {row["visual_tokens_kept"] for row in answers[1::2]} == {wanted["visual_tokens_kept"]}
-    assert asdict(summary) == {
-        "rows": 11, "errors": 6, "visual_tokens": 5 * wanted["visual_tokens"],
+    assert json.loads(done.stdout) == {
+        "out": str(out), "rows": 11, "errors": 6, "visual_tokens": 5 * wanted["visual_tokens"],
         "visual_tokens_kept": 5 * wanted["visual_tokens_kept"],
     }  # fmt: skip
-    assert seen[0] == (0, 11, 0)
-    assert seen[-1] == (11, 11, 6)
-    assert sorted(seen) == seen
+    assert "11 rows, 6 of them errors; 1,500 visual tokens, 258 kept (17%)" in done.stderr
+    assert "answering, 6 errors" in done.stderr
+    assert "11/11" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"in.parquet", "out.parquet"}
     loaded = datasets.Dataset.from_parquet(str(out), cache_dir=str(tmp_path / "cache"))
     assert isinstance(loaded[1]["image"], Image.Image)
+
+    again = run(*command)
+    assert again.returncode == 2
+    assert "out.parquet exists; --overwrite" in again.stderr
+    assert "must be a file (.parquet)" in run("batch", str(path), "out.csv").stderr
+
+
+def test_answers_are_in_the_order_of_the_rows(vlm, whole):
+    made = parquet.read_table(arrow.BufferReader(whole)).to_pylist()
+    for row in made:
+        number = int(row["id"].removeprefix("row "))
+        picture = TEXT if number % 3 else PICTURE
+        assert row["question"] == (DIGITS if number % 2 else WRITTEN)
+        if number < 6:  # they repeat
+            assert row["answer"] == vlm.ask(picture, row["question"], KEPT).text
+        assert row["answer"] == made[number % 6]["answer"]
+    assert [row["id"] for row in made] == [f"row {number}" for number in range(COUNT)]
+    assert len({row["answer"] for row in made}) > 1
 
 
 class StoppedError(Exception):
     """The run ends here."""
 
 
-def stop_after(count: int):
-    def progress(done: int, rows: int, errors: int) -> None:
-        if done >= count:
+def test_a_run_that_ended_early_is_gone_on_with(asked, whole, tmp_path):
+    out, seen = tmp_path / "out.parquet", []
+
+    def stop(done: int, rows: int, errors: int) -> None:
+        if done:
             raise StoppedError
 
-    return progress
+    def watch(done: int, rows: int, errors: int) -> None:
+        if not seen:  # nothing is done yet but what was
+            assert done == 2 * len(times)
+            assert {path: path.stat().st_mtime_ns for path in times} == times
+        seen.append((done, rows, errors))
 
-
-def test_a_run_that_ended_early_is_gone_on_with(tmp_path, cluster):
-    source, out = simple(tmp_path / "in.parquet", 10), tmp_path / "out.parquet"
-    knobs = {"reduction": KEPT, "part": 2, "batch": 2, "device": "cpu"}
-    answer_table(source, tmp_path / "whole.parquet", **knobs)
     with pytest.raises(StoppedError):
-        answer_table(source, out, progress=stop_after(2), **knobs)
+        answer_table(asked, out, progress=stop, **SAME)
     parts = tmp_path / "out.parquet.parts"
     times = {path: path.stat().st_mtime_ns for path in parts.glob("*.parquet")}
-    assert 1 <= len(times) < 5
+    assert 1 <= len(times) < COUNT // 2
     assert not out.exists()
 
     other = simple(tmp_path / "other.parquet", 9)
@@ -417,110 +471,76 @@ def test_a_run_that_ended_early_is_gone_on_with(tmp_path, cluster):
         ({"part": 3}, "part is 3, was 2"),
         ({"max_new_tokens": 5}, "max_new_tokens is 5, was 32"),
         ({"prefix": "a"}, 'prefix is "a", was ""'),
-        ({"source": other}, 'table is {"rows": 9.*, was {"rows": 10'),
+        ({"source": other}, 'table is {"rows": 9.*, was {"rows": 40'),
     ):
         with pytest.raises(InputError, match=f"parts of another run: {message}"):
-            answer_table(**{"source": source, "out": out} | knobs | change)
+            answer_table(**{"source": asked, "out": out} | SAME | change)
 
-    seen = []
-
-    def watch(done: int, rows: int, errors: int) -> None:
-        if not seen:  # nothing is done yet but what was
-            assert done == 2 * len(times)
-            assert {path: path.stat().st_mtime_ns for path in times} == times
-        seen.append(done)
-
-    summary = answer_table(source, out, progress=watch, **knobs)
-    assert seen == [*range(2 * len(times), 11, 2)]
-    assert (summary.rows, summary.errors) == (10, 0)
-    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    summary = answer_table(asked, out, progress=watch, **SAME)
+    assert seen == [(done, COUNT, 0) for done in range(2 * len(times), COUNT + 1, 2)]
+    assert (summary.rows, summary.errors) == (COUNT, 0)
+    assert out.read_bytes() == whole
     assert not parts.exists()
 
 
-def test_an_output_that_exists(tmp_path, cluster):
-    source, out = simple(tmp_path / "in.parquet", 2), tmp_path / "out.parquet"
-    out.write_text("something else")
-    knobs = {"device": "cpu", "max_new_tokens": 2}
+def test_an_output_that_exists(asked, whole, tmp_path):
+    out, parts = tmp_path / "out.parquet", tmp_path / "out.parquet.parts"
+    out.write_bytes(whole)
     with pytest.raises(InputError, match=r"out.parquet exists; --overwrite"):
-        answer_table(source, out, **knobs)
-    with pytest.raises(FoveateError, match="layers"):  # told at once, not in every row
-        answer_table(source, out, reduction=foveate.AIM(prune=(50, 60)), overwrite=True, **knobs)
-    assert out.read_text() == "something else"
-    answer_table(source, out, overwrite=True, **knobs)  # other parts were there: they go
-    made = out.read_bytes()
-    with pytest.raises(InputError, match=r"out.parquet exists; --overwrite"):
-        answer_table(source, out, **knobs)
+        answer_table(asked, out, **SAME)
 
     # killed when the output was there, before all parts were removed
-    left = tmp_path / "out.parquet.parts"
-    left.mkdir()
-    (left / "lock").touch()
-    assert asdict(answer_table(source, out, **knobs))["rows"] == 2
-    assert out.read_bytes() == made
-    assert not left.exists()
+    parts.mkdir()
+    (parts / "lock").touch()
+    assert answer_table(asked, out, **SAME).rows == COUNT
+    assert out.read_bytes() == whole
+    assert not parts.exists()
 
-
-def test_the_command(tmp_path, vlm, cluster):
-    source, out = simple(tmp_path / "in.parquet", 3), tmp_path / "out.parquet"
-    command = ["batch", str(source), str(out), "--keep", "0.25", "--device", "cpu"]
-    done = run(*command, "--part", "2", "--json")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["rows"] == 3
-    assert "Wrote" in done.stderr
-    assert "3 rows, 0 of them errors; 900 visual tokens" in done.stderr
-    assert "3/3" in done.stderr
-    answers = parquet.read_table(out).column("answer").to_pylist()
-    wanted = [(PICTURE, WRITTEN), (TEXT, DIGITS), (TEXT, WRITTEN)]
-    assert answers == [vlm.ask(media, question, KEPT).text for media, question in wanted]
-    again = run(*command)
-    assert again.returncode == 2
-    assert "out.parquet exists; --overwrite" in again.stderr
-    assert "must be a file (.parquet)" in run("batch", str(source), "out.csv").stderr
+    parts.mkdir()
+    (parts / "settings.json").write_text("{}")
+    (parts / "000000000-other.parquet").touch()
+    impossible = SAME | {"reduction": foveate.AIM(prune=(50, 60))}
+    with pytest.raises(FoveateError, match="layers"):  # told at once, not in every row
+        answer_table(asked, out, overwrite=True, **impossible)
+    assert out.read_bytes() == whole
+    assert not list(parts.glob("*.parquet"))
 
 
 def started(source: Path, out: Path) -> subprocess.Popen:
     code = "from foveate.cli import main; main()"
-    command = [sys.executable, "-c", code, "batch", str(source), str(out), "--keep", "0.25"]
-    command += ["--part", "2", "--batch", "2", "--device", "cpu"]
+    command = [sys.executable, "-c", code, "batch", str(source), str(out), *OPTIONS]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def test_a_killed_run_is_gone_on_with(tmp_path, cluster):
-    source, out = simple(tmp_path / "in.parquet", 40), tmp_path / "out.parquet"
-    knobs = {"reduction": KEPT, "part": 2, "batch": 2, "device": "cpu"}
-    parts = tmp_path / "out.parquet.parts"
-    running = started(source, out)
+def test_a_killed_run_is_gone_on_with(asked, whole, tmp_path):
+    out, parts = tmp_path / "out.parquet", tmp_path / "out.parquet.parts"
+    running = started(asked, out)
     while not list(parts.glob("*.parquet")):
         assert running.poll() is None
         time.sleep(0.01)
     with pytest.raises(InputError, match="another process is writing"):
-        answer_table(source, out, **knobs)
-    os.kill(running.pid, signal.SIGKILL)
+        answer_table(asked, out, **SAME)
+    running.kill()
     running.wait()
     kept = [path.name for path in parts.glob("*.parquet")]
-    assert 1 <= len(kept) < 20
+    assert 1 <= len(kept) < COUNT // 2
     assert not out.exists()
+    out.write_text("an older one")
     seen = []
-    answer_table(source, out, progress=lambda done, *told: seen.append(done), **knobs)
-    assert seen[0] >= 2 * len(kept)
-    answer_table(source, tmp_path / "whole.parquet", **knobs)
-    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    answer_table(asked, out, overwrite=True, progress=lambda done, *told: seen.append(done), **SAME)
+    assert seen[0] >= 2 * len(kept)  # a part may have been finished meanwhile
+    assert out.read_bytes() == whole
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again(tmp_path, cluster):
-    source, out = simple(tmp_path / "in.parquet", 40), tmp_path / "out.parquet"
-    choose = random.Random()
+def test_a_run_that_is_killed_again_and_again(asked, whole, tmp_path):
+    out, choose = tmp_path / "out.parquet", random.Random()
     for _ in range(6):
-        running = started(source, out)
+        running = started(asked, out)
         time.sleep(choose.uniform(5, 30))
-        if running.poll() is None:
-            running.kill()
+        running.kill()
         if running.wait() == 0:
             break
     if not out.exists():
-        assert started(source, out).wait() == 0
-    knobs = {"reduction": KEPT, "part": 2, "batch": 2, "device": "cpu"}
-    answer_table(source, tmp_path / "whole.parquet", **knobs)
-    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+        assert started(asked, out).wait() == 0
+    assert out.read_bytes() == whole

@@ -47,7 +47,7 @@ def batch(
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames taken a second of a clip.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = MAX_NEW_TOKENS,
-    at_once: Annotated[int, typer.Option("--batch", help="Rows asked at once.")] = 8,
+    batch: Annotated[int, typer.Option(help="Rows asked at once.")] = 8,
     part: Annotated[
         int, typer.Option(help="Rows of a part, the least that a killed run does again.")
     ] = 100,
@@ -67,7 +67,7 @@ def batch(
     check_out("OUT", out, ".parquet")
     reduction = reduction_of(written, method, keep, prune)
     knobs: dict[str, Any] = {"frames": frames, "fps": fps, "task": task, "machine": machine}
-    knobs |= {"batch": at_once, "part": part, "prefix": prefix, "max_new_tokens": max_new_tokens}
+    knobs |= {"batch": batch, "part": part, "prefix": prefix, "max_new_tokens": max_new_tokens}
     knobs |= {"workers": workers, "threads": threads, "device": device, "overwrite": overwrite}
     knobs |= {"gpus_per_worker": gpus_per_worker}
     summary = _watched(source, out, model, reduction, budget, **knobs)
