@@ -302,8 +302,6 @@ def test_tables_that_cannot_be_asked(tmp_path):
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"part": 0}, "part must be at least 1, got 0"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
-        ({"workers": 0}, "workers must be at least 1, got 0"),
-        ({"gpus_per_worker": 0}, "gpus_per_worker must be above 0"),
         ({"frames": 0}, "frames must be at least 1"),
         ({"task": "ocr"}, "of a budget="),
         ({"budget": "40%", "reduction": KEPT}, "give a reduction or a budget, not both"),
@@ -311,6 +309,13 @@ def test_tables_that_cannot_be_asked(tmp_path):
         given = {"source": good, "out": tmp_path / "out.parquet"} | knobs
         with pytest.raises(InputError, match=message):
             answer_table(**given)
+    for knobs, message in (
+        ({"count": 0}, "workers must be at least 1, got 0"),
+        ({"threads": 0}, "threads must be at least 1, got 0"),
+        ({"gpus": 0}, "gpus_per_worker must be above 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Workers(**knobs)
     assert {path.name for path in tmp_path.iterdir()} == {
         "good.parquet", "bad.parquet", "words.parquet",
     }  # fmt: skip
@@ -347,13 +352,17 @@ def test_another_model_of_the_same_name_is_another(tmp_path):
 
 
 def test_the_command_has_the_defaults_of_what_it_calls():
-    command, function = (signature(door).parameters for door in (cli.batch.batch, answer_table))
-    shared = command.keys() & function.keys() - {"source", "out", "budget"}
-    assert len(shared) >= 14
-    for name in shared:
-        assert getattr(command[name].default, "default", command[name].default) == (
-            function[name].default
-        ), name
+    command = signature(cli.batch.batch).parameters
+    told = {
+        name: getattr(found.default, "default", found.default) for name, found in command.items()
+    }
+    settings, workers = vars(Settings()), vars(Workers())
+    shared = settings.keys() & told.keys()
+    assert len(shared) == 9
+    assert {name: told[name] for name in shared} == {name: settings[name] for name in shared}
+    assert {told[name] for name in ("workers", "device", "threads")} == {None}
+    assert {workers[name] for name in ("count", "device", "threads")} == {None}
+    assert told["gpus_per_worker"] == workers["gpus"] == 1
 
 
 # whole runs
@@ -361,7 +370,7 @@ def test_the_command_has_the_defaults_of_what_it_calls():
 
 COUNT = 40
 OPTIONS = ["--keep", "0.25", "--part", "2", "--batch", "2", "--device", "cpu"]
-SAME = {"reduction": KEPT, "part": 2, "batch": 2, "device": "cpu"}
+SAME = {"reduction": KEPT, "part": 2, "batch": 2, "workers": Workers(device="cpu")}
 
 
 @pytest.fixture(scope="module")

@@ -64,13 +64,17 @@ def batch(
     as_json: Json = False,
 ) -> None:
     """Answer the question in every row of a table, on Ray Data; goes on where a killed run was."""
+    from foveate.serving.batch.work import Workers
+
     check_out("OUT", out, ".parquet")
     reduction = reduction_of(written, method, keep, prune)
-    knobs: dict[str, Any] = {"frames": frames, "fps": fps, "task": task, "machine": machine}
-    knobs |= {"batch": batch, "part": part, "prefix": prefix, "max_new_tokens": max_new_tokens}
-    knobs |= {"workers": workers, "threads": threads, "device": device, "overwrite": overwrite}
-    knobs |= {"gpus_per_worker": gpus_per_worker}
-    summary = _watched(source, out, model, reduction, budget, **knobs)
+    more: dict[str, Any] = {"frames": frames, "fps": fps, "task": task, "machine": machine}
+    more |= {"batch": batch, "part": part, "max_new_tokens": max_new_tokens}
+    on = Workers(workers, device, threads, gpus_per_worker)
+    summary = _watched(
+        source, out, model, reduction, budget,
+        workers=on, prefix=prefix, overwrite=overwrite, **more,
+    )  # fmt: skip
     sys.stderr.write(f"Wrote {out}: {summary}\n")
     if as_json:
         print_json({"out": str(out), **asdict(summary)})

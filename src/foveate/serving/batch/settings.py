@@ -19,7 +19,7 @@ from foveate.defaults import MAX_NEW_TOKENS, TASK
 from foveate.errors import InputError
 from foveate.planner.budget import Budget
 from foveate.planner.degradation import Task
-from foveate.reduction import Reduction
+from foveate.reduction import Given, Reduction, as_reduction
 
 SAMPLED = 2**16  # bytes read at each of several places of a file of weights
 PLACES = 64
@@ -67,6 +67,40 @@ class Settings:
             )
         check_of_budget(self.budget, self.task, self.machine)
         Sampling(self.frames, self.fps)
+
+    @classmethod
+    def of(
+        cls,
+        model: Path | str,
+        reduction: Given | None = None,
+        budget: Budget | int | float | str | None = None,
+        machine: str | None = None,
+        **more: Any,
+    ) -> "Settings":
+        """Settings as a user gives them: paths are made such that actors elsewhere can use them.
+
+        Args:
+            model: as in `foveate.load`.
+            reduction: a `Reduction` or a method alone.
+            budget: as in `vlm.ask`.
+            machine: a name, or a .json of `foveate calibrate`.
+            **more: the other fields.
+
+        Raises:
+            InputError: a value that cannot be used.
+        """
+        name = str(model)
+        if name != MINI and Path(name).is_dir():
+            name = str(Path(name).absolute())
+        return cls(
+            name,
+            None if reduction is None else as_reduction(reduction),
+            None if budget is None else Budget.of(budget),
+            machine=Calibration.read(Path(machine))
+            if machine and machine.endswith(".json")
+            else machine,
+            **more,
+        )
 
     @property
     def at_once(self) -> int:
