@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from foveate.errors import InputError
@@ -152,6 +153,17 @@ def print_table(table: Table) -> None:
 def on_stderr() -> Console:
     """The console for bars and log lines: one for both, so that a line does not cut through a bar."""
     return _wide(Console(stderr=True))
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr that counts and tells the time left; to be entered."""
+    columns = (
+        *Progress.get_default_columns()[:3],
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=on_stderr(), speed_estimate_period=300)
 
 
 @contextmanager

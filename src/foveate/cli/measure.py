@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from foveate.cli.console import Json, on_stderr, parse_names, print_json, renamed
+from foveate.cli.console import Json, parse_names, print_json, progress_bar, renamed
 from foveate.defaults import SHARES, TASKS
 from foveate.errors import InputError
 
@@ -76,13 +75,7 @@ def measure(
 
 def _watch(runner: Any) -> None:
     """Run, with a progress bar and the time left."""
-    columns = (
-        *Progress.get_default_columns()[:3],
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=on_stderr(), speed_estimate_period=300) as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("starting", total=runner.total)
         runner.run(lambda done, what: progress.update(bar, completed=done, description=what))
 

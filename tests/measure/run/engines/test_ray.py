@@ -14,7 +14,7 @@ from foveate.ask.media import Sampling
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines import engine
 from foveate.measure.run.engines.local import Local
-from foveate.measure.run.engines.ray import Ray, _cluster, _share
+from foveate.measure.run.engines.ray import Ray, init_arguments, share
 from foveate.measure.run.jobs import Job, Work, read_question
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import settings
@@ -102,27 +102,27 @@ def test_jobs_are_taken_as_there_is_room():
 
 def test_each_actor_has_a_gpu_where_there_are_any():
     room = {"CPU": 16.0, "GPU": 4.0}
-    assert _share(room, None, 2, None) == (4, {"num_cpus": 2, "num_gpus": 1})
-    assert _share(room, "cuda", 1, 3) == (3, {"num_cpus": 1, "num_gpus": 1})
-    assert _share(room, "cpu", 2, 8) == (8, {"num_cpus": 2, "num_gpus": 0})
-    assert _share({"CPU": 16.0}, None, 2, None) == (1, {"num_cpus": 2, "num_gpus": 0})
+    assert share(room, None, 2, None) == (4, {"num_cpus": 2, "num_gpus": 1})
+    assert share(room, "cuda", 1, 3) == (3, {"num_cpus": 1, "num_gpus": 1})
+    assert share(room, "cpu", 2, 8) == (8, {"num_cpus": 2, "num_gpus": 0})
+    assert share({"CPU": 16.0}, None, 2, None) == (1, {"num_cpus": 2, "num_gpus": 0})
 
 
 def test_actors_that_find_no_room():
     room = {"CPU": 6.0, "GPU": 4.0}
     with pytest.raises(InputError, match=r"8 actors .* 6 CPU, 4 GPU; take fewer actors or the dev"):
-        _share(room, None, 1, 8)  # not quietly on the CPU
+        share(room, None, 1, 8)  # not quietly on the CPU
     with pytest.raises(InputError, match=r"4 actors .*'CPU': 2.*; take fewer actors or threads"):
-        _share(room, None, 2, None)
+        share(room, None, 2, None)
     with pytest.raises(InputError, match=r"1 actors .*'GPU': 1.* of 2 CPU, 0 GPU"):
-        _share({"CPU": 2.0}, "cuda:0", 1, None)
+        share({"CPU": 2.0}, "cuda:0", 1, None)
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """Ray, started once: it takes seconds."""
     ray = pytest.importorskip("ray", reason="the extra `ray` is absent")
-    yield ray.init(**_cluster(2))
+    yield ray.init(**init_arguments(2))
     ray.shutdown()
 
 

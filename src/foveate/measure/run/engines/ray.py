@@ -55,10 +55,10 @@ class Ray(Engine):
         self.actors: list[Any] = []
         self.ours, threads = not ray.is_initialized(), threads or 1
         if self.ours:
-            ray.init(**_cluster((actors or 1) * threads))
+            ray.init(**init_arguments((actors or 1) * threads))
         try:
             room = {name: float(has) for name, has in ray.cluster_resources().items()}
-            count, each = _share(room, device, threads, actors)
+            count, each = share(room, device, threads, actors)
             make: Any = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **each)(Actor)
             self.actors = [make.remote(model, device, threads) for _ in range(count)]
             loading = [actor.identity.remote() for actor in self.actors]
@@ -150,8 +150,15 @@ class Actor:
         return self.worker.time(work)
 
 
-def _cluster(threads: int) -> dict[str, Any]:
-    """How Ray is started: the cluster of RAY_ADDRESS, or this machine alone, seen by nobody else."""
+def init_arguments(threads: int) -> dict[str, Any]:
+    """How Ray is started: the cluster of RAY_ADDRESS, or this machine alone, seen by nobody else.
+
+    Args:
+        threads: CPUs that this machine has at least, whatever it really has.
+
+    Returns:
+        The arguments of `ray.init`.
+    """
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if os.environ.get("RAY_ADDRESS"):
         return quiet
@@ -163,18 +170,29 @@ def _cluster(threads: int) -> dict[str, Any]:
     }
 
 
-def _share(
-    room: dict[str, float], device: str | None, threads: int, actors: int | None
+def share(
+    room: dict[str, float],
+    device: str | None,
+    threads: int,
+    actors: int | None,
+    gpus: int | float = 1,
 ) -> tuple[int, dict[str, Any]]:
     """How many actors there are, and what each takes of the cluster.
+
+    Args:
+        room: the cluster's resources.
+        device: as in `foveate.load`.
+        threads: CPU threads of an actor.
+        actors: how many; None for as many as there are GPUs for, or one.
+        gpus: of an actor, if it runs on one.
 
     Raises:
         InputError: there is not enough for all.
     """
-    gpus = int(room.get("GPU", 0))
-    on_gpu = device.startswith("cuda") if device else gpus > 0
-    count = actors or (max(gpus, 1) if on_gpu else 1)
-    each = {"CPU": threads, "GPU": int(on_gpu)}
+    there = room.get("GPU", 0)
+    on_gpu = device.startswith("cuda") if device else there > 0
+    count = actors or (max(int(there // gpus), 1) if on_gpu else 1)
+    each = {"CPU": threads, "GPU": gpus if on_gpu else 0}
     short = [name for name, one in each.items() if count * one > room.get(name, 0)]
     if short:
         has = ", ".join(f"{room.get(name, 0):g} {name}" for name in each)
@@ -182,4 +200,4 @@ def _share(
         raise InputError(
             f"{count} actors of {each} do not fit a cluster of {has}; take fewer actors{less}"
         )
-    return count, {"num_cpus": threads, "num_gpus": int(on_gpu)}
+    return count, {"num_cpus": threads, "num_gpus": each["GPU"]}
