@@ -70,7 +70,122 @@ def llava() -> tuple[Any, Any]:
     return hf.LlavaForConditionalGeneration(config), processor
 
 
-MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {"llava": llava}
+PINPOINTS = [[56, 56], [56, 112], [112, 56], [112, 112]]
+
+
+def llava_next() -> tuple[Any, Any]:
+    """LLaVA-NeXT: 16 tokens a view, up to four tiles."""
+    config = hf.LlavaNextConfig(
+        vision_config=hf.CLIPVisionConfig(image_size=56, projection_dim=64, **TOWER),
+        text_config=hf.LlamaConfig(**TEXT),
+        image_token_index=IDS["<image>"],
+        image_grid_pinpoints=PINPOINTS,
+    )
+    images = hf.LlavaNextImageProcessor(
+        size={"shortest_edge": 56}, crop_size=56, image_grid_pinpoints=PINPOINTS
+    )
+    processor = hf.LlavaNextProcessor(
+        images, tokenizer(), patch_size=14, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=CHAT,
+    )  # fmt: skip
+    return hf.LlavaNextForConditionalGeneration(config), processor
+
+
+def llava_onevision() -> tuple[Any, Any]:
+    """LLaVA-OneVision: 16 tokens a view, up to four tiles, 4 tokens a frame and a separator."""
+    config = hf.LlavaOnevisionConfig(
+        vision_config=hf.SiglipVisionConfig(image_size=56, vision_use_head=False, **TOWER),
+        text_config=hf.Qwen2Config(**TEXT),
+        image_token_index=IDS["<image>"],
+        video_token_index=IDS["<video>"],
+        image_grid_pinpoints=PINPOINTS,
+        vision_feature_layer=-1,
+    )
+    side = {"height": 56, "width": 56}
+    processor = hf.LlavaOnevisionProcessor(
+        hf.LlavaOnevisionImageProcessor(size=side, image_grid_pinpoints=PINPOINTS),
+        tokenizer(),
+        hf.LlavaOnevisionVideoProcessor(size=side),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=CHAT,
+    )
+    return hf.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+GRID_IDS = {
+    "image_token_id": IDS["<|image_pad|>"], "video_token_id": IDS["<|video_pad|>"],
+    "vision_start_token_id": IDS["<|vision_start|>"], "vision_end_token_id": IDS["<|vision_end|>"],
+}  # fmt: skip
+GRID_TEXT = {
+    **TEXT,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
+}
+PIXELS = {"min_pixels": 28 * 28, "max_pixels": 224 * 224}
+
+
+def qwen2_5_vl() -> tuple[Any, Any]:
+    """Qwen2.5-VL: a token for 28 x 28 pixels."""
+    vision = {
+        "depth": 2, "hidden_size": 64, "out_hidden_size": 64, "intermediate_size": 96, "num_heads": 2,
+        "window_size": 112, "fullatt_block_indexes": [1], "tokens_per_second": 2,
+    }  # fmt: skip
+    config = hf.Qwen2_5_VLConfig(vision_config=vision, text_config=GRID_TEXT, **GRID_IDS)
+    processor = hf.Qwen2_5_VLProcessor(
+        hf.Qwen2VLImageProcessor(**PIXELS),
+        tokenizer(),
+        hf.Qwen2VLVideoProcessor(**PIXELS, do_sample_frames=False),
+        chat_template=CHAT,
+    )
+    return hf.Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def qwen3_vl() -> tuple[Any, Any]:
+    """Qwen3-VL: a token for 32 x 32 pixels, with two levels of DeepStack."""
+    vision = {
+        "depth": 3, "hidden_size": 64, "out_hidden_size": 64, "intermediate_size": 96, "num_heads": 2,
+        "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1],
+    }  # fmt: skip
+    config = hf.Qwen3VLConfig(vision_config=vision, text_config=GRID_TEXT, **GRID_IDS)
+    size = {"shortest_edge": 32 * 32, "longest_edge": 256 * 256}
+    processor = hf.Qwen3VLProcessor(
+        hf.Qwen2VLImageProcessor(size=size, patch_size=16),
+        tokenizer(),
+        hf.Qwen3VLVideoProcessor(size=size, do_sample_frames=False),
+        chat_template=CHAT,
+    )
+    return hf.Qwen3VLForConditionalGeneration(config), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    """InternVL: 4 tokens a tile of 56 x 56 pixels."""
+    config = hf.InternVLConfig(
+        vision_config={"model_type": "internvl_vision", "image_size": [56, 56], **TOWER, "patch_size": [14, 14]},
+        text_config=hf.Qwen2Config(**TEXT),
+        image_token_id=IDS["<IMG_CONTEXT>"],
+        image_seq_length=4,
+    )
+    side = {"height": 56, "width": 56}
+    words = tokenizer(
+        extra_special_tokens={
+            "start_image_token": "<img>", "end_image_token": "</img>", "video_token": "<video>",
+            "context_image_token": "<IMG_CONTEXT>",
+        }
+    )  # fmt: skip
+    processor = hf.InternVLProcessor(
+        hf.GotOcr2ImageProcessor(size=side, crop_to_patches=True, max_patches=4),
+        words,
+        hf.InternVLVideoProcessor(size=side, do_sample_frames=False),
+        image_seq_length=4,
+        chat_template=CHAT,
+    )
+    return hf.InternVLForConditionalGeneration(config), processor
+
+
+MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
+    make.__name__: make
+    for make in (llava, llava_next, llava_onevision, qwen2_5_vl, qwen3_vl, internvl)
+}
 
 
 def save(name: str, folder: Path) -> Path:

@@ -7,6 +7,7 @@ pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
 from foveate.errors import InputError
 from serving.vllm import checkpoints, engine
 
+FAMILY = "llava"
 PROMPT = "what is in <image>? "
 QUARTER = {"method": "aim-merge", "keep": 0.25}
 HALF = {"method": "aim-merge", "keep": 0.5}
@@ -20,21 +21,6 @@ METHODS = [
     {"method": "vidcom2", "keep": 0.4},
     {"method": "aim", "keep": 0.25, "prune": None},
 ]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return checkpoints.save("llava", tmp_path_factory.mktemp("llava"))
-
-
-@pytest.fixture(scope="module")
-def llm(folder):
-    return engine.start(folder, hf_overrides={"foveate": {}})
-
-
-@pytest.fixture(scope="module")
-def reference(folder):
-    return engine.Reference(folder)
 
 
 def test_budgets_of_one_batch_do_not_mix(llm, reference):
@@ -55,17 +41,6 @@ def test_budgets_of_one_batch_do_not_mix(llm, reference):
 def test_every_method_is_as_in_transformers(llm, reference, method):
     request = {"prompt": PROMPT, "image": [checkpoints.picture(3)], "foveate": method}
     assert engine.same(engine.ask(llm, request), [reference.ask(request)])
-
-
-@pytest.fixture
-def encoded(llm):
-    """How many pictures the tower has been shown, call by call."""
-    calls = []
-    hook = engine.model_of(llm).vision_tower.register_forward_pre_hook(
-        lambda module, args: calls.append(len(args[0]))
-    )
-    yield calls
-    hook.remove()
 
 
 def test_caches_share_what_is_the_same_and_nothing_else(llm, encoded):

@@ -4,8 +4,8 @@
 
 vLLM finds `register` by the entry point `vllm.general_plugins`. It enters subclasses under the names of
 the architectures that are covered; each is the stock model until an engine is started with that one key.
-Nothing of vLLM is patched, and a checkpoint stays as it is. `docs/guides/serving.md` says what is refused,
-and why.
+Nothing of vLLM is patched, and a checkpoint stays as it is. `docs/guides/serving.md` says what is
+refused, and why.
 """
 
 import os
@@ -18,7 +18,7 @@ FAMILIES = {
     "LlavaForConditionalGeneration": "llava:FoveateLlava",
     "LlavaNextForConditionalGeneration": "llava_next:FoveateLlavaNext",
     "LlavaOnevisionForConditionalGeneration": "llava_onevision:FoveateLlavaOnevision",
-    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl:FoveateQwen2_5VL",
+    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl:FoveateQwen25VL",
     "Qwen3VLForConditionalGeneration": "qwen3_vl:FoveateQwen3VL",
     "InternVLForConditionalGeneration": "internvl:FoveateInternVL",
 }

@@ -23,12 +23,10 @@ class FoveateModel(SupportsMultiModal):
     Attributes:
         layout_of: the layout of a picture or clip, as its processor has it.
         item_fields: the arguments that `layout_of` reads, one entry a picture or clip.
-        method_width: columns of the features that a method sees; None for all.
     """
 
     layout_of: LayoutOf
     item_fields: tuple[str, ...] = ()
-    method_width: int | None = None
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
@@ -36,6 +34,11 @@ class FoveateModel(SupportsMultiModal):
         if self.foveate.is_on:
             self.check_engine(vllm_config)
             self.most_encoded = vllm_config.scheduler_config.max_num_encoder_input_tokens
+
+    @property
+    def method_width(self) -> int | None:
+        """Columns of the features that a method sees; None for all."""
+        return None
 
     def check_engine(self, vllm_config: Any) -> None:
         """Refuse what an engine cannot do with reduced pictures.
@@ -71,7 +74,7 @@ class FoveateModel(SupportsMultiModal):
             shrunk += self._reduced(
                 super().embed_multimodal(**part), layouts[begin:end], texts[begin:end]
             )
-        return [self.carried(*each) for each in zip(shrunk, layouts, items, strict=True)]
+        return [self.carried(modality, *each) for each in zip(shrunk, layouts, items, strict=True)]
 
     def _reduced(
         self, encoded: Any, layouts: Sequence[Layout], texts: Sequence[str]
@@ -83,11 +86,12 @@ class FoveateModel(SupportsMultiModal):
         return found
 
     def carried(
-        self, shrunk: Shrunk, layout: Layout, item: Mapping[str, Any]
+        self, modality: str, shrunk: Shrunk, layout: Layout, item: Mapping[str, Any]
     ) -> Float[Tensor, "k D"]:
         """What vLLM stores of a reduced picture or clip.
 
         Args:
+            modality: "image" or "video".
             shrunk: what is left of it.
             layout: of the whole.
             item: its `item_fields`.
