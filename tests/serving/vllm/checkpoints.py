@@ -146,10 +146,15 @@ def qwen3_vl() -> tuple[Any, Any]:
         "depth": 3, "hidden_size": 64, "out_hidden_size": 64, "intermediate_size": 96, "num_heads": 2,
         "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1],
     }  # fmt: skip
-    config = hf.Qwen3VLConfig(vision_config=vision, text_config=GRID_TEXT, **GRID_IDS)
+    rope = {**GRID_TEXT["rope_parameters"], "mrope_interleaved": True}
+    text = {**GRID_TEXT, "rope_parameters": rope}
+    config = hf.Qwen3VLConfig(vision_config=vision, text_config=text, **GRID_IDS)
     size = {"shortest_edge": 32 * 32, "longest_edge": 256 * 256}
     processor = hf.Qwen3VLProcessor(
-        hf.Qwen2VLImageProcessor(size=size, patch_size=16),
+        # as that of clips: vLLM normalizes both alike
+        hf.Qwen2VLImageProcessor(
+            size=size, patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        ),
         tokenizer(),
         hf.Qwen3VLVideoProcessor(size=size, do_sample_frames=False),
         chat_template=CHAT,
@@ -160,7 +165,12 @@ def qwen3_vl() -> tuple[Any, Any]:
 def internvl() -> tuple[Any, Any]:
     """InternVL: 4 tokens a tile of 56 x 56 pixels."""
     config = hf.InternVLConfig(
-        vision_config={"model_type": "internvl_vision", "image_size": [56, 56], **TOWER, "patch_size": [14, 14]},
+        vision_config={
+            "model_type": "internvl_vision",
+            "image_size": [56, 56],
+            **TOWER,
+            "patch_size": [14, 14],
+        },
         text_config=hf.Qwen2Config(**TEXT),
         image_token_id=IDS["<IMG_CONTEXT>"],
         image_seq_length=4,
@@ -223,3 +233,13 @@ def picture(seed: int, size: tuple[int, int] = (112, 112)) -> Image.Image:
 def clip(seed: int, frames: int, size: int = 56) -> np.ndarray:
     """A clip of such pictures."""
     return np.stack([np.asarray(picture(seed * 100 + n, (size, size))) for n in range(frames)])
+
+
+def timed_clip(seed: int, frames: int, size: tuple[int, int]) -> tuple[np.ndarray, dict[str, Any]]:
+    """A clip of two frames a second, with what Qwen-VL is told of it."""
+    pictures = np.stack([np.asarray(picture(seed * 100 + n, size)) for n in range(frames)])
+    told = {
+        "fps": 2.0, "duration": frames / 2, "total_num_frames": frames,
+        "frames_indices": list(range(frames)), "video_backend": "opencv", "do_sample_frames": False,
+    }  # fmt: skip
+    return pictures, told

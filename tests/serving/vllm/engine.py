@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers as hf
+from transformers.video_utils import VideoMetadata
 
 import foveate
 
@@ -84,7 +85,14 @@ class Reference:
 
     def ask(self, request: dict[str, Any]) -> Said:
         """The greedy answer to a request as of `ask`."""
-        media = {f"{kind}s": request[kind] for kind in ("image", "video") if kind in request}
+        media: dict[str, Any] = {
+            f"{kind}s": request[kind] for kind in ("image", "video") if kind in request
+        }
+        if isinstance(media.get("videos", [None])[0], tuple):
+            media["videos"], told = zip(*media["videos"], strict=True)
+            media["video_metadata"] = [
+                VideoMetadata(**{k: one[k] for k in one if k != "do_sample_frames"}) for one in told
+            ]
         inputs = self.processor(text=request["prompt"], return_tensors="pt", **media)
         method = foveate.Reduction()
         if request.get("foveate"):

@@ -50,7 +50,9 @@ def test_clips(llm, reference):
             for foveate in (None, "default", HALF, {"method": "divprune", "keep": 0.3})
         ),
         shown(WATCH, "default", video=[checkpoints.clip(2, 4)]),
-        shown(LOOK + WATCH, "default", image=[checkpoints.picture(1)], video=[checkpoints.clip(1, 3)]),
+        shown(
+            LOOK + WATCH, "default", image=[checkpoints.picture(1)], video=[checkpoints.clip(1, 3)]
+        ),
     )
 
 

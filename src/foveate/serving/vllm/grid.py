@@ -80,7 +80,7 @@ class GridModel(FoveateModel):
             item: its `item_fields`.
         """
         if self.frames_apart or modality == "image":
-            return grid_offsets(layout, 0)
+            return grid_offsets(layout, 0.0)
         seconds = item.get("second_per_grid_ts")
         rate = getattr(self.config.vision_config, "tokens_per_second", 1.0)
         return grid_offsets(layout, (1.0 if seconds is None else float(seconds)) * rate)
