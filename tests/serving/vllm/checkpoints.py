@@ -208,7 +208,8 @@ def save(name: str, folder: Path) -> Path:
     model.generation_config.pad_token_id = 0
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    as_on_the_hub(folder / "model.safetensors")
+    if name.startswith("llava"):
+        as_on_the_hub(folder / "model.safetensors")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Qwen3-VL in a real engine: positions, DeepStack's columns, and clips with times between their frames."""
+"""Qwen3-VL in an engine: positions, DeepStack's columns, and clips with times between frames."""
 
 import pytest
 

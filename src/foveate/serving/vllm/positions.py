@@ -75,7 +75,7 @@ def _in_line(base: int, count: int) -> Int[Tensor, "3 count"]:
 
 
 def runs(tokens: Sequence[int], token: int, start: int, stop: int) -> list[tuple[int, int]]:
-    """Where a token follows itself, from `start` on, before `stop`: first place and length of each run."""
+    """Where a token follows itself, from `start` to before `stop`: first place and length of each."""
     found: list[tuple[int, int]] = []
     for place in range(start, stop):
         if tokens[place] != token:
