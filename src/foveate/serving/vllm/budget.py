@@ -1,0 +1,118 @@
+"""What a request or an engine asks for: a method before the LLM, checked, and written in one way only.
+
+vLLM hashes what a request asks for with its picture, so a budget is carried as one text: two that mean
+the same share cached pictures, and two that differ never do.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from foveate.errors import InputError
+from foveate.reduction import Compressor, Reduction
+from foveate.registry import methods
+
+KEY = "foveate"  # of `--hf-overrides` and of a request's `mm_processor_kwargs`
+KNOWN_NEEDS = frozenset({"grid", "frames", "sample", "number"})
+EXAMPLE = '{"method": "divprune", "keep": 0.25}'
+SWITCH_ON = f"""--hf-overrides '{{"{KEY}": {{}}}}'"""
+
+
+def read(given: object) -> str:
+    """The budget that was asked for, as one text: the same for all ways to write it; "" for none.
+
+    Args:
+        given: a method as `foveate.Reduction.from_dict` reads it, or None.
+
+    Raises:
+        InputError: not a method, an unknown knob, a value out of range, or a method that cannot run in
+            vLLM; over HTTP it becomes status 400, as any ValueError does.
+    """
+    if given is None:
+        return ""
+    if not isinstance(given, Mapping):
+        raise InputError(f"{KEY} takes a method as {EXAMPLE}, or null; got {given!r}")
+    reduction = Reduction.from_dict(given)
+    if reduction.is_off:
+        return ""
+    if why := refusal(reduction):
+        raise InputError(
+            f"vLLM cannot serve {dict(given)!r}: {why}; works: {', '.join(servable())}"
+        )
+    return json.dumps(Reduction(before=reduction.before).to_dict(), sort_keys=True)
+
+
+def refusal(reduction: Reduction) -> str:
+    """Why a reduction cannot run in vLLM; "" if it can."""
+    method: Any = reduction.before
+    if reduction.inside is not None and not reduction.inside.is_off:
+        return (
+            "it prunes inside the LLM, out of a plug-in's reach (aim merges alone with prune=null)"
+        )
+    if reduction.encode is not None and not reduction.encode.is_off:
+        return "it works in the encoder, which is vLLM's own"
+    if method.at != "llm":
+        return "it works before the projector"
+    if unmet := set(method.needs) - KNOWN_NEEDS:
+        return f"it needs {' and '.join(sorted(unmet))}, which vLLM does not hand over"
+    if getattr(method, "size_aware", False):
+        return "size_aware changes the LLM's attention"
+    if not hasattr(method, "kept"):
+        return "it does not tell how many tokens it keeps (`kept`), which vLLM must know beforehand"
+    return ""
+
+
+@lru_cache
+def servable() -> tuple[str, ...]:
+    """Names of the methods that vLLM can serve."""
+    made = {name: row.build() for name, row in methods().items() if row.stage == "before"}
+    return tuple(name for name, method in made.items() if not refusal(Reduction(before=method)))
+
+
+@lru_cache(maxsize=256)
+def method_of(text: str) -> Compressor:
+    """The method that a text of `read` stands for."""
+    method = Reduction.from_json(text).before
+    assert method is not None
+    return method
+
+
+def packed(text: str) -> UInt8[Tensor, " n"]:
+    """A text as a tensor, which vLLM carries beside a picture."""
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def unpacked(letters: UInt8[Tensor, " n"]) -> str:
+    """The text that `packed` made a tensor of."""
+    return bytes(letters.tolist()).decode()
+
+
+@dataclass(frozen=True)
+class Switch:
+    """What the operator of an engine said.
+
+    Attributes:
+        is_on: whether the engine was started with the key; without it each model is the stock one.
+        default: the budget of requests that ask for none, as `read` writes it.
+    """
+
+    is_on: bool
+    default: str
+
+    @classmethod
+    def of(cls, config: Any) -> "Switch":
+        """As a model's config has it, into which vLLM writes `--hf-overrides`.
+
+        Raises:
+            InputError: not such a dictionary as `read` takes, nor an empty one.
+        """
+        given = getattr(config, KEY, None)
+        if isinstance(given, Mapping) and not given:
+            return cls(is_on=True, default="")
+        return cls(is_on=given is not None, default=read(given))

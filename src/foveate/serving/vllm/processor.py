@@ -1,0 +1,189 @@
+"""The front end's half: which budget a request has, and how many placeholders its pictures get."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from vllm.multimodal.inputs import (  # pyright: ignore[reportMissingImports]
+    MultiModalFieldConfig,
+    MultiModalKwargsItems,
+)
+from vllm.multimodal.parse import (  # pyright: ignore[reportMissingImports]
+    EmbeddingItems,
+    MultiModalDataItems,
+)
+from vllm.multimodal.processing import (  # pyright: ignore[reportMissingImports]
+    BaseMultiModalProcessor,
+    PromptUpdateDetails,
+)
+
+from foveate.errors import InputError, UnsupportedError
+from foveate.serving.vllm.budget import KEY, SWITCH_ON, Switch, method_of, packed, read
+from foveate.serving.vllm.layout import Layout, kept, kept_by_group
+
+MODALITIES = ("image", "video")
+Arguments = Mapping[str, Any]
+LayoutOf = Callable[[Any, str, Mapping[str, Any]], Layout]  # (config, modality, item) -> layout
+
+
+def field(modality: str) -> str:
+    """The name under which the budget of a picture travels beside its pixels."""
+    return f"{KEY}_{modality}"
+
+
+class FoveateProcessor(BaseMultiModalProcessor):
+    """Goes before a model's own processor in the bases of a class.
+
+    A class states `layout_of`, with which the model agrees.
+    """
+
+    layout_of: LayoutOf
+
+    def __init__(self, info: Any, dummy_inputs: Any) -> None:
+        super().__init__(info, dummy_inputs)
+        context = info.ctx
+        self.foveate = Switch.of(context.get_hf_config())
+        check_config(context.get_mm_config(), self.foveate)
+
+    def get_dummy_inputs(self, *arguments: Any, **named: Any) -> Any:
+        """The stock ones: memory is profiled for pictures that are not reduced."""
+        inputs = super().get_dummy_inputs(*arguments, **named)
+        return replace(inputs, hf_processor_mm_kwargs={**inputs.hf_processor_mm_kwargs, KEY: None})
+
+    def apply(self, inputs: Any, timing_ctx: Any) -> Any:
+        """Process a prompt under the request's budget, or the engine's.
+
+        Raises:
+            InputError: a budget that cannot be read or served, or an engine whose operator allows none.
+        """
+        given = dict(inputs.hf_processor_mm_kwargs)
+        text = self._asked(given, inputs.mm_data_items)
+        given.pop(KEY, None)
+        if text:  # enters the hash of each picture, so caches of different budgets are apart
+            given[KEY] = text
+        return super().apply(replace(inputs, hf_processor_mm_kwargs=given), timing_ctx)
+
+    def _asked(self, given: Arguments, items: MultiModalDataItems) -> str:
+        """The budget of a request as one text; "" for none."""
+        if nested := [name for name, value in given.items() if _holds_key(value)]:
+            raise InputError(
+                f"write {KEY!r} beside {nested[0]!r} in mm_processor_kwargs, not in it"
+            )
+        if KEY not in given:
+            return self.foveate.default
+        if given[KEY] is not None and not self.foveate.is_on:
+            raise InputError(
+                f"this engine takes no {KEY!r} in mm_processor_kwargs: start it with {SWITCH_ON}, "
+                "or with a budget for all requests in the braces"
+            )
+        text = read(given[KEY])
+        if text and any(isinstance(part, EmbeddingItems) for part in items.values()):
+            raise InputError(f"image embeddings are taken as they are: leave {KEY!r} out")
+        return text
+
+    def _get_hf_mm_inputs(self, mm_items: MultiModalDataItems, hf_kwargs: Arguments) -> Any:
+        text, others = _split(hf_kwargs)
+        found = super()._get_hf_mm_inputs(mm_items, others)
+        for modality, items in mm_items.items():
+            if text and len(items) and not isinstance(items, EmbeddingItems):
+                found.passthrough_data[field(modality)] = packed(text).repeat(len(items), 1)
+        return found
+
+    def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Arguments) -> Arguments:
+        text, others = _split(hf_processor_mm_kwargs)
+        fields = super()._get_mm_fields_config(hf_inputs, others)
+        if not text:
+            return fields
+        ours = {field(m): MultiModalFieldConfig.batched(m, keep_on_cpu=True) for m in MODALITIES}
+        return {**fields, **ours}
+
+    def _get_prompt_updates(
+        self,
+        mm_items: MultiModalDataItems,
+        hf_processor_mm_kwargs: Arguments,
+        out_mm_kwargs: MultiModalKwargsItems,
+    ) -> Sequence[Any]:
+        text, others = _split(hf_processor_mm_kwargs)
+        updates = super()._get_prompt_updates(mm_items, others, out_mm_kwargs)
+        if not text:
+            return updates
+        return [self._smaller(update, text, mm_items, out_mm_kwargs) for update in updates]
+
+    def _smaller(self, update: Any, text: str, mm_items: Any, out_mm_kwargs: Any) -> Any:
+        """The same update with as many placeholders as tokens stay."""
+        modality = update.modality
+        if isinstance(mm_items.get(modality), EmbeddingItems):
+            return update
+        config, method = self.info.ctx.get_hf_config(), method_of(text)
+
+        def replacement(item: int) -> Any:
+            whole = update.resolve(item).content
+            data = out_mm_kwargs[modality][item].get_data()
+            return shortened(whole, type(self).layout_of(config, modality, data), method)
+
+        return replace(update, replacement=replacement)
+
+
+def shortened(whole: Any, layout: Layout, method: Any) -> Any:
+    """A replacement with placeholders for the tokens that stay; text among them is left as it is.
+
+    Args:
+        whole: of a picture or clip that is not reduced.
+        layout: of its tokens.
+        method: before the LLM.
+
+    Raises:
+        InputError: a method that cannot tell how many tokens stay of each frame, where text stands
+            between frames.
+    """
+    is_token = torch.ones(len(whole.full), dtype=torch.bool)
+    if whole.is_embed is not None:
+        is_token = whole.is_embed(whole.full)
+    places = is_token.nonzero()[:, 0]
+    if len(places) != len(layout.group):
+        raise UnsupportedError(
+            f"vLLM writes {len(places)} placeholders for {len(layout.group)} visual tokens: this "
+            "checkpoint's processor is not as foveate knows it"
+        )
+    stays = torch.ones_like(is_token)
+    if int(places[-1] - places[0]) < len(places):
+        stays[places[kept(method, layout) :]] = False
+    else:
+        for own, count in zip(
+            places.split(layout.sizes), kept_by_group(method, layout), strict=True
+        ):
+            stays[own[count:]] = False
+    full = [token for token, is_left in zip(whole.full, stays.tolist(), strict=True) if is_left]
+    return PromptUpdateDetails(full, whole.is_embed)
+
+
+def check_config(multimodal: Any, switch: Switch) -> None:
+    """Refuse what an engine's configuration of pictures cannot have with foveate.
+
+    Args:
+        multimodal: vLLM's `MultiModalConfig`.
+        switch: what the operator said.
+
+    Raises:
+        InputError: the key among the engine's `mm_processor_kwargs`, which vLLM merges unseen.
+        UnsupportedError: vLLM's own video pruning beside foveate.
+    """
+    engine = multimodal.mm_processor_kwargs or {}
+    if KEY in engine or any(_holds_key(value) for value in engine.values()):
+        raise InputError(
+            f"{KEY!r} among an engine's mm_processor_kwargs has no effect in vLLM: write "
+            f"""--hf-overrides '{{"{KEY}": ...}}', or give it with a request"""
+        )
+    if switch.is_on and multimodal.is_multimodal_pruning_enabled():
+        raise UnsupportedError("--video-pruning-rate prunes by itself: leave it out, or foveate")
+
+
+def _holds_key(value: object) -> bool:
+    return isinstance(value, Mapping) and KEY in value
+
+
+def _split(arguments: Arguments) -> tuple[str, dict[str, Any]]:
+    """The budget's text, as `apply` put it there, and all other arguments."""
+    others = dict(arguments)
+    return others.pop(KEY, None) or "", others
