@@ -76,18 +76,17 @@ class Setting:
 
 SETTINGS = (
     Setting(),
-    Setting(most=1200),
     Setting(most=600),
     Setting(most=300),
     Setting(last=2),
-    *(
-        Setting(method, 0.125, most)
-        for method in ("fovea-merge", "aim-merge", "resize-grid")
-        for most in (None, 300)
-    ),
-    Setting("fovea-merge", 0.125, 150),
     Setting("fovea-merge", 0.25),
-    Setting("fovea-merge", 0.25, 300),
+    Setting("fovea-merge", 0.125),
+    Setting("fovea-merge", 0.125, 300),
+    Setting("fovea-merge", 0.125, 150),
+    Setting("fovea-merge", 0.0625),
+    Setting("aim-merge", 0.125),
+    Setting("aim-merge", 0.125, 300),
+    Setting("resize-grid", 0.125),
     Setting("aim", 0.25),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -95,7 +94,7 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 def main() -> None:
     """Parse, ask what the file lacks, summarise."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="foveate-mini")
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--questions", type=int, default=200, help="episodes")
@@ -225,8 +224,8 @@ def difference(
     base: list[dict[str, Any]], other: list[dict[str, Any]], place: int
 ) -> dict[str, float]:
     """Between two settings, of one family."""
-    scores = ([row["right"][place] for row in rows] for rows in (base, other))
-    return asdict(paired_difference(*scores))
+    before, after = ([row["right"][place] for row in rows] for rows in (base, other))
+    return asdict(paired_difference(before, after))
 
 
 if __name__ == "__main__":
