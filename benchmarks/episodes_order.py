@@ -136,10 +136,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     journal, vlm = Journal(arguments.records), foveate.load()
+    until = arguments.first + arguments.questions
     done = {(row["order"], row["setting"], row["index"]) for row in journal}
     todo = [
         (order, setting, index)
-        for index in range(arguments.first, arguments.first + arguments.questions)
+        for index in range(arguments.first, until)
         for setting in SETTINGS
         for order in (OLDEST, LEAST, UNSEEN)
         if (order, setting.name, index) not in done
@@ -154,7 +155,8 @@ def main() -> None:
     record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     record["order"] = {
         "conditions": conditions(threads=1), "split": "val", "first": arguments.first,
-        "n": arguments.questions, "rows": rows_of(list(journal)),
+        "n": arguments.questions,
+        "rows": rows_of([row for row in journal if row["index"] < until]),
     }  # fmt: skip
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     sys.stdout.write(json.dumps(record["order"]["rows"]) + "\n")

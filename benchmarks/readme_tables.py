@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from encoder_tables import adapted, encoder, order, reuse, still_clip, zoo_2026
+from episode_tables import episodes, episodes_order
 from tables import ROOT, markdown
 
 from foveate.models.scope import OUT_OF_SCOPE
@@ -20,7 +21,7 @@ from foveate.runtime.seams import TESTED
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
-    ROOT / "docs" / "guides" / "training.md",
+    *(ROOT / "docs" / "guides" / f"{name}.md" for name in ("training", "conversations")),
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
 OURS = ("fovea", "fovea-merge")
@@ -363,6 +364,8 @@ TABLES = {
     "reuse": reuse,
     "still clip": still_clip,
     "order": order,
+    "episodes": episodes,
+    "episodes order": episodes_order,
     "zoo 2026": zoo_2026,
     "published": published,
     "accuracy": accuracy,
