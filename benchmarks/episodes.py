@@ -79,7 +79,6 @@ SETTINGS = (
     Setting(most=600),
     Setting(most=300),
     Setting(last=2),
-    Setting("fovea-merge", 0.25),
     Setting("fovea-merge", 0.125),
     Setting("fovea-merge", 0.125, 300),
     Setting("fovea-merge", 0.125, 150),
@@ -98,6 +97,7 @@ def main() -> None:
     parser.add_argument("--model", default="foveate-mini")
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--questions", type=int, default=200, help="episodes")
+    parser.add_argument("--first", type=int, default=0, help="number of the first episode")
     parser.add_argument("--seed", type=int, default=41, help="of the episodes")
     parser.add_argument("--settings", nargs="+", default=list(BY_NAME), choices=BY_NAME)
     parser.add_argument("--threads", type=int, default=1)
@@ -115,7 +115,7 @@ def main() -> None:
     held[arguments.split] = {
         "conditions": conditions(threads=arguments.threads), "model": arguments.model,
         "weights": fingerprint(vlm.model), "seed": arguments.seed,
-        **summarise(list(journal), names, arguments.questions),
+        **summarise(list(journal), names),
     }  # fmt: skip
     arguments.out.write_text(json.dumps(held, indent=1) + "\n")
     sys.stdout.write(json.dumps(held[arguments.split]["rows"]) + "\n")
@@ -126,7 +126,7 @@ def run(vlm: VLM, arguments: argparse.Namespace, names: list[str], journal: Jour
     done = {(row["setting"], row["index"]) for row in journal}
     todo = [
         (name, index)
-        for index in range(arguments.questions)
+        for index in range(arguments.first, arguments.first + arguments.questions)
         for name in names
         if (name, index) not in done
     ]
@@ -167,11 +167,11 @@ def held(vlm: VLM, setting: Setting, episode: Episode) -> dict[str, Any]:
     }
 
 
-def summarise(lines: list[dict[str, Any]], names: list[str], count: int) -> dict[str, Any]:
-    """A row a setting, over the episodes that all of them were asked about."""
+def summarise(lines: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    """A row a setting, over the episodes of the file that all of them were asked about."""
     cells: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in names}
     for line in lines:
-        if line["setting"] in cells and line["index"] < count:
+        if line["setting"] in cells:
             cells[line["setting"]][line["index"]] = line
     shared = sorted(set.intersection(*(set(cell) for cell in cells.values())))
     rows = {name: [cell[index] for index in shared] for name, cell in cells.items()}
