@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from encoder_tables import adapted, encoder, order, reuse, rivals, still_clip, zoo_2026
+from episode_tables import episodes, episodes_order
 from serving_tables import held
 from tables import ROOT, markdown
 
@@ -21,7 +22,7 @@ from foveate.runtime.seams import TESTED
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / "guides" / f"{name}.md" for name in ("training", "serving")),
+    *(ROOT / "docs" / "guides" / f"{name}.md" for name in ("training", "conversations", "serving")),
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
 OURS = ("fovea", "fovea-merge")
@@ -365,6 +366,8 @@ TABLES = {
     "reuse": reuse,
     "still clip": still_clip,
     "order": order,
+    "episodes": episodes,
+    "episodes order": episodes_order,
     "zoo 2026": zoo_2026,
     "published": published,
     "accuracy": accuracy,

@@ -82,11 +82,17 @@ def check_budget(name, turns, monkeypatch):
 
 @torch.no_grad()
 def check_forgetting_is_masking(model, inputs, turns, memory, monkeypatch):
-    """The tokens of each turn against the twin over all of it, which masks what was dropped."""
+    """The logits of each turn against the twin over all of it, which masks what was dropped.
+
+    Returns:
+        the twin, and the logits that the memory reads from now on.
+    """
     where, drop, drops, forgot = Where(memory.layout.depth), CacheState.drop, [], False
     monkeypatch.setattr(
         CacheState, "drop", lambda state, *what: (drops.append(what), drop(state, *what))
     )
+    read, heard = memory._read, []
+    monkeypatch.setattr(memory, "_read", lambda given: (heard.append(read(given)), heard[-1])[1])
     twin = None
     for reduction in turns:
         before = 0 if twin is None else len(twin["removed_after"])
@@ -103,13 +109,48 @@ def check_forgetting_is_masking(model, inputs, turns, memory, monkeypatch):
         twin["hidden"] = [*twin.get("hidden", []), *((n, rows, length) for n, rows in gone)]
         forgot = forgot or bool(gone)
         for number, token in enumerate(said):
-            expected = by_head(model, masked_states(model, twin)[-1:])[0]
-            expected[list(family_of(model).placeholders(model.config).values())] = -torch.inf
-            assert float(expected.max() - expected[token]) < 1e-5
+            check_last_logits(model, twin, heard.pop(0))
             if number < len(said) - 1:
                 append(model, twin, token)
                 where.add(twin, len(twin["removed_after"]) - 1)
     assert forgot
+    return twin, heard
+
+
+def check_last_logits(model, twin, logits):
+    """Logits behind the last row, where no picture can be said."""
+    expected = by_head(model, masked_states(model, twin)[-1:])[0]
+    expected[list(family_of(model).placeholders(model.config).values())] = -torch.inf
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+
+
+@pytest.fixture(params=["aya_vision", "cohere2_vision"])
+def sliding(request):
+    """A model with windows, its inputs, and a memory of a third of a picture."""
+    model, inputs = tiny(request.param)
+    most = len(visual_rows(model, inputs)) // 3
+    return model, inputs, remembers(model, most_visual_tokens=most)
+
+
+@pytest.mark.every_family
+@torch.no_grad()
+def test_layers_with_as_many_but_other_rows_see_their_own_behind_text(sliding, monkeypatch):
+    model, inputs, memory = sliding
+    twin, heard = check_forgetting_is_masking(model, inputs, (BOTH,), memory, monkeypatch)
+    places = [part.value[0].tolist() for part in memory.cache.state.positions if part is not None]
+    assert any(len(one) == len(other) and one != other for one in places for other in places)
+    ids = torch.arange(30)[None] % 5 + 3  # longer than the window
+    for token in (*memory.pending, *ids[0].tolist()):
+        append(model, twin, token)
+    with foveate.reduce(model, OFF):
+        memory.answer({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, 1)
+    check_last_logits(model, twin, heard.pop(0))
+
+
+@pytest.mark.every_family
+def test_layers_with_as_many_but_other_rows_see_their_own_behind_a_picture(sliding, monkeypatch):
+    model, inputs, memory = sliding
+    check_forgetting_is_masking(model, inputs, (BOTH, MERGE), memory, monkeypatch)
 
 
 def visual_rows(model, inputs):

@@ -10,7 +10,9 @@ from foveate.compress.aim import AIMMerge
 from foveate.compress.base import KeepShare, Merging
 from foveate.errors import UnsupportedError
 from foveate.models.family import families
+from foveate.runtime.forget import forget_oldest
 from foveate.runtime.seams import cache_in, on_cache
+from foveate.runtime.size_aware import SizeAware
 from foveate.testing import GREEDY, check_batch_is_samples_alone, check_no_trace, tiny
 from twins import repeated_states
 
@@ -109,6 +111,34 @@ def test_a_later_turn_is_what_generating_it_token_by_token_is(name):
                 input_ids=ids[:, step : step + 1], attention_mask=mask, **on_cache(model, twin)
             ).logits
             torch.testing.assert_close(together[:, step], alone[:, 0], rtol=0, atol=1e-5)
+
+
+class Forgetful(dict):
+    """A dictionary in which nothing is found again."""
+
+    def __contains__(self, key):
+        return False
+
+
+@torch.no_grad()
+def test_layers_with_as_many_but_other_rows_count_their_own(monkeypatch):
+    model, inputs = tiny("llava")
+    ids = inputs["input_ids"]
+    with foveate.reduce(model, STAGED):
+        cache = cache_in(model(**inputs, use_cache=True))
+    forget_oldest(cache, 4)
+    first, *_, last = cache.state.sizes.log
+    assert first.shape == last.shape
+    assert not torch.equal(first, last)
+    later = {**inputs, "attention_mask": ids.new_ones(1, 2 * ids.shape[1])}
+    logits, clear = [], SizeAware.clear
+    for kind in (dict, Forgetful):
+        monkeypatch.setattr(
+            SizeAware, "clear", lambda self, kind=kind: (clear(self), setattr(self, "made", kind()))
+        )
+        with foveate.reduce(model, MERGE):
+            logits.append(model(**later, **on_cache(model, copy.deepcopy(cache))).logits)
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-6)
 
 
 def test_beams_keep_their_samples_sizes():
