@@ -25,7 +25,10 @@ MODEL = {"FOVEATE_MODEL": "llava-1.5-7b"}
         ({"FOVEATE_LADDER": "0.5,0.25"}, "shares falling from 1.0"),
         ({"FOVEATE_LADDER": "1,0.25,0.5"}, "shares falling from 1.0"),
         ({"FOVEATE_LADDER": "1,0"}, "keep must be a share"),
-        ({"FOVEATE_MAX_PIXELS": "big"}, "FOVEATE_MAX_PIXELS must be a whole number"),
+        (
+            {"FOVEATE_PROCESSOR_MAX_PIXELS": "big"},
+            "FOVEATE_PROCESSOR_MAX_PIXELS must be a whole number",
+        ),
     ],
 )
 def test_bad_variables_are_refused(given, message):
@@ -45,7 +48,7 @@ def test_no_variables_are_no_target():
 
 def test_variables_are_read():
     given = {"FOVEATE_TTFT_MS": "250.5", "FOVEATE_CALIBRATION": "l4", "FOVEATE_METHOD": "divprune",
-             "FOVEATE_LADDER": "1, 0.5", "FOVEATE_MAX_PIXELS": "1000000"}  # fmt: skip
+             "FOVEATE_LADDER": "1, 0.5", "FOVEATE_PROCESSOR_MAX_PIXELS": "1000000"}  # fmt: skip
     settings = from_environment(MODEL | given)
     assert settings == Settings(250.5, "llava-1.5-7b", "l4", "divprune", (1.0, 0.5), 1_000_000)
     assert settings.budget(0.5) == {"method": "divprune", "keep": 0.5}

@@ -25,7 +25,8 @@ from foveate.errors import InputError, MissingExtraError, UnsupportedError
 from foveate.planner.budget import Budget
 from foveate.reduction import Reduction, create
 from foveate.serving import server as serving
-from foveate.serving.setting import FIELD, Setting
+from foveate.serving.field import KWARGS
+from foveate.serving.setting import Setting
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
 QUESTION = "how many digits are there?"
@@ -118,7 +119,7 @@ def shown(media="picture", question=QUESTION, setting=..., **more):
         url = {"url": f"data:image/png;base64,{data}"}
         content.insert(0, {"type": "image_url", "image_url": url})
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": LENGTH, **more}
-    return body if setting is ... else {**body, FIELD: {"foveate": setting}}
+    return body if setting is ... else {**body, KWARGS: {"foveate": setting}}
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def test_a_stream_comes_in_pieces(client):
 def test_the_default_is_for_requests_that_ask_for_nothing(vlm, answers):
     with serve(vlm, Setting(AIM(keep=0.25))) as client:
         assert client.text(shown()) == answers["picture", "pruned"]
-        assert client.text({**shown(), FIELD: {}}) == answers["picture", "pruned"]
+        assert client.text({**shown(), KWARGS: {}}) == answers["picture", "pruned"]
         assert client.text(shown(setting=None)) == answers["picture", "off"]
         assert client.text(shown(setting=SETTINGS["few"][0])) == answers["picture", "few"]
     with serve(vlm, Setting(budget=Budget.of("40%"))) as client:
@@ -182,7 +183,7 @@ def test_responses_are_answered_too(client, answers):
         {"type": "input_text", "text": QUESTION},
     ]
     body = {"input": [{"role": "user", "content": parts}], "max_output_tokens": LENGTH}
-    body |= {FIELD: {"foveate": SETTINGS["merged"][0]}}
+    body |= {KWARGS: {"foveate": SETTINGS["merged"][0]}}
     wanted, header = answers["picture", "merged"]
     status, headers, text = client.ask({**body, "stream": False}, RESPONSES)
     assert (status, headers["x-foveate-visual-tokens"]) == (200, header)

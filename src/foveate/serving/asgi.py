@@ -24,6 +24,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
+MAX_BODY_BYTES = 32 * 2**20
 KINDS = {401: "authentication_error", 413: "request_too_large", 503: "server_busy"}  # of errors
 
 
@@ -100,6 +101,11 @@ def header(scope: Scope, name: bytes) -> str | None:
     """The value of a request's header, given in lower case; None if it is missing."""
     found = next((value for key, value in scope["headers"] if key.lower() == name), None)
     return None if found is None else found.decode("latin-1")
+
+
+def path_of(scope: Scope) -> str:
+    """The path of a request, as the server that is mounted somewhere sees it."""
+    return scope["path"].removeprefix(scope.get("root_path", ""))
 
 
 def with_body(scope: Scope, body: bytes) -> Scope:

@@ -37,7 +37,8 @@ from foveate.serving.asgi import (
     with_body,
     written,
 )
-from foveate.serving.setting import FIELD, Setting, read_setting
+from foveate.serving.field import KWARGS
+from foveate.serving.setting import Setting, read_setting
 
 LOG = logging.getLogger(__name__)
 HEADER = b"x-foveate-visual-tokens"
@@ -176,7 +177,7 @@ class Settings:
             return None
         except FoveateError as error:
             return await refuse_for(send, error)
-        request.pop(FIELD, None)
+        request.pop(KWARGS, None)
         return await self._answer(asked, written(request), scope, receive, send)
 
     async def _answer(

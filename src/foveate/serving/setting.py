@@ -21,8 +21,8 @@ from foveate.runtime.reducer import unwrapped
 from foveate.runtime.run import Run
 from foveate.runtime.target import Target
 from foveate.serving.asgi import Refusal
+from foveate.serving.field import KEY, KWARGS
 
-FIELD, OURS = "mm_processor_kwargs", "foveate"
 KNOBS = ("budget", "task")  # of a budget
 TASKS = ("reasoning", "ocr")
 
@@ -97,7 +97,9 @@ def setting_of(written: Any) -> Setting:
     """
     if written is None:
         return Setting()
-    if not isinstance(written, Mapping) or "budget" not in written:
+    if not isinstance(written, Mapping):
+        raise InputError(f"it is a reduction or a budget as an object, or null; got {written!r:.100}")
+    if "budget" not in written:
         return Setting(Reduction.from_dict(written))
     if set(written) - set(KNOBS):
         raise InputError(f"a budget takes {' and '.join(KNOBS)}, got {', '.join(written)}")
@@ -113,17 +115,17 @@ def read_setting(request: Mapping[str, Any]) -> Setting | None:
     Raises:
         Refusal: 400, another key than ours beside it, or no setting.
     """
-    given = request.get(FIELD)
+    given = request.get(KWARGS)
     if given is None:
         return None
-    if not isinstance(given, Mapping) or set(given) - {OURS}:
+    if not isinstance(given, Mapping) or set(given) - {KEY}:
         got = ", ".join(map(repr, given)) if isinstance(given, Mapping) else repr(given)
         raise Refusal(
-            400, f'{FIELD} takes {{"{OURS}": ...}} and nothing else here, got {got[:200]}'
+            400, f'{KWARGS} takes {{"{KEY}": ...}} and nothing else here, got {got[:200]}'
         )
-    if OURS not in given:
+    if KEY not in given:
         return None
     try:
-        return setting_of(given[OURS])
+        return setting_of(given[KEY])
     except FoveateError as error:
-        raise Refusal(400, f"{FIELD}.{OURS}: {' '.join(str(error).split())[:500]}") from None
+        raise Refusal(400, f"{KWARGS}.{KEY}: {' '.join(str(error).split())[:500]}") from None

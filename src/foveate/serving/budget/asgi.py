@@ -1,17 +1,31 @@
 """The middleware: a budget for each chat request, so that a time to the first token is held."""
 
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from foveate.errors import FoveateError, InputError
 from foveate.reduction import Reduction
+from foveate.serving.asgi import (
+    App,
+    DisconnectedError,
+    Headers,
+    Message,
+    Receive,
+    Refusal,
+    Scope,
+    Send,
+    header,
+    path_of,
+    read_body,
+    refuse,
+    replay,
+    with_body,
+    with_headers,
+)
 from foveate.serving.budget.body import (
-    KEY,
-    KWARGS,
     Asked,
     own_budget,
     parsed,
@@ -24,15 +38,10 @@ from foveate.serving.budget.controller import Controller, Ticket
 from foveate.serving.budget.estimate import Work
 from foveate.serving.budget.metrics import metrics
 from foveate.serving.budget.settings import Settings, from_environment
+from foveate.serving.field import KEY
 
 LOG = logging.getLogger(__name__)
 CHAT, HEADER = "/v1/chat/completions", b"x-foveate-budget"
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -108,21 +117,23 @@ class Budget:
             await self._post(scope, receive, send)
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        messages, body = await _read(receive)
-        fields = None if body is None else parsed(body)
-        if body is None or fields is None:  # cut off, or no object: the server's to refuse
-            await self.app(scope, _replayed(messages, receive), send)
-            return
         try:
-            asked = read(fields) if _path(scope) == CHAT else None
+            body = await read_body(scope, receive, self.settings.max_body_bytes)
+            fields = parsed(body)
+            if fields is None:  # no object: the server's to refuse
+                await self.app(scope, replay(body, receive), send)
+                return
+            asked = read(fields) if path_of(scope) == CHAT else None
             choice = self._choose(asked) if asked else Choice(own_budget(fields), "?", "client")
+        except DisconnectedError:
+            return
         except InputError as error:
-            await _refuse(send, str(error))
+            await refuse(send, error.status if isinstance(error, Refusal) else 400, str(error))
             return
         changed = rewritten(body, fields, choice.budget)
         if changed is not body:
-            scope, messages = _with_length(scope, len(changed)), [_whole(changed)]
-        receive = _replayed(messages, receive)
+            scope = with_body(scope, changed)
+        receive = replay(changed, receive)
         if asked is None or choice.ticket is None:
             await self.app(scope, receive, send)
         else:
@@ -169,18 +180,17 @@ class Budget:
         good = False
 
         async def watch(message: Message) -> None:
-            nonlocal good
-            if message["type"] == "http.response.start":
-                good = message["status"] == 200
-                if told is not None:
-                    headers = [*message.get("headers", ()), (HEADER, told.header.encode())]
-                    message = {**message, "headers": headers}
-            elif good and ticket.waiting and ticket.streams and _is_token(message):
+            if good and ticket.waiting and ticket.streams and _is_token(message):
                 self._first_token(ticket)
             await send(message)
 
+        def start(message: Message) -> Headers:
+            nonlocal good
+            good = message["status"] == 200
+            return [] if told is None else [(HEADER, told.header.encode())]
+
         try:
-            await self.app(scope, receive, watch)
+            await self.app(scope, receive, with_headers(watch, start))
         finally:  # also where the client has gone or the server failed
             now = 1000 * self.clock()
             if good and not ticket.streams:
@@ -195,62 +205,15 @@ class Budget:
         self.metrics.state(self.controller)
 
 
-def _path(scope: Scope) -> str:
-    return scope["path"].removeprefix(scope.get("root_path", ""))
-
-
 def _is_form(scope: Scope) -> bool:
     """Uploads of files, whose bodies are not read."""
-    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
-    return any(kind.startswith(b"multipart/") for kind in kinds)
+    return (header(scope, b"content-type") or "").lower().startswith("multipart/")
 
 
 def _is_token(message: Message) -> bool:
     """Whether a part of a stream brings a token: it is not empty, and no error."""
     body = message.get("body", b"")
     return bool(body) and b'"error"' not in body[:24]
-
-
-async def _read(receive: Receive) -> tuple[list[Message], bytes | None]:
-    """All messages of a request's body, and the body; None if the client went away before its end."""
-    messages: list[Message] = []
-    while not messages or messages[-1].get("more_body"):
-        messages.append(await receive())
-    whole = messages[-1]["type"] == "http.request"
-    parts = [message.get("body", b"") for message in messages]
-    return messages, b"".join(parts) if whole else None
-
-
-def _replayed(messages: Sequence[Message], receive: Receive) -> Receive:
-    """These messages first, then what comes: the server listens for the client's leaving."""
-    left = iter(messages)
-
-    async def replay() -> Message:
-        for message in left:
-            return message
-        return await receive()
-
-    return replay
-
-
-def _whole(body: bytes) -> Message:
-    return {"type": "http.request", "body": body, "more_body": False}
-
-
-def _with_length(scope: Scope, length: int) -> Scope:
-    drop = (b"content-length", b"transfer-encoding")
-    headers = [(name, value) for name, value in scope["headers"] if name not in drop]
-    return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
-
-
-async def _refuse(send: Send, why: str) -> None:
-    """400, as OpenAI's servers write it."""
-    error = {"message": why, "type": "BadRequestError", "param": KWARGS, "code": 400}
-    body = json.dumps({"error": error}).encode()
-    length = str(len(body)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-    await send({"type": "http.response.start", "status": 400, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def _refuse_to_start(why: str, scope: Scope, receive: Receive, send: Send) -> None:

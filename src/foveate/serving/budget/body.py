@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foveate.errors import FoveateError, InputError
-from foveate.planner.budget import Budget as Most
 from foveate.reduction import Reduction
 from foveate.serving.budget.sizes import Size, size_of
+from foveate.serving.field import KEY, KWARGS
+from foveate.serving.setting import setting_of
 
-KWARGS, KEY = "mm_processor_kwargs", "foveate"
 OPENED = (KWARGS, "media_io_kwargs")  # what vLLM's --trust-request-mm-kwargs lets a client set
 WRITTEN = '"mm_processor_kwargs": {"foveate": {"method": "aim-merge", "keep": 0.25}}'
 
@@ -93,15 +93,8 @@ def reduction_of(written: Any) -> Reduction:
     Raises:
         InputError: anything else.
     """
-    if written is None:
-        return Reduction()
     try:
-        if isinstance(written, dict) and "budget" in written:
-            Most.of(written["budget"])
-            return Reduction()
-        if not isinstance(written, dict):
-            raise InputError(f"got {written!r:.100}")
-        return Reduction.from_dict(written)
+        return setting_of(written).reduction
     except FoveateError as error:
         raise InputError(f"a budget is written {WRITTEN}, or null: {error}") from None
 

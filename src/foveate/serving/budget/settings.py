@@ -12,6 +12,7 @@ from foveate.defaults import MACHINE
 from foveate.errors import InputError
 from foveate.keep import check_keep
 from foveate.reduction import Reduction
+from foveate.serving.asgi import MAX_BODY_BYTES
 from foveate.serving.budget.body import reduction_of
 from foveate.serving.budget.controller import LADDER
 from foveate.serving.budget.estimate import Estimator
@@ -30,7 +31,8 @@ class Settings:
         calibration: a file of `foveate calibrate`, or a machine of foveate's table.
         method: before the LLM, with a `keep`.
         ladder: shares of visual tokens to choose from, falling from 1.
-        max_pixels: the image processor's limit, where the family has one and it was changed.
+        processor_max_pixels: the image processor's limit, where the family has one and it was changed.
+        max_body_bytes: of a request, as the guard's.
 
     Raises:
         InputError: a value that is none of these, or a target without a model.
@@ -41,7 +43,8 @@ class Settings:
     calibration: str = MACHINE
     method: str = METHOD
     ladder: Sequence[float | int] = LADDER
-    max_pixels: int | None = None
+    processor_max_pixels: int | None = None
+    max_body_bytes: int = MAX_BODY_BYTES
 
     def __post_init__(self) -> None:
         target = self.ttft_ms
@@ -52,6 +55,8 @@ class Settings:
                 "a time to the first token is predicted from the model's config: set model "
                 f"({PREFIX}MODEL) to the model's folder or its config.json"
             )
+        if self.max_body_bytes < 1:
+            raise InputError(f"max_body_bytes must be at least 1, got {self.max_body_bytes}")
         for keep in self.ladder:
             check_keep(keep)
         shares = list(self.ladder)
@@ -81,7 +86,7 @@ class Settings:
         if self.model is None:
             return None
         config = read_config(self.model.removesuffix("config.json") or ".")
-        return Estimator(config, hardware(self.calibration), self.max_pixels)
+        return Estimator(config, hardware(self.calibration), self.processor_max_pixels)
 
 
 def from_environment(given: Mapping[str, str] = os.environ) -> Settings:
@@ -94,7 +99,8 @@ def from_environment(given: Mapping[str, str] = os.environ) -> Settings:
         InputError: a number that is none, or what `Settings` refuses.
     """
     read = {"ttft_ms": _number, "model": str, "calibration": str, "method": str,
-            "ladder": _numbers, "max_pixels": _whole}  # fmt: skip
+            "ladder": _numbers, "processor_max_pixels": _whole,
+            "max_body_bytes": _whole}  # fmt: skip
     found: dict[str, Any] = {}
     for name, reader in read.items():
         variable = PREFIX + name.upper()
@@ -109,7 +115,12 @@ def from_environment(given: Mapping[str, str] = os.environ) -> Settings:
         raise InputError(f"{PREFIX}*: {error}") from None
 
 
-KINDS = {"ttft_ms": "milliseconds", "ladder": "shares with commas", "max_pixels": "a whole number"}
+KINDS = {
+    "ttft_ms": "milliseconds",
+    "ladder": "shares with commas",
+    "processor_max_pixels": "a whole number",
+    "max_body_bytes": "a whole number",
+}
 
 
 def _number(text: str) -> float:

@@ -18,6 +18,7 @@ from foveate.serving.asgi import (
     Send,
     header,
     parse,
+    path_of,
     read_body,
     refuse,
     replay,
@@ -82,7 +83,7 @@ class Guard:
             Refusal: nothing is.
             DisconnectedError: the client hung up.
         """
-        path, limits = scope["path"].removeprefix(scope.get("root_path", "")), self.limits
+        path, limits = path_of(scope), self.limits
         if path not in PATHS:
             raise Refusal(404, f"POST is answered at {' and '.join(PATHS)}, got {path[:80]!r}")
         kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()

@@ -7,6 +7,7 @@ from typing import Annotated
 from foveate.errors import InputError
 from foveate.knobs import Checked, Count, Range
 from foveate.pictures import MAX_PIXELS
+from foveate.serving.asgi import MAX_BODY_BYTES
 
 PREFIX = "FOVEATE_"
 
@@ -30,7 +31,7 @@ class Limits(Checked):
         InputError: a number below 1.
     """
 
-    max_body_bytes: Count = 32 * 2**20
+    max_body_bytes: Count = MAX_BODY_BYTES
     max_media: Count = 16
     max_pixels: Count = MAX_PIXELS
     max_video_bytes: Count = 16 * 2**20

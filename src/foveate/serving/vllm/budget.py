@@ -17,8 +17,8 @@ from torch import Tensor
 from foveate.errors import InputError
 from foveate.reduction import Compressor, Reduction
 from foveate.registry import methods
+from foveate.serving.field import KEY  # of `--hf-overrides`, too
 
-KEY = "foveate"  # of `--hf-overrides` and of a request's `mm_processor_kwargs`
 KNOWN_NEEDS = frozenset({"grid", "frames", "sample", "number"})
 EXAMPLE = '{"method": "divprune", "keep": 0.25}'
 SWITCH_ON = f"""--hf-overrides '{{"{KEY}": {{}}}}'"""

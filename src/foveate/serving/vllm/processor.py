@@ -19,7 +19,8 @@ from vllm.multimodal.processing import (  # pyright: ignore[reportMissingImports
 )
 
 from foveate.errors import InputError, UnsupportedError
-from foveate.serving.vllm.budget import KEY, SWITCH_ON, Switch, method_of, packed, read
+from foveate.serving.field import KEY
+from foveate.serving.vllm.budget import SWITCH_ON, Switch, method_of, packed, read
 from foveate.serving.vllm.layout import Layout, kept, kept_by_group
 
 MODALITIES = ("image", "video")

@@ -1,0 +1,3 @@
+"""Where a request writes its budget, in every server: `"mm_processor_kwargs": {"foveate": ...}`."""
+
+KWARGS, KEY = "mm_processor_kwargs", "foveate"
