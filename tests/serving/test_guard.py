@@ -282,7 +282,7 @@ REFUSED = {
     ),
     "no method": (shown(mm_processor_kwargs={"foveate": {"keep": 0.5}}), "a reduction is written"),
     "a list for a method": (shown(mm_processor_kwargs={"foveate": {"method": []}}), "unknown method"),
-    "letters for ours": (shown(mm_processor_kwargs={"foveate": "x"}), "a reduction is written"),
+    "letters for ours": (shown(mm_processor_kwargs={"foveate": "x"}), "a reduction or a budget"),
     "another's setting": (
         shown(mm_processor_kwargs={"foveate": None, "min_pixels": 1, "max_pixels": 10**9}),
         "got 'foveate', 'min_pixels', 'max_pixels'",
