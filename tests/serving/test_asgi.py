@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from foveate.errors import InputError
 from foveate.serving import asgi
 
 
@@ -126,17 +127,14 @@ def test_an_error_is_one_json_document_in_openais_form():
     assert error == {"message": 'too "large"', "type": "request_too_large", "code": 413}
 
 
-def test_headers_are_added_to_the_start_alone():
+def test_a_start_that_fails_says_why_and_no_request_passes():
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    async def answer():
-        adding = asgi.with_headers(send, lambda start: [(b"x-a", str(start["status"]).encode())])
-        await adding({"type": "http.response.start", "status": 200, "headers": [(b"b", b"c")]})
-        await adding({"type": "http.response.body", "body": b""})
-
-    asyncio.run(answer())
-    assert sent[0]["headers"] == [(b"b", b"c"), (b"x-a", b"200")]
-    assert "headers" not in sent[1]
+    receive = receiver({"type": "lifespan.startup"})
+    asyncio.run(asgi.fail_to_start({"type": "lifespan"}, receive, send, "no number"))
+    assert sent == [{"type": "lifespan.startup.failed", "message": "no number"}]
+    with pytest.raises(InputError, match="no number"):
+        asyncio.run(asgi.fail_to_start(scope(), receiver(), send, "no number"))

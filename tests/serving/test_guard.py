@@ -445,6 +445,8 @@ def test_limits_of_the_environment(monkeypatch):
             inner.setenv(f"FOVEATE_{name}", value)
             with pytest.raises(InputError, match="got"):
                 Limits.from_environment()
+            with pytest.raises(InputError, match=f"{name.lower()}|{name}"):
+                tried(shown(), None)
 
 
 @pytest.mark.parametrize(

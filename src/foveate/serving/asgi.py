@@ -148,20 +148,24 @@ async def refuse(send: Send, status: int, sentence: str, headers: Headers = ()) 
     await send({"type": "http.response.body", "body": body})
 
 
-def with_headers(send: Send, more: Callable[[Message], Headers]) -> Send:
-    """A `send` that adds headers to the answer.
+async def fail_to_start(scope: Scope, receive: Receive, send: Send, sentence: str) -> None:
+    """Fail the server's start, and every request of a server that starts all the same.
+
+    Servers make their middleware where an exception of its constructor is lost.
 
     Args:
-        send: of the request.
-        more: called with the message that starts the answer, for the headers to add.
+        scope: of the start, or of a request.
+        receive: of the same.
+        send: of the same.
+        sentence: what is wrong, for the operator.
+
+    Raises:
+        InputError: at a request.
     """
-
-    async def adding(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *more(message)]}
-        await send(message)
-
-    return adding
+    if scope["type"] != "lifespan":
+        raise InputError(sentence)
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": sentence})
 
 
 def _no_number(name: str) -> Any:

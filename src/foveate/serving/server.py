@@ -55,7 +55,7 @@ def served(
         default,
         lambda setting: setting.check(vlm.model, machine),
     )
-    app = Guard(app, limits)
+    app = Guard(app, limits or Limits.from_environment())
     return Local(app) if key is None else Keyed(app, key)
 
 

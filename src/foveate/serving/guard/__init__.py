@@ -9,6 +9,7 @@ path nor a URL of the client's. `Limits` says how much a request may bring.
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+from foveate.errors import InputError
 from foveate.serving.asgi import (
     App,
     DisconnectedError,
@@ -16,6 +17,7 @@ from foveate.serving.asgi import (
     Refusal,
     Scope,
     Send,
+    fail_to_start,
     header,
     parse,
     path_of,
@@ -41,19 +43,23 @@ class Guard:
 
     Args:
         app: the server.
-        limits: by default those of the environment, `Limits.from_environment`.
-
-    Raises:
-        InputError: an environment variable that is no limit.
+        limits: by default those of the environment, `Limits.from_environment`; a variable that is no
+            limit fails the server's start.
     """
 
     def __init__(self, app: App, limits: Limits | None = None) -> None:
-        self.app, self.limits = app, limits or Limits.from_environment()
+        self.app, self._wrong = app, ""
+        try:
+            self.limits = limits or Limits.from_environment()
+        except InputError as error:
+            self._wrong = str(error)
         self._threads = ThreadPoolExecutor(THREADS, "foveate guard")
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
+        if self._wrong:
+            return await fail_to_start(scope, receive, send, self._wrong)
         if scope["type"] == "lifespan" or scope.get("method") in READS:
             return await self.app(scope, receive, send)
         if scope["type"] != "http":
