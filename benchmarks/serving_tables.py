@@ -4,7 +4,6 @@ import json
 
 from tables import ROOT, markdown
 
-
 LEFT_OUT = (1, 64)  # GPUs, whose rows are in the record alone
 
 

@@ -202,7 +202,7 @@ def _path(scope: Scope) -> str:
 def _is_form(scope: Scope) -> bool:
     """Uploads of files, whose bodies are not read."""
     kinds = [value for name, value in scope["headers"] if name == b"content-type"]
-    return any(kind.startswith(b"multipart/") for kind in kinds)
+    return any(kind.lower().startswith(b"multipart/") for kind in kinds)
 
 
 def _is_token(message: Message) -> bool:
