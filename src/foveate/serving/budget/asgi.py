@@ -3,7 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ from foveate.serving.budget.body import (
     parsed,
     read,
     reduction_of,
-    rewritten,
+    stripped,
     told_keep,
+    with_budget,
 )
 from foveate.serving.budget.controller import Controller, Ticket
 from foveate.serving.budget.estimate import Work
@@ -115,20 +117,18 @@ class Budget:
             return
         try:
             asked = read(fields) if _path(scope) == CHAT else None
-            choice = self._choose(asked) if asked else Choice(own_budget(fields), "?", "client")
+            own, cleaned = own_budget(fields), stripped(body, fields)
         except InputError as error:
             await _refuse(send, str(error))
             return
-        changed = rewritten(body, fields, choice.budget)
-        if changed is not body:
-            scope, messages = _with_length(scope, len(changed)), [_whole(changed)]
-        receive = _replayed(messages, receive)
-        if asked is None or choice.ticket is None:
-            await self.app(scope, receive, send)
-        else:
-            await self._watched(
-                scope, receive, send, choice.ticket, choice if asked.shown else None
-            )
+        choice = Choice(own, "?", "client") if asked is None else self._choose(asked)
+        with self._counted(choice.ticket):
+            changed = with_budget(cleaned, choice.budget)
+            if changed is not body:
+                scope, messages = _with_length(scope, len(changed)), [_whole(changed)]
+            if asked is not None:
+                send = self._watched(send, choice, shown=asked.shown)
+            await self.app(scope, _replayed(messages, receive), send)
 
     def _choose(self, asked: Asked) -> Choice:
         """For a request with pictures its budget; one of text alone is only counted."""
@@ -162,31 +162,38 @@ class Budget:
         if choice.ticket is not None and choice.ticket.held is not None:
             self.metrics.foretold(held=choice.ticket.held)
 
-    async def _watched(
-        self, scope: Scope, receive: Receive, send: Send, ticket: Ticket, told: Choice | None
-    ) -> None:
-        """Serve a request that is in flight, and see its first token."""
-        good = False
+    @contextmanager
+    def _counted(self, ticket: Ticket | None) -> Iterator[None]:
+        """A request is in flight until it is answered, its client has gone, or the server failed."""
+        try:
+            yield
+        finally:
+            if ticket is not None:
+                self.controller.leave(ticket, 1000 * self.clock())
+                self.metrics.state(self.controller)
+
+    def _watched(self, send: Send, choice: Choice, *, shown: bool) -> Send:
+        """See the first token of an answer, or its end, and put the header in front."""
+        ticket, good = choice.ticket, False
 
         async def watch(message: Message) -> None:
             nonlocal good
             if message["type"] == "http.response.start":
                 good = message["status"] == 200
-                if told is not None:
-                    headers = [*message.get("headers", ()), (HEADER, told.header.encode())]
+                if shown:
+                    headers = [*message.get("headers", ()), (HEADER, choice.header.encode())]
                     message = {**message, "headers": headers}
-            elif good and ticket.waiting and ticket.streams and _is_token(message):
-                self._first_token(ticket)
+            elif good and ticket is not None:
+                self._see(message, ticket)
             await send(message)
 
-        try:
-            await self.app(scope, receive, watch)
-        finally:  # also where the client has gone or the server failed
-            now = 1000 * self.clock()
-            if good and not ticket.streams:
-                self.metrics.answered((now - ticket.arrived_ms) / 1000)
-            self.controller.leave(ticket, now)
-            self.metrics.state(self.controller)
+        return watch
+
+    def _see(self, message: Message, ticket: Ticket) -> None:
+        if ticket.streams and ticket.waiting and _is_token(message):
+            self._first_token(ticket)
+        elif not ticket.streams and not message.get("more_body"):
+            self.metrics.answered(self.clock() - ticket.arrived_ms / 1000)
 
     def _first_token(self, ticket: Ticket) -> None:
         now = 1000 * self.clock()
