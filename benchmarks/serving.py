@@ -142,7 +142,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def served(folder: Path, url: str, target: float) -> Iterator[None]:
-    """vLLM with the plug-in and the middleware, until it is no longer needed."""
+    """A vLLM with the plug-in and the middleware, until it is no longer needed."""
     place = urlsplit(url)
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder,

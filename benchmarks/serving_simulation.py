@@ -257,9 +257,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "serving.json")
     arguments = parser.parse_args()
     record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    law = (
-        law_of_first_tokens() if arguments.law == "gpu" else law_of_load(record["load"]["requests"])
-    )
+    if arguments.law == "load" and "load" not in record:
+        raise SystemExit(f"{arguments.out} has no load test: python benchmarks/serving.py")
+    by_load = arguments.law == "load"
+    law = law_of_load(record["load"]["requests"]) if by_load else law_of_first_tokens()
     mix, rows = kinds(), []
     for setting in settings(arguments):
         began = time.perf_counter()
