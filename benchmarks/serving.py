@@ -1,10 +1,8 @@
 """Load test of a server with the plug-in and the middleware: is the time to the first token held?
 
     python benchmarks/serving_checkpoint.py /tmp/llava
-    FOVEATE_TTFT_MS=800 FOVEATE_MODEL=/tmp/llava vllm serve /tmp/llava --dtype float32 \
-        --hf-overrides '{"foveate": {}}' --trust-request-mm-kwargs \
-        --middleware foveate.serving.budget.Budget
-    python benchmarks/serving.py --url http://127.0.0.1:8000 --target 800
+    python benchmarks/serving.py --target 800 --serve /tmp/llava      # starts vLLM, and ends it
+    python benchmarks/serving.py --target 800 --url http://host:8000 --model NAME  # one that runs
 
 1, 4 and 16 clients ask one request after the other, each with a picture of its own, so that nothing is
 cached. Blocks of requests take turns: "unreduced" ones ask for a budget that keeps all, which the
@@ -20,9 +18,12 @@ import io
 import itertools
 import json
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,6 +37,8 @@ from foveate.records.conditions import conditions
 ROOT = Path(__file__).parent.parent
 ALL = {"foveate": None}  # a budget that keeps all
 CONDITIONS: dict[str, dict[str, Any]] = {"unreduced": {"mm_processor_kwargs": ALL}, "held": {}}
+ENGINE = ("--enforce-eager", "--gpu-memory-utilization", "0.3")  # a small engine on a CPU
+OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 NUMBERS = itertools.count(1)
 
 
@@ -137,10 +140,47 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"rows": rows, "requests": alone}
 
 
+@contextmanager
+def served(folder: Path, url: str, target: float) -> Iterator[None]:
+    """A vLLM with the plug-in and the middleware, until it is no longer needed."""
+    place = urlsplit(url)
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder,
+        "--served-model-name", "llava", "--host", place.hostname or "", "--port", str(place.port),
+        "--dtype", "float32", "--max-model-len", "2048", "--max-num-seqs", "32",
+        "--hf-overrides", '{"foveate": {}}', "--trust-request-mm-kwargs",
+        "--middleware", "foveate.serving.budget.Budget", *ENGINE,
+    ]  # fmt: skip
+    settings = {"FOVEATE_TTFT_MS": str(target), "FOVEATE_MODEL": str(folder), **OFFLINE}
+    process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=sys.stderr)
+    try:
+        while not healthy(place.hostname or "", place.port or 80):
+            if process.poll() is not None:
+                raise SystemExit(f"the server ended with {process.returncode}")
+            time.sleep(2)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def healthy(host: str, port: int) -> bool:
+    """Whether a server answers."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="where it is, or will be")
+    parser.add_argument("--serve", type=Path, help="a checkpoint that vLLM is started with")
     parser.add_argument("--model", default="llava", help="as the server calls it")
     parser.add_argument("--target", type=float, required=True, help="FOVEATE_TTFT_MS of the server")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
@@ -157,7 +197,11 @@ def main() -> None:
     """Ask, and write."""
     arguments = parsed()
     before = os.getloadavg()[0]
-    found = measure(arguments)
+    serving = nullcontext()
+    if arguments.serve:
+        serving = served(arguments.serve, arguments.url, arguments.target)
+    with serving:
+        found = measure(arguments)
     record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     record["load"] = {
         "conditions": conditions(

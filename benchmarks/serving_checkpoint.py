@@ -77,8 +77,8 @@ def main() -> None:
     """Parse and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=6)
     arguments = parser.parse_args()
     count = save(arguments.folder, arguments.width, arguments.layers)
     sys.stdout.write(f"{arguments.folder}: {count / 1e6:.0f} million parameters\n")

@@ -56,6 +56,7 @@ PATTERNS: dict[str, Callable[[float], float]] = {  # factor on the rate, by the 
 }
 LOADS = (0.5, 0.9, 1.3, 1.8, 6.0)  # of what engines can begin unreduced
 FLEET = 1000  # GPUs of which less is simulated
+SWINGS = -0.3  # correlation of a window's choices with the next one's below which they swing
 WINDOW = 20  # requests whose mean choice is watched for swings
 
 
@@ -173,7 +174,7 @@ def swings(groups: Sequence[Sequence[Sent]]) -> dict[str, Any]:
         choices = np.array([one.choice for one in sent[LEARNING:]], float)
         means = choices[: len(choices) // WINDOW * WINDOW].reshape(-1, WINDOW).mean(1)
         steps.append(float(np.abs(np.diff(means)).mean()) if len(means) > 1 else 0.0)
-        if len(means) > 3 and means.std() > 0:
+        if len(means) > 3 and means[1:].std() > 0 and means[:-1].std() > 0:
             found.append(float(np.corrcoef(means[:-1], means[1:])[0, 1]))
     return {
         "next_window_correlation": float(np.mean(found)) if found else None,
@@ -256,9 +257,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "serving.json")
     arguments = parser.parse_args()
     record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    law = (
-        law_of_first_tokens() if arguments.law == "gpu" else law_of_load(record["load"]["requests"])
-    )
+    if arguments.law == "load" and "load" not in record:
+        raise SystemExit(f"{arguments.out} has no load test: python benchmarks/serving.py")
+    by_load = arguments.law == "load"
+    law = law_of_load(record["load"]["requests"]) if by_load else law_of_first_tokens()
     mix, rows = kinds(), []
     for setting in settings(arguments):
         began = time.perf_counter()
@@ -275,9 +277,12 @@ def main() -> None:
     }
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     feasible = [row for row in rows if row["feasible"]]
+    swung = [row["swings"]["next_window_correlation"] or 0.0 for row in rows]
     sys.stdout.write(
         f"{sum(row['p95_is_held'] for row in feasible)} of {len(feasible)} feasible settings held, "
-        f"{len(rows) - len(feasible)} are not feasible\n"
+        f"{len(rows) - len(feasible)} are not feasible; "
+        f"{sum(row['requests_a_second_to_unreduced'] < 1 for row in rows)} with fewer requests a second "
+        f"than unreduced; {sum(one < SWINGS for one in swung)} that swing\n"
     )
 
 

@@ -273,6 +273,31 @@ def test_a_failing_server_is_counted_out(streams):
     assert app.controller.correction.seen == 0
 
 
+@pytest.mark.parametrize("depth", [100, 300, 600, 900, 980, 2000])
+def test_a_deep_body_stays_in_nobodys_way(depth):
+    app, server, _ = made()
+    deep = "[" * depth + "]" * depth
+    text = json.dumps(chat(data_url(), mm_processor_kwargs={"size": 1}))[:-1] + f', "x": {deep}}}'
+    (answer,) = served(app, text.encode())
+    assert answer.status in (200, 400)
+    if answer.status == 400:
+        assert b"nested less deeply" in answer.body
+    elif answer.budget:
+        assert server.asked["mm_processor_kwargs"] == {"foveate": None}
+    assert not app.controller.in_flight
+
+
+def test_what_the_server_refuses_itself_is_its_own():
+    class Refusing(Server):
+        async def __call__(self, scope, receive, send):
+            raise InputError("no such model")
+
+    app = Budget(Refusing(Clock()), **TARGET)
+    with pytest.raises(InputError, match="no such model"):
+        served(app, chat(data_url()))
+    assert not app.controller.in_flight
+
+
 def test_a_client_that_leaves_is_counted_out():
     async def leaving():
         leaves = asyncio.Event()

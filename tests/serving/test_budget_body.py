@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from foveate.serving.budget import sizes
-from foveate.serving.budget.body import Asked, parsed, read, rewritten
+from foveate.serving.budget.body import Asked, parsed, read, stripped, with_budget
 from foveate.serving.budget.sizes import size_of
 from serving.asgi import chat, data_url
 
 BUDGET = {"foveate": {"method": "aim-merge", "keep": 0.25}}
+
+
+def rewritten(body, fields, budget):
+    return with_budget(stripped(body, fields), budget)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
@@ -99,6 +103,7 @@ def test_pictures_are_not_written_anew():
     got = rewritten(body, parsed(body), BUDGET)
     added = b'{"mm_processor_kwargs": {"foveate": {"method": "aim-merge", "keep": 0.25}}, '
     assert got == b" " + added + body[2:]
+    assert with_budget(b"{ \n}", BUDGET).endswith(b"0.25}} \n}")
     assert rewritten(body, parsed(body), {}) is body
     assert json.loads(rewritten(b"{}", {}, BUDGET)) == {"mm_processor_kwargs": BUDGET}
 

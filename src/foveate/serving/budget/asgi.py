@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,9 @@ from foveate.serving.budget.body import (
     parsed,
     read,
     reduction_of,
-    rewritten,
+    stripped,
     told_keep,
+    with_budget,
 )
 from foveate.serving.budget.controller import Controller, Ticket
 from foveate.serving.budget.estimate import Work
@@ -124,22 +126,20 @@ class Budget:
                 await self.app(scope, replay(body, receive), send)
                 return
             asked = read(fields) if path_of(scope) == CHAT else None
-            choice = self._choose(asked) if asked else Choice(own_budget(fields), "?", "client")
+            own, cleaned = own_budget(fields), stripped(body, fields)
         except DisconnectedError:
             return
         except InputError as error:
             await refuse(send, error.status if isinstance(error, Refusal) else 400, str(error))
             return
-        changed = rewritten(body, fields, choice.budget)
-        if changed is not body:
-            scope = with_body(scope, changed)
-        receive = replay(changed, receive)
-        if asked is None or choice.ticket is None:
-            await self.app(scope, receive, send)
-        else:
-            await self._watched(
-                scope, receive, send, choice.ticket, choice if asked.shown else None
-            )
+        choice = Choice(own, "?", "client") if asked is None else self._choose(asked)
+        with self._counted(choice.ticket):
+            changed = with_budget(cleaned, choice.budget)
+            if changed is not body:
+                scope = with_body(scope, changed)
+            if asked is not None:
+                send = self._watched(send, choice, shown=asked.shown)
+            await self.app(scope, replay(changed, receive), send)
 
     def _choose(self, asked: Asked) -> Choice:
         """For a request with pictures its budget; one of text alone is only counted."""
@@ -173,30 +173,39 @@ class Budget:
         if choice.ticket is not None and choice.ticket.held is not None:
             self.metrics.foretold(held=choice.ticket.held)
 
-    async def _watched(
-        self, scope: Scope, receive: Receive, send: Send, ticket: Ticket, told: Choice | None
-    ) -> None:
-        """Serve a request that is in flight, and see its first token."""
-        good = False
+    @contextmanager
+    def _counted(self, ticket: Ticket | None) -> Iterator[None]:
+        """A request is in flight until it is answered, its client has gone, or the server failed."""
+        try:
+            yield
+        finally:
+            if ticket is not None:
+                self.controller.leave(ticket, 1000 * self.clock())
+                self.metrics.state(self.controller)
+
+    def _watched(self, send: Send, choice: Choice, *, shown: bool) -> Send:
+        """See the first token of an answer, or its end, and put the header in front."""
+        ticket, good = choice.ticket, False
 
         async def watch(message: Message) -> None:
-            if good and ticket.waiting and ticket.streams and _is_token(message):
-                self._first_token(ticket)
+            if good and ticket is not None:
+                self._see(message, ticket)
             await send(message)
 
         def start(message: Message) -> Headers:
             nonlocal good
             good = message["status"] == 200
-            return [] if told is None else [(HEADER, told.header.encode())]
+            return [(HEADER, choice.header.encode())] if shown else []
 
-        try:
-            await self.app(scope, receive, with_headers(watch, start))
-        finally:  # also where the client has gone or the server failed
-            now = 1000 * self.clock()
-            if good and not ticket.streams:
-                self.metrics.answered((now - ticket.arrived_ms) / 1000)
-            self.controller.leave(ticket, now)
-            self.metrics.state(self.controller)
+        return with_headers(watch, start)
+
+    def _see(self, message: Message, ticket: Ticket) -> None:
+        if message["type"] != "http.response.body":
+            return
+        if ticket.streams and ticket.waiting and _is_token(message):
+            self._first_token(ticket)
+        elif not ticket.streams and not message.get("more_body"):
+            self.metrics.answered(self.clock() - ticket.arrived_ms / 1000)
 
     def _first_token(self, ticket: Ticket) -> None:
         now = 1000 * self.clock()

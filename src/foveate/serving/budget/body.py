@@ -1,6 +1,7 @@
 """The body of a chat request: what it shows and says, and the budget that is written into it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from foveate.serving.field import KEY, KWARGS
 from foveate.serving.setting import setting_of
 
 OPENED = (KWARGS, "media_io_kwargs")  # what vLLM's --trust-request-mm-kwargs lets a client set
+EMPTY = re.compile(rb"\s*}")
 WRITTEN = '"mm_processor_kwargs": {"foveate": {"method": "aim-merge", "keep": 0.25}}'
 
 
@@ -107,24 +109,41 @@ def told_keep(written: Any, reduction: Reduction) -> str:
     return "?" if keep is None else f"{keep:g}"
 
 
-def rewritten(body: bytes, fields: Mapping[str, Any], budget: Mapping[str, Any]) -> bytes:
-    """The body with this budget and no other kwargs; the same bytes where there is nothing to change.
+def stripped(body: bytes, fields: Mapping[str, Any]) -> bytes:
+    """The body without a client's kwargs; the same bytes where it has none.
 
     Args:
         body: as it came.
         fields: the object in it.
+
+    Raises:
+        InputError: it cannot be written anew.
+    """
+    if not any(name in fields for name in OPENED):
+        return body
+    try:
+        kept = {name: value for name, value in fields.items() if name not in OPENED}
+        return json.dumps(kept).encode()
+    except RecursionError:
+        raise InputError(f"a body with {' or '.join(OPENED)} must be nested less deeply") from None
+
+
+def with_budget(body: bytes, budget: Mapping[str, Any]) -> bytes:
+    """A body without a client's kwargs, with this budget: a field in front, nothing is written anew.
+
+    Args:
+        body: an object.
         budget: as `{"foveate": ...}`; empty for none.
     """
-    added = {KWARGS: dict(budget)} if budget else {}
-    if any(name in fields for name in OPENED) or (added and json.detect_encoding(body) != "utf-8"):
-        kept = {name: value for name, value in fields.items() if name not in OPENED}
-        return json.dumps(kept | added).encode()
-    if not added:
+    if not budget:
         return body
-    # one more field in front: pictures are not written anew
-    text = json.dumps(added).encode()[:-1]
-    start = body.index(b"{")
-    return b"".join((body[:start], text, b", " if fields else b"", body[start + 1 :]))
+    encoding = json.detect_encoding(body)
+    if encoding != "utf-8":
+        body = body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
+    start = body.index(b"{") + 1
+    added = json.dumps({KWARGS: dict(budget)}).encode()[1:-1]
+    comma = b"" if EMPTY.match(body, start) else b", "
+    return b"".join((body[:start], added, comma, memoryview(body)[start:]))
 
 
 def _count(kwargs: Any) -> int:

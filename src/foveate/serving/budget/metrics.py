@@ -71,12 +71,14 @@ class Prometheus(NoMetrics):
                 ("answer", "To the whole answer, where not streamed."),
             )
         )
-        mode = {"multiprocess_mode": "livemax"}  # with several API processes: the worst of them
-        self._in_flight = gauge("foveate_requests_in_flight", "Of this API process.", **mode)
-        self._correction = gauge(
-            "foveate_correction", "Factors on predicted times; fixed in ms.", ["part"], **mode
+        self._in_flight = gauge(
+            "foveate_requests_in_flight", "That have not ended.", multiprocess_mode="livesum"
         )
-        self._room = gauge("foveate_target_room", "Share of the target that is filled.", **mode)
+        worst = {"multiprocess_mode": "livemax"}  # of several API processes
+        self._correction = gauge(
+            "foveate_correction", "Factors on predicted times; fixed in ms.", ["part"], **worst
+        )
+        self._room = gauge("foveate_target_room", "Share of the target that is filled.", **worst)
 
     def admitted(self, keep: str, by: str, before: int, after: int) -> None:
         """As `NoMetrics.admitted`."""
