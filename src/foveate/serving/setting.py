@@ -98,7 +98,9 @@ def setting_of(written: Any) -> Setting:
     if written is None:
         return Setting()
     if not isinstance(written, Mapping):
-        raise InputError(f"it is a reduction or a budget as an object, or null; got {written!r:.100}")
+        raise InputError(
+            f"it is a reduction or a budget as an object, or null; got {written!r:.100}"
+        )
     if "budget" not in written:
         return Setting(Reduction.from_dict(written))
     if set(written) - set(KNOBS):

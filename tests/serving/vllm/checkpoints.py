@@ -140,6 +140,19 @@ def qwen2_5_vl() -> tuple[Any, Any]:
     return hf.Qwen2_5_VLForConditionalGeneration(config), processor
 
 
+def qwen2_vl() -> tuple[Any, Any]:
+    """Qwen2-VL, which the plug-in does not cover."""
+    vision = {"depth": 2, "embed_dim": 64, "hidden_size": 64, "num_heads": 2}
+    config = hf.Qwen2VLConfig(vision_config=vision, text_config=GRID_TEXT, **GRID_IDS)
+    processor = hf.Qwen2VLProcessor(
+        hf.Qwen2VLImageProcessor(**PIXELS),
+        tokenizer(),
+        hf.Qwen2VLVideoProcessor(**PIXELS, do_sample_frames=False),
+        chat_template=CHAT,
+    )
+    return hf.Qwen2VLForConditionalGeneration(config), processor
+
+
 def qwen3_vl() -> tuple[Any, Any]:
     """Qwen3-VL: a token for 32 x 32 pixels, with two levels of DeepStack."""
     vision = {
@@ -194,7 +207,7 @@ def internvl() -> tuple[Any, Any]:
 
 MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     make.__name__: make
-    for make in (llava, llava_next, llava_onevision, qwen2_5_vl, qwen3_vl, internvl)
+    for make in (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl, internvl)
 }
 
 

@@ -8,6 +8,7 @@ from foveate.errors import InputError
 from serving.vllm import checkpoints, engine
 
 FAMILY = "llava"
+ENGINE = {"max_num_batched_tokens": 256}  # four pictures of 64 tokens
 PROMPT = "what is in <image>? "
 QUARTER = {"method": "aim-merge", "keep": 0.25}
 HALF = {"method": "aim-merge", "keep": 0.5}
@@ -100,3 +101,11 @@ def test_a_budget_in_the_wrong_place_is_refused(llm):
     with pytest.raises(InputError, match="beside 'images_kwargs'"):
         llm.generate({"prompt": PROMPT, "multi_modal_data": {"image": [checkpoints.picture(5)]},
                       "mm_processor_kwargs": nested})  # fmt: skip
+
+
+def test_no_more_pictures_are_encoded_at_once_than_memory_was_profiled_for(llm, encoded):
+    few = {"method": "divprune", "keep": 1 / 16}
+    pictures = [checkpoints.picture(100 + number) for number in range(8)]
+    engine.ask(llm, *({"prompt": PROMPT, "image": [one], "foveate": few} for one in pictures))
+    assert sum(encoded) == 8
+    assert max(encoded) == 4, "vLLM's scheduler counts reduced tokens: it hands over all eight"

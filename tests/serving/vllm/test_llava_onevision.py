@@ -1,15 +1,17 @@
 """LLaVA-OneVision in an engine with a budget for all requests: pictures, clips, and both."""
 
 import pytest
+import torch
 
 pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
 
+from foveate.errors import InputError
 from serving.vllm import checkpoints, engine
 
 FAMILY = "llava_onevision"
 QUARTER = {"method": "aim-merge", "keep": 0.25}
 HALF = {"method": "aim-merge", "keep": 0.5}
-ENGINE = {"hf_overrides": {"foveate": QUARTER}}
+ENGINE = {"hf_overrides": {"foveate": QUARTER}, "enable_mm_embeds": True}
 LOOK, WATCH = "what is in <image>? ", "how many are in <video>? "
 
 
@@ -75,3 +77,18 @@ def test_every_method_is_as_in_transformers(llm, reference, method):
         shown(LOOK, method, image=[checkpoints.picture(3, (100, 70))]),
         shown(WATCH, method, video=[checkpoints.clip(3, 5)]),
     )
+
+
+def test_embeddings_made_outside_are_taken_as_they_are(llm, reference):
+    request = {"prompt": LOOK, "image": [checkpoints.picture(7)]}
+    inputs = reference.processor(text=LOOK, images=request["image"], return_tensors="pt")
+    with torch.no_grad():
+        features = reference.model.model.get_image_features(
+            inputs["pixel_values"], inputs["image_sizes"]
+        ).pooler_output[0]
+    made = {"prompt": LOOK, "image": features[None]}
+    assert engine.same(engine.ask(llm, made), [reference.ask({**request, "foveate": None})])
+    one = engine.ask(llm, {"prompt": LOOK, "image": features[None, :1]})[0]
+    assert one.prompt == inputs["input_ids"].shape[1] - len(features) + 1
+    with pytest.raises(InputError, match="embeddings are taken as they are"):
+        engine.ask(llm, {**made, "foveate": HALF})

@@ -10,6 +10,7 @@ import pytest
 
 from foveate.errors import UnsupportedError
 from foveate.serving import vllm as plugin
+from foveate.serving.vllm import uncovered
 
 
 @pytest.fixture
@@ -18,7 +19,9 @@ def registered(monkeypatch):
     told = {}
     stand_in = ModuleType("vllm")
     stand_in.__version__ = "0.32.1"
-    stand_in.ModelRegistry = SimpleNamespace(register_model=told.__setitem__)
+    stand_in.ModelRegistry = SimpleNamespace(register_model=told.__setitem__, models=told)
+    told["Gemma3ForConditionalGeneration"] = told["BertModel"] = "stock"
+    monkeypatch.setattr(uncovered, "STOCK", {})
     monkeypatch.setitem(sys.modules, "vllm", stand_in)
     return told
 
@@ -33,7 +36,11 @@ def test_vllm_finds_it():
 def test_models_are_told_as_texts_and_again_alike(registered):
     plugin.register()
     plugin.register()
-    assert set(registered) == set(plugin.FAMILIES)
+    assert set(registered) == {*plugin.FAMILIES, "Gemma3ForConditionalGeneration", "BertModel"}
+    gemma = "Gemma3ForConditionalGeneration"  # foveate knows it, but not in vLLM
+    assert registered[gemma] == f"foveate.serving.vllm.uncovered:{gemma}"
+    assert {gemma: "stock"} == uncovered.STOCK
+    assert registered["BertModel"] == "stock"
     assert registered["LlavaForConditionalGeneration"] == "foveate.serving.vllm.llava:FoveateLlava"
 
 
@@ -42,10 +49,10 @@ def test_other_versions_are_refused_unless_they_are_to_be_tried(registered, monk
     sys.modules["vllm"].__version__ = version
     with pytest.raises(UnsupportedError, match=f"0.32.*got {version}.*FOVEATE_VLLM_UNTESTED=1"):
         plugin.register()
-    assert not registered
+    assert set(registered.values()) == {"stock"}
     monkeypatch.setenv("FOVEATE_VLLM_UNTESTED", "1")
     plugin.register()
-    assert registered
+    assert set(plugin.FAMILIES) < set(registered)
 
 
 def test_it_imports_nothing_heavy():

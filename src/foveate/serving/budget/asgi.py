@@ -12,19 +12,18 @@ from foveate.reduction import Reduction
 from foveate.serving.asgi import (
     App,
     DisconnectedError,
-    Headers,
     Message,
     Receive,
     Refusal,
     Scope,
     Send,
+    fail_to_start,
     header,
     path_of,
     read_body,
     refuse,
     replay,
     with_body,
-    with_headers,
 )
 from foveate.serving.budget.body import (
     Asked,
@@ -112,7 +111,8 @@ class Budget:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's lifespan."""
         if self.refusal:
-            await _refuse_to_start(self.refusal, scope, receive, send)
+            LOG.error("%s", self.refusal)
+            await fail_to_start(scope, receive, send, self.refusal)
         elif scope["type"] != "http" or scope["method"] != "POST" or _is_form(scope):
             await self.app(scope, receive, send)
         else:
@@ -188,20 +188,19 @@ class Budget:
         ticket, good = choice.ticket, False
 
         async def watch(message: Message) -> None:
-            if good and ticket is not None:
+            nonlocal good
+            if message["type"] == "http.response.start":
+                good = message["status"] == 200
+                if shown:
+                    headers = [*message.get("headers", ()), (HEADER, choice.header.encode())]
+                    message = {**message, "headers": headers}
+            elif good and ticket is not None:
                 self._see(message, ticket)
             await send(message)
 
-        def start(message: Message) -> Headers:
-            nonlocal good
-            good = message["status"] == 200
-            return [(HEADER, choice.header.encode())] if shown else []
-
-        return with_headers(watch, start)
+        return watch
 
     def _see(self, message: Message, ticket: Ticket) -> None:
-        if message["type"] != "http.response.body":
-            return
         if ticket.streams and ticket.waiting and _is_token(message):
             self._first_token(ticket)
         elif not ticket.streams and not message.get("more_body"):
@@ -223,12 +222,3 @@ def _is_token(message: Message) -> bool:
     """Whether a part of a stream brings a token: it is not empty, and no error."""
     body = message.get("body", b"")
     return bool(body) and b'"error"' not in body[:24]
-
-
-async def _refuse_to_start(why: str, scope: Scope, receive: Receive, send: Send) -> None:
-    """Fail the server's start, which then says why; and every request, if it has none."""
-    if scope["type"] != "lifespan":
-        raise InputError(why)
-    LOG.error("%s", why)
-    await receive()
-    await send({"type": "lifespan.startup.failed", "message": why})

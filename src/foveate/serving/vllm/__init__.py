@@ -9,6 +9,7 @@ refused, and why.
 """
 
 import os
+from typing import Any
 
 from foveate.errors import UnsupportedError
 
@@ -37,6 +38,19 @@ def register() -> None:
 
     for architecture, place in FAMILIES.items():  # lazy: a text imports nothing until it is served
         ModelRegistry.register_model(architecture, f"{__name__}.{place}")
+    _guard_others(ModelRegistry)
+
+
+def _guard_others(registry: Any) -> None:
+    """Let the other architectures that foveate knows in transformers refuse the key, by name."""
+    from foveate.models.family import families
+    from foveate.serving.vllm.uncovered import STOCK
+
+    for family in families().values():
+        name = family.model_class
+        if name in registry.models and name not in FAMILIES and name not in STOCK:
+            STOCK[name] = registry.models[name]
+            registry.register_model(name, f"{__name__}.uncovered:{name}")
 
 
 def check_version(version: str) -> None:

@@ -1,0 +1,67 @@
+"""Architectures that foveate knows in transformers, but not in vLLM: stock, and a refusal if it is asked.
+
+`register` enters them as texts, `uncovered:NAME`, so each class is made when vLLM first looks for it.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from foveate.errors import InputError
+from foveate.serving.vllm.budget import KEY
+
+STOCK: dict[str, Any] = {}  # what vLLM had under each name before `register`
+
+
+def __getattr__(name: str) -> type:
+    if name not in STOCK:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return guarded(STOCK[name].load_model_cls(), name)
+
+
+def guarded(stock: Any, name: str) -> type:
+    """A model of vLLM's that refuses foveate's key by name; else it is the stock one.
+
+    Args:
+        stock: its class.
+        name: of its architecture.
+    """
+
+    class Guarded(stock):
+        def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+            if hasattr(vllm_config.model_config.hf_config, KEY):
+                raise refusal(name)
+            super().__init__(vllm_config=vllm_config, prefix=prefix)
+
+    def processor(info: Any, dummy_inputs: Any) -> Any:
+        if hasattr(info.ctx.get_hf_config(), KEY):
+            raise refusal(name)
+        made = factory.processor(info, dummy_inputs)
+        made.apply = _refusing(made.apply, name)
+        return made
+
+    factory = stock._processor_factory
+    Guarded.__name__ = Guarded.__qualname__ = stock.__name__
+    Guarded._processor_factory = replace(factory, processor=processor)
+    return Guarded
+
+
+def _refusing(apply: Any, name: str) -> Any:
+    def refuse_or_apply(inputs: Any, timing_ctx: Any) -> Any:
+        if KEY in inputs.hf_processor_mm_kwargs:
+            raise refusal(name)
+        return apply(inputs, timing_ctx)
+
+    return refuse_or_apply
+
+
+def refusal(name: str) -> InputError:
+    """The error that says which architectures are covered.
+
+    Args:
+        name: of one that is not.
+    """
+    from foveate.serving.vllm import FAMILIES
+
+    return InputError(
+        f"foveate's plug-in does not cover {name} in vLLM; it covers {', '.join(FAMILIES)}"
+    )

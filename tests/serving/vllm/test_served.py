@@ -1,0 +1,115 @@
+"""A server of vLLM's own: one key at its start, budgets over HTTP."""
+
+import base64
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
+
+from serving.vllm import checkpoints, engine
+
+pytestmark = pytest.mark.slow
+FAMILY = "llava"
+QUARTER = {"method": "aim-merge", "keep": 0.25}
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """The address of a server with a budget for all requests, which lets clients ask for others."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    one_process = "VLLM_ENABLE_V1_MULTIPROCESSING"
+    settings = {name: value for name, value in engine.OFFLINE.items() if name != one_process}
+    environment = {name: value for name, value in os.environ.items() if name != one_process}
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
+        "--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny", "--dtype", "float32",
+        "--max-model-len", "1024", "--enforce-eager", "--block-size", "32",
+        "--gpu-memory-utilization", "0.3", "--trust-request-mm-kwargs",
+        "--hf-overrides", json.dumps({"foveate": QUARTER}),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, env={**environment, **settings})
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(process, f"{address}/health")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_for(process, address):
+    for _ in range(500):
+        assert process.poll() is None, "the server ended"
+        try:
+            urllib.request.urlopen(address).close()
+        except OSError:
+            time.sleep(1)
+        else:
+            return
+    raise AssertionError("the server does not answer")
+
+
+def post(server, **more):
+    """Status and body of an answer about a picture."""
+    file = io.BytesIO()
+    checkpoints.picture(1).save(file, "png")
+    url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    content = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "what is it?"},
+    ]
+    body = {
+        "model": "tiny", "messages": [{"role": "user", "content": content}], "temperature": 0,
+        "max_tokens": engine.TOKENS, "ignore_eos": True, **more,
+    }  # fmt: skip
+    request = urllib.request.Request(
+        f"{server}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_budgets_over_http(server, reference):
+    prompt = "user: <image>what is it? assistant:"
+    for more, meant in (
+        ({}, QUARTER),
+        ({"mm_processor_kwargs": {"foveate": {"method": "divprune", "keep": 0.5}}},
+         {"method": "divprune", "keep": 0.5}),
+        ({"mm_processor_kwargs": {"foveate": None}}, None),
+    ):  # fmt: skip
+        status, answer = post(server, **more)
+        assert status == 200
+        expected = reference.ask(
+            {"prompt": prompt, "image": [checkpoints.picture(1)], "foveate": meant}
+        )
+        assert answer["usage"]["prompt_tokens"] == expected.prompt
+        said = answer["choices"][0]["message"]["content"]
+        assert said == reference.processor.decode(expected.tokens, skip_special_tokens=True)
+
+
+def test_what_cannot_be_served_is_a_bad_request_and_the_server_lives_on(server):
+    for given, text in (
+        ({"method": "fastv"}, "works: aim-merge"),
+        ({"method": "divprune", "keep": 7}, "keep must be a share"),
+        ("x", "takes a method as"),
+    ):
+        status, answer = post(server, mm_processor_kwargs={"foveate": given})
+        assert status == 400
+        assert text in answer["error"]["message"]
+    assert post(server)[0] == 200
