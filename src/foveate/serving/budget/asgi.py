@@ -104,6 +104,7 @@ class Budget:
             if settings:
                 raise
             self.refusal = str(error)  # a server makes its middleware where an exception is lost
+            LOG.error("%s", error)
         self.reductions = self.settings.reductions()
         self.controller = Controller(self.settings.ttft_ms)
         self.metrics = metrics()
@@ -111,7 +112,6 @@ class Budget:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's lifespan."""
         if self.refusal:
-            LOG.error("%s", self.refusal)
             await fail_to_start(scope, receive, send, self.refusal)
         elif scope["type"] != "http" or scope["method"] != "POST" or _is_form(scope):
             await self.app(scope, receive, send)
