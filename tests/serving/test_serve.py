@@ -154,6 +154,14 @@ def test_a_stream_comes_in_pieces(client):
     assert last["usage"]["prompt_tokens"] > 300  # as before the reduction
 
 
+def test_the_log_tells_what_became_of_a_request(client, caplog):
+    with caplog.at_level("INFO", "foveate.serving"):
+        client.text(shown(stream=True, setting=SETTINGS["merged"][0]))
+        client.text(shown(None, setting=SETTINGS["merged"][0]))
+    (line,) = [entry.getMessage() for entry in caplog.records if entry.name.startswith("foveate")]
+    assert line.startswith("foveate.FoveaMerge(keep=0.25): 300 visual tokens, 75 to the LLM")
+
+
 def test_the_default_is_for_requests_that_ask_for_nothing(vlm, answers):
     with serve(vlm, Setting(AIM(keep=0.25))) as client:
         assert client.text(shown()) == answers["picture", "pruned"]
@@ -408,6 +416,7 @@ def test_a_default_that_the_model_refuses_is_refused_at_the_start(vlm):
         (["--keep", ".5", "--budget", "25%"], "not both"),
         (["--budget", "x"], "got 'x'"),
         (["--task", "auto"], "task must be one of reasoning, ocr"),
+        (["--task", "ocr"], "a task is of a budget"),
         (["--host", "0.0.0.0"], "give --api-key"),
         (["--api-key", " "], "--api-key is empty"),
         (["--frames", "0"], "frames must be at least 1"),

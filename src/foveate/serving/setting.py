@@ -37,7 +37,7 @@ class Setting:
         task: what a budget is for: "reasoning" or "ocr".
 
     Raises:
-        InputError: a reduction and a budget, or an unknown task.
+        InputError: a reduction and a budget, an unknown task, or a task without a budget.
     """
 
     reduction: Reduction = field(default_factory=Reduction)
@@ -49,6 +49,8 @@ class Setting:
             raise InputError(f"give a reduction or a budget, not both; got {self}")
         if self.task not in TASKS:
             raise InputError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        if self.budget is None and self.task != TASK:
+            raise InputError(f"a task is of a budget, which is not given; got {self.task!r}")
 
     def __str__(self) -> str:
         if self.budget is not None:
