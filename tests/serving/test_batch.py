@@ -158,7 +158,7 @@ def test_rows_are_answered_as_if_alone(vlm, folder):
         (Settings(reduction=KEPT, batch=2), {"reduction": KEPT}),
         (Settings(reduction=foveate.Fovea(keep=0.5), batch=3), {"reduction": foveate.Fovea(0.5)}),
         (Settings(budget=Budget.of("40%")), {"budget": "40%"}),
-        (Settings(frames=4, batch=16), {"frames": 4}),
+        (Settings(frames=12, batch=16), {"frames": 12}),
     ]
     for settings, knobs in cases:
         for (_, media), row, found in zip(
