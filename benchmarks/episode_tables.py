@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tables import ROOT, markdown
+from tables import ROOT, markdown, points
 
 FAMILIES = ("newest", "older", "again", "changed")
 
@@ -41,6 +41,22 @@ def episodes() -> str:
         f"row, in points. Guessing gives 12.5 %. On {val['n']} val episodes, everything kept, unreduced: "
         f"{near_chance}."
     )
+
+
+def episodes_pairs() -> str:
+    """Two ways to hold about as many tokens, beside each other."""
+    found = json.loads((ROOT / "results" / "episodes.json").read_text())["test"]
+    tokens = {row["setting"]: f"{row['visual_tokens']:,.0f}" for row in found["rows"]}
+    rows = [
+        [
+            f"{pair['of']} ({tokens[pair['of']]})",
+            f"{pair['to']} ({tokens[pair['to']]})",
+            points(pair["own_turns"]),
+            *(points(pair["families"][family]) for family in FAMILIES),
+        ]
+        for pair in found["pairs"]
+    ]
+    return markdown(["this (visual tokens)", "minus this", "each turn", *FAMILIES], rows)
 
 
 def episodes_order() -> str:

@@ -89,6 +89,14 @@ SETTINGS = (
     Setting("aim", 0.25),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
+PAIRS = (  # at about as many tokens: the first minus the second
+    (Setting("fovea-merge", 0.125, 300), Setting(most=300)),
+    (Setting("fovea-merge", 0.0625), Setting("fovea-merge", 0.125, 300)),
+    (Setting("fovea-merge", 0.125), Setting(most=600)),
+    (Setting("fovea-merge", 0.125), Setting("resize-grid", 0.125)),
+    (Setting("fovea-merge", 0.125), Setting("aim-merge", 0.125)),
+    (Setting(most=600), Setting(last=2)),
+)
 
 
 def main() -> None:
@@ -111,14 +119,14 @@ def main() -> None:
     vlm = foveate.load(arguments.model)
     names = [name for name in BY_NAME if name in arguments.settings]
     run(vlm, arguments, names, journal)
-    held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    held[arguments.split] = {
+    record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    record[arguments.split] = {
         "conditions": conditions(threads=arguments.threads), "model": arguments.model,
         "weights": fingerprint(vlm.model), "seed": arguments.seed,
         **summarise(list(journal), names),
     }  # fmt: skip
-    arguments.out.write_text(json.dumps(held, indent=1) + "\n")
-    sys.stdout.write(json.dumps(held[arguments.split]["rows"]) + "\n")
+    arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+    sys.stdout.write(json.dumps(record[arguments.split]["rows"]) + "\n")
 
 
 def run(vlm: VLM, arguments: argparse.Namespace, names: list[str], journal: Journal) -> None:
@@ -185,12 +193,32 @@ def summarise(lines: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
                 **asdict(BY_NAME[name]),
                 "kv_bytes": mean([row["kv_bytes"] for row in own]),
                 "visual_tokens": mean([row["visual_tokens"] for row in own]),
-                "own_turns": mean([row["own_turns"] for row in own]),
+                "own_turns": mean(own_turns(own)),
                 "families": families(own, unreduced, rows.get(kept_of(name))),
             }
             for name, own in rows.items()
         ],
+        "pairs": [
+            {
+                "of": of.name,
+                "to": to.name,
+                "own_turns": asdict(
+                    paired_difference(own_turns(rows[to.name]), own_turns(rows[of.name]))
+                ),
+                "families": {
+                    family: difference(rows[to.name], rows[of.name], place)
+                    for place, family in enumerate(FAMILIES)
+                },
+            }
+            for of, to in PAIRS
+            if {of.name, to.name} <= rows.keys()
+        ],
     }
+
+
+def own_turns(rows: list[dict[str, Any]]) -> list[float]:
+    """For each episode the share of right answers about the screen that was just shown."""
+    return [row["own_turns"] for row in rows]
 
 
 def kept_of(name: str) -> str:

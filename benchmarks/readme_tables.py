@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from encoder_tables import adapted, encoder, order, reuse, rivals, still_clip, zoo_2026
-from episode_tables import episodes, episodes_order
+from episode_tables import episodes, episodes_order, episodes_pairs
 from serving_tables import held
 from tables import ROOT, markdown
 
@@ -367,6 +367,7 @@ TABLES = {
     "still clip": still_clip,
     "order": order,
     "episodes": episodes,
+    "episodes pairs": episodes_pairs,
     "episodes order": episodes_order,
     "zoo 2026": zoo_2026,
     "published": published,

@@ -10,7 +10,7 @@ from foveate.compress.tome import ToMe
 from foveate.runtime.forget import forget_oldest, shown_rows, stays_within
 from foveate.runtime.reduced_cache import Sizes
 from foveate.runtime.saved_cache import cache_to_dict, fill_cache
-from foveate.runtime.seams import cache_in
+from foveate.runtime.seams import cache_in, on_cache
 from foveate.testing import tiny
 
 
@@ -26,6 +26,26 @@ def test_the_oldest_give_up_first(most):
 def test_what_stays_of_a_picture_lies_evenly():
     left = stays_within(torch.zeros(12, dtype=torch.long), 4)
     assert left.nonzero()[:, 0].tolist() == [1, 4, 7, 10]
+
+
+@torch.no_grad()
+def test_layers_with_as_many_rows_of_other_pictures_give_up_their_own():
+    model, inputs = tiny("llava")
+    ids = inputs["input_ids"]
+    with foveate.reduce(model, foveate.AIM(0.5, None)):
+        cache = cache_in(model(**inputs, use_cache=True))
+    later = {**inputs, "attention_mask": ids.new_ones(1, 2 * ids.shape[1])}
+    with foveate.reduce(model, foveate.AIM(0.5, (1, 4))):
+        model(**later, **on_cache(model, cache))
+    forget_oldest(cache, 12)
+    state = cache.state
+    shown = [state.shown.of_rows(n, rows, rows)[0] for n, rows in enumerate(state.lengths)]
+    keys = [layer.keys for layer in cache.layers]
+    assert len({len(rows) for rows in shown}) == 1
+    assert len({tuple(rows.tolist()) for rows in shown}) > 2
+    forget_oldest(cache, 6)
+    for layer, rows, before in zip(cache.layers, shown, keys, strict=True):
+        assert torch.equal(layer.keys, before[..., stays_within(rows, 6), :])
 
 
 @pytest.fixture

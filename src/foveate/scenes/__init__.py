@@ -14,6 +14,8 @@ vision.
     >>> from foveate.scenes import make, questions
     >>> sample = make("reasoning", "test", 0)
     >>> for images, question, answer, family in questions("ocr", "test", 100): ...
+
+`foveate.scenes.episodes` makes screens that follow each other, with questions about earlier ones.
 """
 
 from collections.abc import Iterator
