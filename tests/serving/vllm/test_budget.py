@@ -10,8 +10,8 @@ from foveate.serving.vllm import budget
 from foveate.serving.vllm.budget import Switch, method_of, packed, read, unpacked
 
 SERVED = {
-    "aim-merge", "apet", "divprune", "evs", "fovea-merge", "pool", "random", "resize-grid", "stride",
-    "vidcom2",
+    "aim-merge", "apet", "cdpruner", "divprune", "evs", "fovea-merge", "pool", "random", "resize-grid",
+    "stride", "vidcom2",
 }  # fmt: skip
 
 
@@ -47,6 +47,15 @@ def test_nothing_asked_and_off_are_no_text(given):
 def test_a_text_travels_as_numbers():
     text = read({"method": "divprune", "keep": 0.1})
     assert unpacked(packed(text)) == text
+
+
+def test_a_question_goes_along_and_leaves_the_method_as_it_is():
+    text = read({"method": "cdpruner", "keep": 0.1})
+    asked = budget.with_question(text, [5, 6])
+    assert budget.question_of(asked) == [5, 6]
+    assert budget.question_of(text) == []
+    assert method_of(asked) == method_of(text)
+    assert len({text, asked, budget.with_question(text, [5, 7])}) == 3
 
 
 def test_what_can_be_served_is_known():

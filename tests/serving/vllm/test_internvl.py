@@ -49,3 +49,10 @@ def test_what_shares_a_budget_among_frames_is_refused_for_clips(llm):
     with pytest.raises(InputError, match="text between the frames"):
         engine.ask(llm, {**request, "foveate": {"method": "vidcom2", "keep": 0.5}})
     assert engine.ask(llm, request)
+
+
+def test_a_question_is_not_read_where_the_model_writes_behind_a_picture(llm):
+    request = {"prompt": LOOK, "image": [checkpoints.picture(4)]}
+    with pytest.raises(InputError, match="writes some there by itself"):
+        engine.ask(llm, {**request, "foveate": {"method": "cdpruner", "keep": 0.5}})
+    assert engine.ask(llm, request)

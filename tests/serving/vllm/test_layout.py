@@ -37,8 +37,8 @@ def test_counts_are_those_of_features_over_many_sizes_and_mixes(cases):
     for number in range(cases):
         layout, name = drawn(draw), names[number % len(names)]
         method = foveate.create(name, keep=draw.uniform(0.01, 1)).before
-        features = torch.rand(len(layout.group), 3)
-        shrunk = shrink(features, layout, method)
+        features, question = torch.rand(len(layout.group), 3), torch.rand(4, 3)
+        shrunk = shrink(features, layout, method, question=question)
         assert len(shrunk.features) == len(shrunk.rows) == kept(method, layout), (name, layout)
         assert shrunk.rows.tolist() == sorted(set(shrunk.rows.tolist()))
         if (
@@ -54,9 +54,28 @@ def test_frames_are_one_clip_and_the_separator_stands_alone():
     layout = Layout.even([(2, 2)] * 3 + [(1, 1)], is_clip=True)
     assert layout.clip.tolist() == [0] * 12 + [3]
     assert replace(layout, is_clip=False).clip is layout.group
-    assert sorted(layout.units(("frames",)), key=str) == [(1, {"frames": 1}), (12, {"frames": 3})]
-    assert next(layout.units(("grid",))) == (4, {"grid": (2, 2)})
-    assert list(layout.units(("sample",))) == [(13, {})]
+    units = {
+        need: [(own.tolist(), told) for own, told in layout.units((need,))]
+        for need in ("frames", "grid", "sample")
+    }
+    assert units["frames"] == [(list(range(12)), {"frames": 3}), ([12], {"frames": 1})]
+    assert units["grid"][0] == ([0, 1, 2, 3], {"grid": (2, 2)})
+    assert units["sample"] == [(list(range(13)), {})]
+
+
+@pytest.mark.parametrize("name", servable())
+@pytest.mark.parametrize("number", [0.3, 0.0, 1e30, torch.nan, torch.inf])
+def test_counts_hold_where_all_tokens_are_alike_or_no_numbers(name, number):
+    method = foveate.create(name, keep=0.4).before
+    for is_clip in (False, True):
+        layout = Layout.even([(4, 4)] * 4 + [(1, 1)] * is_clip, is_clip=is_clip)
+        blank = torch.full((len(layout.group), 8), number)
+        broken = torch.randn(blank.shape)
+        broken[5] = number
+        for features in (blank, broken):
+            left = shrink(features, layout, method, question=torch.randn(3, 8))
+            assert len(left.rows) == len(left.features) == kept(method, layout)
+            assert left.rows.diff().min() > 0
 
 
 def test_what_stands_behind_a_methods_columns_is_averaged_along():

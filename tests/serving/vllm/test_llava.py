@@ -84,7 +84,6 @@ REFUSED = [
     ({"method": "aim-merge", "at": "encoder", "metric": "keys"}, InputError, "before the proj"),
     ({"method": "aim-merge", "size_aware": True}, InputError, "size_aware"),
     ({"method": "visionzip"}, InputError, "needs attention and keys"),
-    ({"method": "cdpruner"}, InputError, "needs query"),
 ]  # fmt: skip
 
 
@@ -109,3 +108,24 @@ def test_no_more_pictures_are_encoded_at_once_than_memory_was_profiled_for(llm, 
     engine.ask(llm, *({"prompt": PROMPT, "image": [one], "foveate": few} for one in pictures))
     assert sum(encoded) == 8
     assert max(encoded) == 4, "vLLM's scheduler counts reduced tokens: it hands over all eight"
+
+
+def test_a_method_may_read_the_question(llm, reference, encoded):
+    request = {
+        "prompt": PROMPT,
+        "image": [checkpoints.picture(21)],
+        "foveate": {"method": "cdpruner", "keep": 0.2},
+    }
+    other = {**request, "prompt": "is there a picture? <image>how many are there, and where? "}
+    behind = {
+        **request,
+        "prompt": "how many are there in <image>",
+    }  # no text behind: all of it is read
+    cases = [request, other, behind]
+    expected = [reference.ask(case) for case in cases]
+    assert engine.same(engine.ask(llm, *cases), expected)
+    assert sum(encoded) == 3, "a picture with another question is another picture"
+    assert engine.same(engine.ask(llm, *cases), expected)
+    assert sum(encoded) == 3
+    with pytest.raises(InputError, match="reads the question, but the prompt has no text"):
+        engine.ask(llm, {**request, "prompt": "<image>"})

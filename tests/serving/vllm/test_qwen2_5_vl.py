@@ -29,7 +29,14 @@ def test_pictures(llm, reference):
         reference,
         *(
             {"prompt": LOOK, "image": [one], "foveate": foveate}
-            for foveate in (None, QUARTER, HALF, DIVERSE, {"method": "fovea-merge", "keep": 0.2})
+            for foveate in (
+                None,
+                QUARTER,
+                HALF,
+                DIVERSE,
+                {"method": "fovea-merge", "keep": 0.2},
+                {"method": "cdpruner", "keep": 0.3},
+            )
         ),
         {"prompt": LOOK * 2, "image": [one, two], "foveate": QUARTER},
     )
@@ -47,3 +54,15 @@ def test_clips(llm, reference):
         {"prompt": LOOK + WATCH, "image": [checkpoints.picture(3, (112, 112))], "video": [clip],
          "foveate": DIVERSE},
     )  # fmt: skip
+
+
+def test_what_was_read_before_keeps_its_positions(llm, reference, encoded):
+    request = {"prompt": LOOK * 2 + "and why? " * 9, "image": [checkpoints.picture(8, (112, 112))] * 2,
+               "foveate": HALF}  # fmt: skip
+    expected = [reference.ask(request)]
+    assert engine.same(engine.ask(llm, request), expected)
+    first = len(encoded)
+    again = engine.ask(llm, request)
+    assert engine.same(again, expected)
+    assert again[0].cached >= 32
+    assert len(encoded) == first

@@ -102,6 +102,18 @@ def test_an_architecture_that_is_not_covered_refuses_by_name(configured):
         ask_for_a_budget(processor(stock))
 
 
+def test_pixtrals_tower_is_not_covered():
+    from transformers import LlavaConfig, PixtralVisionConfig
+
+    from foveate.serving.vllm.llava import processor as make
+
+    config = LlavaConfig(vision_config=PixtralVisionConfig())
+    config.foveate = {}
+    info = SimpleNamespace(ctx=SimpleNamespace(get_hf_config=lambda: config))
+    with pytest.raises(InputError, match=r"does not cover Llava.* with Pixtral's tower"):
+        make(info, None)
+
+
 @pytest.mark.parametrize("given", ["x", 0.25, {"method": "fastv"}, {"keep": 0.5}])
 def test_a_default_that_cannot_be_served_is_refused(configured, given):
     with pytest.raises(InputError):

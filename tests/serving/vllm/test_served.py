@@ -19,6 +19,7 @@ from serving.vllm import checkpoints, engine
 
 pytestmark = pytest.mark.slow
 FAMILY = "llava"
+HALF_LETTER = "\ufffd"  # an answer may end within a letter's bytes, which vLLM then leaves out
 QUARTER = {"method": "aim-merge", "keep": 0.25}
 
 
@@ -100,7 +101,8 @@ def test_budgets_over_http(server, reference):
         )
         assert answer["usage"]["prompt_tokens"] == expected.prompt
         said = answer["choices"][0]["message"]["content"]
-        assert said == reference.processor.decode(expected.tokens, skip_special_tokens=True)
+        whole = reference.processor.decode(expected.tokens, skip_special_tokens=True)
+        assert said.rstrip(HALF_LETTER) == whole.rstrip(HALF_LETTER)
 
 
 def test_what_cannot_be_served_is_a_bad_request_and_the_server_lives_on(server):

@@ -5,7 +5,7 @@ the same share cached pictures, and two that differ never do.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from foveate.reduction import Compressor, Reduction
 from foveate.registry import methods
 from foveate.serving.field import KEY  # of `--hf-overrides`, too
 
-KNOWN_NEEDS = frozenset({"grid", "frames", "sample", "number"})
+KNOWN_NEEDS = frozenset({"grid", "frames", "sample", "number", "query"})
 EXAMPLE = '{"method": "divprune", "keep": 0.25}'
 SWITCH_ON = f"""--hf-overrides '{{"{KEY}": {{}}}}'"""
 
@@ -78,9 +78,24 @@ def servable() -> tuple[str, ...]:
 @lru_cache(maxsize=256)
 def method_of(text: str) -> Compressor:
     """The method that a text of `read` stands for."""
-    method = Reduction.from_json(text).before
+    method = Reduction.from_dict({"before": json.loads(text)["before"]}).before
     assert method is not None
     return method
+
+
+def with_question(text: str, question: Sequence[int]) -> str:
+    """A budget with the question that its method reads, so that no cached picture serves another.
+
+    Args:
+        text: of `read`.
+        question: its tokens.
+    """
+    return json.dumps({**json.loads(text), "question": list(question)}, sort_keys=True)
+
+
+def question_of(text: str) -> list[int]:
+    """The tokens that `with_question` wrote; none without."""
+    return json.loads(text).get("question", [])
 
 
 def packed(text: str) -> UInt8[Tensor, " n"]:

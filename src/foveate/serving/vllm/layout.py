@@ -1,18 +1,21 @@
 """Where the visual tokens of one picture or clip belong, how many stay, and which."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foveate.errors import InputError
 from foveate.reduction import Compressor
 from foveate.runtime.splice import splice
 from foveate.runtime.visual_tokens import Visual
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,31 +50,28 @@ class Layout:
             return self.group
         return self.group.where(torch.tensor(self.sizes)[self.group] != self.sizes[0], 0)
 
-    def units(self, needs: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """What a method is called with: how many tokens, and what else it is told.
+    def units(self, needs: Sequence[str]) -> Iterator[tuple[Int[Tensor, " m"], dict[str, Any]]]:
+        """What a method is called with: places of the tokens, and what else it is told.
 
         Args:
             needs: of the method.
         """
         if "sample" in needs:
-            yield len(self.group), {}
+            yield torch.arange(len(self.group)), {}
             return
-        for size, grid in zip(self.sizes, self.grids, strict=True):
-            alone = not ("frames" in needs and self.is_clip and size == self.sizes[0])
-            if alone:
-                yield size, _told(needs, grid, 1)
-        if "frames" in needs and self.is_clip:
-            frames = self.sizes.count(self.sizes[0])
-            yield frames * self.sizes[0], _told(needs, self.grids[0], frames)
-
-
-def _told(needs: Sequence[str], grid: tuple[int, int], frames: int) -> dict[str, Any]:
-    return {name: value for name, value in (("grid", grid), ("frames", frames)) if name in needs}
+        by_clip = "frames" in needs
+        unit = self.clip if by_clip else self.group
+        for number in unit.unique().tolist():
+            own = (unit == number).nonzero()[:, 0]
+            told: dict[str, Any] = {"grid": self.grids[number]} if "grid" in needs else {}
+            if by_clip:
+                told["frames"] = len(self.group[own].unique())
+            yield own, told
 
 
 def kept(method: Any, layout: Layout) -> int:
     """How many visual tokens of a picture or clip stay."""
-    return sum(method.kept(size, **told) for size, told in layout.units(method.needs))
+    return sum(method.kept(len(own), **told) for own, told in layout.units(method.needs))
 
 
 def kept_by_group(method: Any, layout: Layout) -> list[int]:
@@ -86,7 +86,7 @@ def kept_by_group(method: Any, layout: Layout) -> list[int]:
             "writes text between the frames, so vLLM must know it beforehand: take a method that gives "
             "every frame the same share"
         )
-    return [method.kept(size, **told) for size, told in layout.units(method.needs)]
+    return [method.kept(len(own), **told) for own, told in layout.units(method.needs)]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,12 @@ class Shrunk:
 
 @torch.inference_mode()
 def shrink(
-    features: Float[Tensor, "n D"], layout: Layout, method: Compressor, width: int | None = None
+    features: Float[Tensor, "n D"],
+    layout: Layout,
+    method: Compressor,
+    *,
+    width: int | None = None,
+    question: Float[Tensor, "T C"] | None = None,
 ) -> Shrunk:
     """Run a method on the visual tokens of one picture or clip.
 
@@ -113,16 +118,37 @@ def shrink(
         layout: of its tokens.
         method: before the LLM.
         width: columns that the method sees; what stands behind them, as DeepStack's, is averaged along.
+        question: embeddings of the text that a method reads, if it needs a query.
     """
-    seen = features[None, :, :width]
-    every = torch.ones(seen.shape[:2], dtype=torch.bool)
-    mask = every.to(seen.device)
-    spliced = splice(
-        seen, Visual(mask, every, layout.group, layout.clip, grid=layout.grids), method, mask
-    )
-    rows = spliced.stays[0].nonzero()[:, 0]
-    left = spliced.embeds[0][rows]
+    seen, count = features[:, :width], len(features)
+    if question is not None:
+        seen = torch.cat([seen, question.to(seen)])
+    here = (torch.arange(len(seen)) < count)[None]
+    mask = here.to(seen.device)
+    visual = Visual(mask, here, layout.group, layout.clip, grid=layout.grids)
+    spliced = splice(seen[None], visual, method, torch.ones_like(mask))
+    stays = as_counted(spliced.stays[0, :count].cpu(), layout, method)
+    rows = stays.nonzero()[:, 0].to(seen.device)
+    left = spliced.embeds[0, rows]
     if width is not None and width < features.shape[1]:
-        beside = spliced.mean(features[:, width:])[0]
-        left = torch.cat([left, beside[rows].to(left.dtype)], dim=1)
+        beside = spliced.mean(features[:, width:])[0, rows]
+        left = torch.cat([left, beside.to(left.dtype)], dim=1)
     return Shrunk(left, rows)
+
+
+def as_counted(stays: Bool[Tensor, " n"], layout: Layout, method: Any) -> Bool[Tensor, " n"]:
+    """Which tokens stay, exactly as many as were counted: vLLM ends the engine for one too few.
+
+    A method may choose a token twice where all are alike, as in a blank picture, or no numbers at all.
+    Then the first of those that it left out stay as they are.
+    """
+    stays = stays.clone()
+    for own, told in layout.units(method.needs):
+        count = method.kept(len(own), **told)
+        chosen = stays[own]
+        if int(chosen.sum()) != count:
+            LOG.warning("%r kept %d tokens instead of %d", method, int(chosen.sum()), count)
+            first = own[chosen.argsort(descending=True, stable=True)[:count]]
+            stays[own] = False
+            stays[first] = True
+    return stays

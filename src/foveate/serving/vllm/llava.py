@@ -11,11 +11,10 @@ from vllm.model_executor.models.vision import (  # pyright: ignore[reportMissing
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY  # pyright: ignore[reportMissingImports]
 
-from foveate.errors import UnsupportedError
-from foveate.serving.vllm.budget import Switch
 from foveate.serving.vllm.layout import Layout
 from foveate.serving.vllm.model import FoveateModel
 from foveate.serving.vllm.processor import FoveateProcessor
+from foveate.serving.vllm.uncovered import guarded_processor
 
 
 def layout_of(config: Any, modality: str, item: Mapping[str, Any]) -> Layout:
@@ -35,19 +34,15 @@ class LlavaProcessor(FoveateProcessor, stock.LlavaMultiModalProcessor):
     layout_of = staticmethod(layout_of)
 
 
-def processor(info: Any, dummy_inputs: Any) -> Any:
-    """Of LLaVA-1.5; Pixtral's checkpoints have the same architecture, and are served as they are.
+PIXTRAL = guarded_processor(
+    stock.PixtralHFMultiModalProcessor, "LlavaForConditionalGeneration with Pixtral's tower"
+)
 
-    Raises:
-        UnsupportedError: Pixtral's tower in an engine that was started with the key.
-    """
-    if not isinstance(info.ctx.get_hf_config().vision_config, PixtralVisionConfig):
-        return LlavaProcessor(info, dummy_inputs)
-    if Switch.of(info.ctx.get_hf_config()).is_on:
-        raise UnsupportedError(
-            "foveate's plug-in knows LLaVA with CLIP or SigLIP towers, not Pixtral's"
-        )
-    return stock.PixtralHFMultiModalProcessor(info, dummy_inputs)
+
+def processor(info: Any, dummy_inputs: Any) -> Any:
+    """Of LLaVA-1.5; Pixtral's checkpoints have the same architecture, and are not covered."""
+    is_pixtral = isinstance(info.ctx.get_hf_config().vision_config, PixtralVisionConfig)
+    return (PIXTRAL if is_pixtral else LlavaProcessor)(info, dummy_inputs)
 
 
 @MULTIMODAL_REGISTRY.register_processor(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from vllm.model_executor.models.interfaces import (  # pyright: ignore[reportMissingImports]
@@ -10,7 +11,7 @@ from vllm.model_executor.models.interfaces import (  # pyright: ignore[reportMis
 )
 
 from foveate.errors import UnsupportedError
-from foveate.serving.vllm.budget import Switch, method_of, unpacked
+from foveate.serving.vllm.budget import Switch, method_of, question_of, unpacked
 from foveate.serving.vllm.layout import Layout, Shrunk, shrink
 from foveate.serving.vllm.processor import MODALITIES, LayoutOf, field
 
@@ -82,7 +83,15 @@ class FoveateModel(SupportsMultiModal):
         found = []
         for features, layout, text in zip(encoded, layouts, texts, strict=True):
             rows = features.flatten(0, -2)  # a clip of LLaVA-OneVision's comes as (1, n, D)
-            found.append(shrink(rows, layout, method_of(text), self.method_width))
+            question = question_of(text)
+            read = (
+                self.embed_input_ids(torch.tensor(question, device=rows.device))
+                if question
+                else None
+            )
+            found.append(
+                shrink(rows, layout, method_of(text), width=self.method_width, question=read)
+            )
         return found
 
     def carried(

@@ -20,7 +20,14 @@ from vllm.multimodal.processing import (  # pyright: ignore[reportMissingImports
 
 from foveate.errors import InputError, UnsupportedError
 from foveate.serving.field import KEY
-from foveate.serving.vllm.budget import SWITCH_ON, Switch, method_of, packed, read
+from foveate.serving.vllm.budget import (
+    SWITCH_ON,
+    Switch,
+    method_of,
+    packed,
+    read,
+    with_question,
+)
 from foveate.serving.vllm.layout import Layout, kept, kept_by_group
 
 MODALITIES = ("image", "video")
@@ -61,6 +68,8 @@ class FoveateProcessor(BaseMultiModalProcessor):
         given = dict(inputs.hf_processor_mm_kwargs)
         text = self._asked(given, inputs.mm_data_items)
         given.pop(KEY, None)
+        if text and "query" in method_of(text).needs:
+            text = with_question(text, self._question(inputs.prompt))
         if text:  # enters the hash of each picture, so caches of different budgets are apart
             given[KEY] = text
         return super().apply(replace(inputs, hf_processor_mm_kwargs=given), timing_ctx)
@@ -82,6 +91,17 @@ class FoveateProcessor(BaseMultiModalProcessor):
         if text and any(isinstance(part, EmbeddingItems) for part in items.values()):
             raise InputError(f"image embeddings are taken as they are: leave {KEY!r} out")
         return text
+
+    def _question(self, prompt: Sequence[int]) -> list[int]:
+        """The text behind the last picture or clip, or all text if none follows, as a method reads it."""
+        config = self.info.ctx.get_hf_config()
+        names = (f"{modality}_token_{kind}" for modality in MODALITIES for kind in ("id", "index"))
+        media = {getattr(config, name, None) for name in names}
+        last = max((place for place, token in enumerate(prompt) if token in media), default=-1)
+        question = list(prompt[last + 1 :]) or [token for token in prompt if token not in media]
+        if not question:
+            raise InputError("this method reads the question, but the prompt has no text")
+        return question
 
     def _get_hf_mm_inputs(self, mm_items: MultiModalDataItems, hf_kwargs: Arguments) -> Any:
         text, others = _split(hf_kwargs)
@@ -136,7 +156,7 @@ def shortened(whole: Any, layout: Layout, method: Any) -> Any:
 
     Raises:
         InputError: a method that cannot tell how many tokens stay of each frame, where text stands
-            between frames.
+            between frames, or one that reads the question, where text stands behind the last of them.
     """
     is_token = torch.ones(len(whole.full), dtype=torch.bool)
     if whole.is_embed is not None:
@@ -146,6 +166,10 @@ def shortened(whole: Any, layout: Layout, method: Any) -> Any:
         raise UnsupportedError(
             f"vLLM writes {len(places)} placeholders for {len(layout.group)} visual tokens: this "
             "checkpoint's processor is not as foveate knows it"
+        )
+    if "query" in method.needs and not is_token[-1]:
+        raise InputError(
+            f"{method!r} reads the text behind a picture, but this model writes some there by itself"
         )
     stays = torch.ones_like(is_token)
     if int(places[-1] - places[0]) < len(places):

@@ -3,12 +3,14 @@
 `register` enters them as texts, `uncovered:NAME`, so each class is made when vLLM first looks for it.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from foveate.errors import InputError
 from foveate.serving.vllm.budget import KEY
 
+Processor = Callable[[Any, Any], Any]
 STOCK: dict[str, Any] = {}  # what vLLM had under each name before `register`
 
 
@@ -32,26 +34,37 @@ def guarded(stock: Any, name: str) -> type:
                 raise refusal(name)
             super().__init__(vllm_config=vllm_config, prefix=prefix)
 
-    def processor(info: Any, dummy_inputs: Any) -> Any:
-        if hasattr(info.ctx.get_hf_config(), KEY):
-            raise refusal(name)
-        made = factory.processor(info, dummy_inputs)
-        made.apply = _refusing(made.apply, name)
-        return made
-
     factory = stock._processor_factory
     Guarded.__name__ = Guarded.__qualname__ = stock.__name__
-    Guarded._processor_factory = replace(factory, processor=processor)
+    Guarded._processor_factory = replace(
+        factory, processor=guarded_processor(factory.processor, name)
+    )
     return Guarded
 
 
-def _refusing(apply: Any, name: str) -> Any:
-    def refuse_or_apply(inputs: Any, timing_ctx: Any) -> Any:
-        if KEY in inputs.hf_processor_mm_kwargs:
-            raise refusal(name)
-        return apply(inputs, timing_ctx)
+def guarded_processor(make: Processor, name: str) -> Processor:
+    """What makes a processor, which refuses foveate's key by name, in an engine's config and in requests.
 
-    return refuse_or_apply
+    Args:
+        make: what makes the stock one, of (info, dummy_inputs).
+        name: of the architecture.
+    """
+
+    def processor(info: Any, dummy_inputs: Any) -> Any:
+        if hasattr(info.ctx.get_hf_config(), KEY):
+            raise refusal(name)
+        made = make(info, dummy_inputs)
+        stock_apply = made.apply
+
+        def apply(inputs: Any, timing_ctx: Any) -> Any:
+            if KEY in inputs.hf_processor_mm_kwargs:
+                raise refusal(name)
+            return stock_apply(inputs, timing_ctx)
+
+        made.apply = apply
+        return made
+
+    return processor
 
 
 def refusal(name: str) -> InputError:
