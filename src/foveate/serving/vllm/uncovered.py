@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from foveate.errors import InputError
-from foveate.serving.vllm.budget import KEY
+from foveate.serving.field import KEY
 
 Processor = Callable[[Any, Any], Any]
 STOCK: dict[str, Any] = {}  # what vLLM had under each name before `register`
