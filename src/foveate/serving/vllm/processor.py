@@ -155,7 +155,7 @@ def shortened(whole: Any, layout: Layout, method: Any) -> Any:
         method: before the LLM.
 
     Raises:
-        InputError: a method that cannot tell how many tokens stay of each frame, where text stands
+        InputError: another number of placeholders than of tokens, a method that cannot tell how many tokens stay of each frame, where text stands
             between frames, or one that reads the question, where text stands behind the last of them.
     """
     is_token = torch.ones(len(whole.full), dtype=torch.bool)
@@ -163,7 +163,7 @@ def shortened(whole: Any, layout: Layout, method: Any) -> Any:
         is_token = whole.is_embed(whole.full)
     places = is_token.nonzero()[:, 0]
     if len(places) != len(layout.group):
-        raise UnsupportedError(
+        raise InputError(
             f"vLLM writes {len(places)} placeholders for {len(layout.group)} visual tokens: this "
             "checkpoint's processor is not as foveate knows it"
         )

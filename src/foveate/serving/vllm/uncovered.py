@@ -29,6 +29,8 @@ def guarded(stock: Any, name: str) -> type:
     """
 
     class Guarded(stock):
+        """The stock model, unless its engine was started with foveate's key."""
+
         def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
             if hasattr(vllm_config.model_config.hf_config, KEY):
                 raise refusal(name)
