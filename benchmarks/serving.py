@@ -1,14 +1,14 @@
 """Load test of a server with the plug-in and the middleware: is the time to the first token held?
 
     python benchmarks/serving_checkpoint.py /tmp/llava
-    python benchmarks/serving.py --target 800 --serve /tmp/llava      # starts vLLM, and ends it
-    python benchmarks/serving.py --target 800 --url http://host:8000 --model NAME  # one that runs
+    python benchmarks/serving.py --target 400 1500 6000 --serve /tmp/llava  # starts vLLM, and ends it
+    python benchmarks/serving.py --target 800 --clients 4 --url http://host:8000 --model NAME
 
-1, 4 and 16 clients ask one request after the other, each with a picture of its own, so that nothing is
-cached. Blocks of requests take turns: "unreduced" ones ask for a budget that keeps all, which the
-middleware honours, and "held" ones leave it the choice. Times are a client's, from sending to the first
-piece of the answer. To results/serving.json, key "load", with each request of one client alone, for
-`serving_simulation.py --law load`.
+1, 4 and 16 clients, each with a target of its own, ask one request after the other, each with a picture of
+its own, so that nothing is cached. Blocks of requests take turns: "unreduced" ones ask for a budget that
+keeps all and "least" ones for the lowest share, which the middleware honours, and "held" ones leave it the
+choice. Times are a client's, from sending to the first piece of the answer. To results/serving.json, key
+"load", with each request of one client alone, for `serving_simulation.py --law load`.
 """
 
 import argparse
@@ -33,10 +33,15 @@ import numpy as np
 from PIL import Image
 
 from foveate.records.conditions import conditions
+from foveate.serving.budget.controller import LADDER
+from foveate.serving.budget.settings import METHOD
 
 ROOT = Path(__file__).parent.parent
-ALL = {"foveate": None}  # a budget that keeps all
-CONDITIONS: dict[str, dict[str, Any]] = {"unreduced": {"mm_processor_kwargs": ALL}, "held": {}}
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "unreduced": {"mm_processor_kwargs": {"foveate": None}},
+    "least": {"mm_processor_kwargs": {"foveate": {"method": METHOD, "keep": LADDER[-1]}}},
+    "held": {},
+}
 ENGINE = ("--enforce-eager", "--gpu-memory-utilization", "0.3")  # a small engine on a CPU
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 NUMBERS = itertools.count(1)
@@ -112,6 +117,7 @@ def summary(
     return {
         "condition": condition,
         "clients": clients,
+        "target_ms": target,
         "requests": len(rows),
         "p50_ms": float(np.percentile(first, 50)),
         "p95_ms": float(np.percentile(first, 95)),
@@ -122,22 +128,19 @@ def summary(
     }
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All conditions, in turns."""
-    rows, alone = [], []
-    for condition in CONDITIONS:  # what is compiled or learned first
-        block(condition, 1, arguments)
-    for clients in arguments.clients:
-        blocks: dict[str, list[dict[str, Any]]] = {name: [] for name in CONDITIONS}
-        for _ in range(arguments.rounds):
-            for condition in CONDITIONS:
-                blocks[condition].append(block(condition, clients, arguments))
-        for condition, found in blocks.items():
-            rows.append(summary(condition, clients, found, arguments.target))
-            sys.stderr.write(f"{json.dumps(rows[-1])}\n")
-            if clients == 1:
-                alone += [row for one in found for row in one["requests"]]
-    return {"rows": rows, "requests": alone}
+def measure(clients: int, target: float, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All conditions, in turns, after a block of each that teaches the controller."""
+    for condition in CONDITIONS:
+        block(condition, clients, arguments)
+    blocks: dict[str, list[dict[str, Any]]] = {name: [] for name in CONDITIONS}
+    for _ in range(arguments.rounds):
+        for condition in CONDITIONS:
+            blocks[condition].append(block(condition, clients, arguments))
+    rows = [summary(name, clients, found, target) for name, found in blocks.items()]
+    for row in rows:
+        sys.stderr.write(f"{json.dumps(row)}\n")
+    alone = [row for found in blocks.values() for one in found for row in one["requests"]]
+    return {"rows": rows, "requests": alone if clients == 1 else []}
 
 
 @contextmanager
@@ -182,7 +185,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="where it is, or will be")
     parser.add_argument("--serve", type=Path, help="a checkpoint that vLLM is started with")
     parser.add_argument("--model", default="llava", help="as the server calls it")
-    parser.add_argument("--target", type=float, required=True, help="FOVEATE_TTFT_MS of the server")
+    parser.add_argument(
+        "--target",
+        type=float,
+        nargs="+",
+        required=True,
+        help="FOVEATE_TTFT_MS, one for each of --clients",
+    )
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--requests", type=int, default=32, help="of a block")
     parser.add_argument("--rounds", type=int, default=3)
@@ -196,25 +205,34 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Ask, and write."""
     arguments = parsed()
+    if len(arguments.target) != len(arguments.clients):
+        raise SystemExit(
+            f"--target takes {len(arguments.clients)} numbers, one for each of --clients"
+        )
     before = os.getloadavg()[0]
-    serving = nullcontext()
-    if arguments.serve:
-        serving = served(arguments.serve, arguments.url, arguments.target)
-    with serving:
-        found = measure(arguments)
+    rows, requests = [], []
+    for clients, target in zip(arguments.clients, arguments.target, strict=True):
+        started = (
+            served(arguments.serve, arguments.url, target) if arguments.serve else nullcontext()
+        )
+        with started:
+            found = measure(clients, target, arguments)
+        rows, requests = rows + found["rows"], requests + found["requests"]
     record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     record["load"] = {
         "conditions": conditions(
-            server=arguments.server, target_ms=arguments.target, side=arguments.side,
-            answer=arguments.answer, rounds=arguments.rounds, load_average_before=before,
+            server=arguments.server, side=arguments.side, answer=arguments.answer,
+            rounds=arguments.rounds, load_average_before=before,
         ),
-        **found,
+        "rows": rows,
+        "requests": requests,
     }  # fmt: skip
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
-    for row in found["rows"]:
+    for row in rows:
         sys.stdout.write(
             f"{row['clients']} clients, {row['condition']}: first token p50 {row['p50_ms']:,.0f}, "
-            f"p95 {row['p95_ms']:,.0f} ms, {row['requests_a_second']:.2f} requests a second\n"
+            f"p95 {row['p95_ms']:,.0f} ms of {row['target_ms']:,.0f}, "
+            f"{row['requests_a_second']:.2f} requests a second\n"
         )
 
 
