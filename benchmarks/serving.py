@@ -1,14 +1,15 @@
 """Load test of a server with the plug-in and the middleware: is the time to the first token held?
 
     python benchmarks/serving_checkpoint.py /tmp/llava
-    python benchmarks/serving.py --target 400 1500 6000 --serve /tmp/llava  # starts vLLM, and ends it
+    python benchmarks/serving.py --target 400 1500 6000 --serve /tmp/llava  # starts vLLM, ends it
     python benchmarks/serving.py --target 800 --clients 4 --url http://host:8000 --model NAME
 
-1, 4 and 16 clients, each with a target of its own, ask one request after the other, each with a picture of
-its own, so that nothing is cached. Blocks of requests take turns: "unreduced" ones ask for a budget that
-keeps all and "least" ones for the lowest share, which the middleware honours, and "held" ones leave it the
-choice. Times are a client's, from sending to the first piece of the answer. To results/serving.json, key
-"load", with each request of one client alone, for `serving_simulation.py --law load`.
+1, 4 and 16 clients, each with a target of its own, ask one request after the other, each with a picture
+of its own, so that nothing is cached. Blocks of requests take turns: "unreduced" ones ask for a budget
+that keeps all and "least" ones for the lowest share, which the middleware honours, and "held" ones leave
+it the choice. Times are a client's, from sending to the first piece of the answer. To
+results/serving.json, key "load", with each request of one client alone, for
+`serving_simulation.py --law load`.
 """
 
 import argparse
