@@ -156,8 +156,8 @@ def shortened(whole: Any, layout: Layout, method: Any) -> Any:
 
     Raises:
         InputError: another number of placeholders than of tokens; a method that cannot tell how many
-            tokens stay of each frame, where text stands between frames; one that reads the question, where
-            text stands behind the last of them.
+            tokens stay of each frame, where text stands between frames; one that reads the question,
+            where text stands behind the last of them.
     """
     is_token = torch.ones(len(whole.full), dtype=torch.bool)
     if whole.is_embed is not None:
