@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -57,6 +58,19 @@ def test_a_long_body_is_refused_while_it_streams_in():
     assert receive.taken == 2
 
 
+def test_time_grows_with_the_bytes_and_not_with_their_pieces():
+    async def endless():
+        return piece(b"x", True)
+
+    async def refused():
+        with pytest.raises(asgi.Refusal):
+            await asgi.read_body(scope(), endless, 50_000)
+
+    begun = time.process_time()
+    asyncio.run(refused())
+    assert time.process_time() - begun < 5  # 30 s when all pieces are added up for each
+
+
 def test_a_declared_length_is_believed_where_it_is_too_much_and_not_where_it_is_too_little():
     receive = receiver(piece(b"x"))
     with pytest.raises(asgi.Refusal) as refused:
@@ -86,6 +100,8 @@ def test_a_client_that_hangs_up():
         (b'"x"', "got str"),
         (b'{"a": NaN}', "NaN is no number"),
         (b'{"a": -Infinity}', "-Infinity is no number"),
+        (b'{"a": 1e999}', "1e999 is too large a number"),
+        (b'{"a": [-1E400]}', "-1E400 is too large a number"),
         (b'{"a": {"b": 1, "b": 2}}', "'b' stands twice"),
         (b'{"a": "\xff"}', "utf-8"),
         (b"[" * 200_000, "recursion"),
@@ -97,6 +113,14 @@ def test_bodies_that_are_no_json_object(body, says):
         asgi.parse(body)
     assert refused.value.status == 400
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["é" * 50, "数" * 50, "\ud800", "\U0001f600"])
+def test_a_body_is_written_in_no_more_bytes_than_it_came_in(text):
+    came = json.dumps({"a": text}, ensure_ascii="\ud800" in text).encode()
+    new = asgi.written(asgi.parse(came))
+    assert json.loads(new) == {"a": text}
+    assert len(new) <= len(came)
 
 
 def test_a_replaced_body_is_told_and_given_once():

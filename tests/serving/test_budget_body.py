@@ -60,7 +60,8 @@ def test_a_large_header_is_read_past():
     "url",
     ["", "data:", "http://x/y.png", "data:image/png;base64,", "data:image/png;base64,@@@@",
      "data:image/png,abc", "data:image/png;base64,aGVsbG8=", "file:///etc/passwd",
-     "data:image/webp;base64," + base64.b64encode(b"RIFF....WEBPVP8X").decode()],
+     "data:image/webp;base64," + base64.b64encode(b"RIFF....WEBPVP8X").decode(),
+     "data:image/dds;base64," + base64.b64encode(b"DDS |\0\0\0" + bytes(120)).decode()],
 )  # fmt: skip
 def test_what_does_not_tell_its_size_has_none(url):
     assert size_of(url) is None

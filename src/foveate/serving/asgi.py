@@ -13,6 +13,7 @@ async def __call__(self, scope, receive, send):
 """
 
 import json
+import math
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
@@ -63,18 +64,18 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     declared = header(scope, b"content-length") or "0"
     if not declared.isdecimal():
         raise Refusal(400, f"content-length must be a number of bytes, got {declared[:40]!r}")
-    pieces, size, more = [], int(declared[:19]), True
+    body, size, more = bytearray(), int(declared[:19]), True
     while more and size <= limit:
         message = await receive()
         if message["type"] != "http.request":
             raise DisconnectedError("the client hung up before its request was whole")
-        pieces.append(message.get("body", b""))
-        size, more = max(size, sum(map(len, pieces))), message.get("more_body", False)
+        body += message.get("body", b"")
+        size, more = max(size, len(body)), message.get("more_body", False)
     if size > limit:
         raise Refusal(
             413, f"the body has more than {limit:,} bytes, which is the most allowed here"
         )
-    return b"".join(pieces)
+    return bytes(body)
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -84,7 +85,9 @@ def parse(body: bytes) -> dict[str, Any]:
         Refusal: 400, anything else.
     """
     try:
-        found = json.loads(body, parse_constant=_no_number, object_pairs_hook=_once)
+        found = json.loads(
+            body, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once
+        )
     except (ValueError, RecursionError) as error:
         raise Refusal(400, f"the body must be one JSON object: {str(error)[:200]}") from None
     if not isinstance(found, dict):
@@ -93,8 +96,11 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def written(request: dict[str, Any]) -> bytes:
-    """A request as the bytes of its body."""
-    return json.dumps(request, separators=(",", ":")).encode()
+    """A request as the bytes of its body, letters as they are: escapes would take twice the bytes."""
+    try:
+        return json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates, which UTF-8 does not have
+        return json.dumps(request, separators=(",", ":")).encode()
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -170,6 +176,13 @@ async def fail_to_start(scope: Scope, receive: Receive, send: Send, sentence: st
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

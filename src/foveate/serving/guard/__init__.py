@@ -124,7 +124,8 @@ class Guard:
                 "URLs are not fetched here: send data:...;base64,... (the server allows them by "
                 f"FOVEATE_ALLOW_URLS=1); got {behind[0].url[:60]!r}",
             )
-        left, end = self.limits.max_body_bytes, _now() + self.limits.max_seconds
+        # as much as a body could have brought, in base64
+        left, end = self.limits.max_body_bytes // 4 * 3, _now() + self.limits.max_seconds
         for medium in behind:
             data = await asyncio.to_thread(fetched, medium.url, left, max(end - _now(), 0.001))
             left -= len(data)
