@@ -26,7 +26,9 @@ from foveate.knobs import Count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
-RIDGE = 1e-5  # keeps the system of equations solvable where basis tokens are alike
+RIDGE = (
+    1e-5  # keeps the equations solvable where basis tokens are alike, beside what rounding hides
+)
 
 
 @register("apet", stage="before", paper="2602.19870")
@@ -74,6 +76,7 @@ def farthest(rows: Float[Tensor, "B N D"], count: int) -> Int[Tensor, "B M"]:
         chosen[:, number] = apart.argmax(1)
         near = (rows - rows[each, chosen[:, number]][:, None]).square().sum(-1)
         apart = torch.minimum(apart, near) if number else near
+        apart = apart.scatter(1, chosen[:, : number + 1], -torch.inf)  # also where all are alike
     return chosen
 
 
@@ -82,6 +85,10 @@ def approximation_error(
 ) -> Float[Tensor, "B N"]:
     """Distance of each row from its best linear combination of the chosen rows."""
     basis = rows.gather(1, chosen[..., None].expand(-1, -1, rows.shape[2]))
-    gram = basis @ basis.mT + RIDGE * torch.eye(basis.shape[1], device=rows.device)
+    gram = basis @ basis.mT
+    count = basis.shape[1]
+    rounding = count * torch.finfo(gram.dtype).eps * gram.diagonal(dim1=1, dim2=2).mean(-1)
+    ridge = (RIDGE + rounding)[:, None, None]
+    gram = gram + ridge * torch.eye(count, device=rows.device)
     weights = torch.linalg.solve(gram, basis @ rows.mT)
     return (rows - weights.mT @ basis).norm(dim=-1)

@@ -20,6 +20,8 @@ from foveate.keep import kept_count
 from foveate.registry import register
 from foveate.tokens import VisionTokens
 
+LEAST = 1e-10  # of a row's own part, below which it has none
+
 
 @register("cdpruner", stage="before", paper="2506.10967")
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def likeliest(kernel: Float[Tensor, "B N N"], count: int) -> Int[Tensor, "B K"]:
         row = gain.argmax(-1)
         chosen.append(row)
         past = (factor[each, :step, row][:, None] @ factor[:, :step])[:, 0]
-        direction = (kernel[each, row] - past) / gain[each, row].clamp(min=1e-10).sqrt()[:, None]
+        own = gain[each, row][:, None]  # by rounding less than 0 where nothing new is left
+        rest = (kernel[each, row] - past) / own.clamp(LEAST).sqrt()
+        direction = torch.where(own > LEAST, rest, 0)
         factor[:, step] = direction
         gain = (gain - direction.square()).scatter(1, torch.stack(chosen, dim=1), -torch.inf)
     return torch.stack(chosen, dim=1)
