@@ -255,6 +255,38 @@ def test_what_the_server_itself_refuses(client):
     assert "unheard_of" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "missed", "fine"),
+    [
+        ("n", 2, 1),
+        ("logprobs", True, False),
+        ("tool_choice", "none", "auto"),
+        ("response_format", {"type": "json_object"}, {"type": "text"}),
+        ("reasoning_effort", "high", None),
+    ],
+)
+def test_no_field_that_changes_the_answer_is_left_unread(client, name, missed, fine):
+    status, _, text = client.ask(shown(None, **{name: missed}))
+    assert status == 400
+    assert f"would leave {name} unread" in json.loads(text)["error"]["message"]
+    assert client.text(shown(None, **{name: fine}, user="me", store=True))[0]
+
+
+def test_a_response_that_goes_on_from_another_is_refused(client):
+    status, _, text = client.ask({"input": "and then?", "previous_response_id": "r"}, RESPONSES)
+    assert status == 400
+    assert "previous_response_id" in text
+
+
+def test_the_length_of_an_answer_is_read_or_refused_by_either_name(client):
+    body = {"messages": shown(None)["messages"], "max_completion_tokens": LENGTH}
+    status, _, text = client.ask(body)
+    if status == 200:
+        assert json.loads(text)["usage"]["completion_tokens"] == LENGTH
+    else:  # transformers before 5.24
+        assert (status, "max_completion_tokens unread" in text) == (400, True)
+
+
 @pytest.mark.parametrize("path", ["/reset", "/load_model", "/v1/completions", "/v1/systemone"])
 def test_other_routes_of_transformers_are_shut(client, path):
     assert client.send("POST", path, {"model": "mini"})[0] == 404
