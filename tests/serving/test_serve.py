@@ -1,5 +1,6 @@
 """`foveate serve`: transformers' own server on a free port, asked by several clients at once."""
 
+import asyncio
 import base64
 import gc
 import json
@@ -27,6 +28,7 @@ from foveate.reduction import Reduction, create
 from foveate.serving import server as serving
 from foveate.serving.field import KWARGS
 from foveate.serving.setting import Setting
+from serving.asgi import post
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
 QUESTION = "how many digits are there?"
@@ -322,6 +324,22 @@ def test_a_client_without_the_key_is_not_answered(vlm):
         assert friend.text(shown(None))[0]
 
 
+def test_a_server_behind_a_prefix_does_what_is_asked(vlm):
+    """As one that another application mounts."""
+
+    async def asked():
+        app = serving.served(vlm, "mini", Setting(), Sampling(), key="k")
+        body = shown(setting={"method": "aim-merge", "keep": 0.25})
+        headers = ((b"content-type", b"application/json"), (b"authorization", b"Bearer k"))
+        answer = await post(app, body, f"/llm{CHAT}", root_path="/llm", headers=headers)
+        health = await post(app, b"", "/llm/health", method="GET", root_path="/llm", headers=())
+        return answer, health
+
+    answer, health = asyncio.run(asked())
+    assert answer.headers["x-foveate-visual-tokens"] == "before=300, after=75"
+    assert health.status == 200
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_hangs_up_ends_its_generation(vlm, stream):
     steps = []
@@ -445,12 +463,13 @@ def test_a_default_that_the_model_refuses_is_refused_at_the_start(vlm):
     ("options", "says"),
     [
         (["--keep", "2"], "got 2"),
-        (["--keep", ".5", "--budget", "25%"], "not both"),
+        (["--keep", ".5", "--budget", "25%"], "FLOPs beside foveate.AIM(keep=0.5"),
         (["--budget", "x"], "got 'x'"),
         (["--task", "auto"], "task must be one of reasoning, ocr"),
-        (["--task", "ocr"], "a task is of a budget"),
+        (["--task", "ocr"], "task= and machine= are of a budget="),
         (["--host", "0.0.0.0"], "give --api-key"),
         (["--api-key", " "], "--api-key is empty"),
+        (["--api-key", "key\t"], "has spaces around it"),
         (["--frames", "0"], "frames must be at least 1"),
     ],
 )
@@ -463,7 +482,7 @@ def test_the_command_refuses_in_one_line(options, says):
 
 def test_a_newcomers_three_commands(tmp_path):
     """Those of the guide, in a shell, on a port that is free."""
-    block = re.search(r"```bash\n(.*?)```", GUIDE.read_text(), re.S).group(1)
+    block = re.search(r"```bash\n(pip install.*?)```", GUIDE.read_text(), re.S).group(1)
     install, started, *asked = block.strip().split("\n")
     assert install == 'pip install "foveate[serve]"'
     assert started.startswith("foveate serve foveate-mini ")

@@ -53,8 +53,8 @@ def answer_table(
     Raises:
         MissingExtraError: Ray Data or pyarrow is absent.
         InputError: a table without these columns, or with one of the new; an output that exists, or parts
-            of other settings or another table; a table that is changed meanwhile; a value out of range, or no
-            room for the workers.
+            of other settings or another table; a table that is changed meanwhile; a value out of range,
+            or no room for the workers.
         FoveateError: a model that cannot be loaded, or cannot be reduced so.
     """
     settings = Settings.of(model, reduction, budget, **more)
