@@ -24,7 +24,7 @@ from foveate import cli
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines.ray import init_arguments
 from foveate.planner.budget import Budget
-from foveate.serving.batch import answer_table
+from foveate.serving.batch import answer_table, asking
 from foveate.serving.batch.asking import Answered, answer_rows
 from foveate.serving.batch.deaths import Attempts
 from foveate.serving.batch.parts import Part, Parts
@@ -209,6 +209,29 @@ def test_a_bad_row_is_an_error_and_the_others_are_answered(vlm, folder, untyped,
         assert row.error is not None
         assert re.search(why, row.error), row.error
         assert "\n" not in row.error
+
+
+def test_prompts_of_many_shapes_are_not_all_in_memory_at_once(vlm, monkeypatch, tmp_path):
+    held, most, inner = 0, [], type(vlm).pictures
+
+    def pictures(self, *given):
+        nonlocal held
+        held += 1
+        most.append(held)
+        return inner(self, *given)
+
+    def asked(vlm, shown, settings):
+        nonlocal held
+        held -= len(shown)
+        return [Answered(str(len(pictures))) for pictures, _ in shown]
+
+    monkeypatch.setattr(type(vlm), "pictures", pictures)
+    monkeypatch.setattr(asking, "_asked", asked)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    rows = [{"question": "?", "images": ["a.png"] * (1 + number % 20)} for number in range(50)]
+    found = answer_rows(vlm, rows, Settings(batch=2), tmp_path)
+    assert [int(row.answer or 0) for row in found] == [len(row["images"]) for row in rows]
+    assert max(most) == 8
 
 
 def test_what_fails_in_the_model_fails_alone(vlm, folder, monkeypatch):
