@@ -140,7 +140,7 @@ async def post(
         got.append(message)
 
     scope = {
-        "type": "http", "method": method, "path": path, "root_path": root_path,
+        "type": "http", "method": method, "path": path, "root_path": root_path, "query_string": b"",
         "headers": [*headers, (b"content-length", str(len(raw)).encode())],
     }  # fmt: skip
     await app(scope, receive, send)

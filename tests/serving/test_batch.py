@@ -24,12 +24,12 @@ from foveate import cli
 from foveate.errors import FoveateError, InputError, MissingExtraError
 from foveate.measure.run.engines.ray import init_arguments
 from foveate.planner.budget import Budget
-from foveate.serving.batch import answer_table
+from foveate.serving.batch import answer_table, asking
 from foveate.serving.batch.asking import Answered, answer_rows
 from foveate.serving.batch.deaths import Attempts
-from foveate.serving.batch.parts import Part
+from foveate.serving.batch.parts import Part, Parts
 from foveate.serving.batch.settings import Settings, model_identity
-from foveate.serving.batch.table import Table
+from foveate.serving.batch.table import Table, stamp_of
 from foveate.serving.batch.work import Worker, Workers
 
 arrow = pytest.importorskip("pyarrow", reason="the extra `batch` is absent")
@@ -211,6 +211,29 @@ def test_a_bad_row_is_an_error_and_the_others_are_answered(vlm, folder, untyped,
         assert "\n" not in row.error
 
 
+def test_prompts_of_many_shapes_are_not_all_in_memory_at_once(vlm, monkeypatch, tmp_path):
+    held, most, inner = 0, [], type(vlm).pictures
+
+    def pictures(self, *given):
+        nonlocal held
+        held += 1
+        most.append(held)
+        return inner(self, *given)
+
+    def asked(vlm, shown, settings):
+        nonlocal held
+        held -= len(shown)
+        return [Answered(str(len(pictures))) for pictures, _ in shown]
+
+    monkeypatch.setattr(type(vlm), "pictures", pictures)
+    monkeypatch.setattr(asking, "_asked", asked)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    rows = [{"question": "?", "images": ["a.png"] * (1 + number % 20)} for number in range(50)]
+    found = answer_rows(vlm, rows, Settings(batch=2), tmp_path)
+    assert [int(row.answer or 0) for row in found] == [len(row["images"]) for row in rows]
+    assert max(most) == 8
+
+
 def test_what_fails_in_the_model_fails_alone(vlm, folder, monkeypatch):
     """Of a batch that the model cannot answer each row is asked alone."""
     asked = []
@@ -254,16 +277,34 @@ def test_a_row_that_kills_its_worker_is_left_out(vlm, tmp_path, monkeypatch):
     monkeypatch.setattr(Worker, "vlm", vlm)
     part = Part(0, 6, tmp_path / "0-key.parquet")
     given = {name: [value] for name, value in asdict(part).items()}
+    asked = (source, stamp_of(source), Settings(batch=2), Workers())
     for _ in range(3):
         with pytest.raises(Death):
-            Worker(source, Settings(batch=2), Workers(), "run")(given)
-    told = Worker(source, Settings(batch=2), Workers(), "run")(given)
+            Worker(*asked, "run")(given)
+    told = Worker(*asked, "run")(given)
     assert told == {"rows": [6], "errors": [1], "refused": [""]}
     errors = part.read().column("error").to_pylist()
     assert [error is None for error in errors] == [True, True, True, False, True, True]
     assert "the worker died while it answered this row" in errors[3]
     with pytest.raises(Death):  # another run begins anew
-        Worker(source, Settings(batch=2), Workers(), "other")(given)
+        Worker(*asked, "other")(given)
+
+
+def test_a_table_that_changes_meanwhile_is_never_answered_in_part(vlm, tmp_path, monkeypatch):
+    source = simple(tmp_path / "a.parquet", 2)
+    table, part = Table(source), Part(0, 2, tmp_path / "0-key.parquet")
+    monkeypatch.setattr(Worker, "vlm", vlm)
+    given = {name: [value] for name, value in asdict(part).items()}
+    worker = Worker(source, table.stamp, Settings(max_new_tokens=1), Workers(), "run")
+    simple(tmp_path / "b.parquet", 3).rename(source)
+    (refused,) = worker(given)["refused"]
+    assert "a.parquet was changed while it was answered" in refused
+    assert part.read() is None
+
+    parts = Parts(tmp_path / "out.parquet", {})
+    with parts.opened(overwrite=False), pytest.raises(InputError, match="was changed"):
+        parts.join(table, [], "")
+    assert not parts.out.exists()
 
 
 def test_deaths_that_no_row_has_done(tmp_path):
@@ -283,6 +324,11 @@ def test_tables_that_cannot_be_asked(tmp_path):
     picture = {"image": PICTURE.read_bytes()}
     good = simple(tmp_path / "good.parquet", 2)
     (tmp_path / "words.parquet").write_text("no table")
+    again = tmp_path / ".." / tmp_path.name / "good.parquet"
+    double = arrow.Table.from_arrays([["a.png"], ["?"], ["!"]], ["image", "question", "question"])
+    parquet.write_table(double, tmp_path / "bad.parquet")
+    with pytest.raises(InputError, match="has the column question more than once"):
+        answer_table(tmp_path / "bad.parquet", tmp_path / "out.parquet")
     for rows, message in (
         ([{"picture": "a.png", "question": "?"}], "needs the column question and at least one of"),
         ([picture], "has image$"),
@@ -298,6 +344,8 @@ def test_tables_that_cannot_be_asked(tmp_path):
         ({"source": tmp_path / "gone.parquet"}, "cannot read .*gone.parquet as a parquet file"),
         ({"source": tmp_path / "words.parquet"}, "cannot read .*words.parquet as a parquet file"),
         ({"out": good}, "the output must be another file in an existing folder"),
+        ({"out": again, "overwrite": True}, "the output must be another file"),
+        ({"out": Path("/proc/out.parquet")}, "cannot write /proc/out.parquet, nor its parts"),
         ({"out": tmp_path / "no" / "out.parquet"}, "must be another file in an existing folder"),
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"part": 0}, "part must be at least 1, got 0"),

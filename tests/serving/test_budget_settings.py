@@ -29,6 +29,8 @@ MODEL = {"FOVEATE_MODEL": "llava-1.5-7b"}
             {"FOVEATE_PROCESSOR_MAX_PIXELS": "big"},
             "FOVEATE_PROCESSOR_MAX_PIXELS must be a whole number",
         ),
+        ({"FOVEATE_PROCESSOR_MAX_PIXELS": "0"}, "processor_max_pixels must be at least 1, got 0"),
+        ({"FOVEATE_MAX_BODY_BYTES": "0"}, "max_body_bytes must be at least 1, got 0"),
     ],
 )
 def test_bad_variables_are_refused(given, message):

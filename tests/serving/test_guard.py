@@ -10,6 +10,7 @@ import threading
 import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -434,6 +435,46 @@ def test_decoding_blocks_no_other_request(monkeypatch):
     assert text == (200, "fine")
     assert waiting == [False] * 3
     assert pictures == [(200, "fine")] * 3
+
+
+def test_slow_urls_block_no_other_request(monkeypatch):
+    """However few threads the server has for itself."""
+    release = threading.Event()
+
+    def slow(url, most, seconds):
+        assert release.wait(20)
+        return PNG
+
+    monkeypatch.setattr("foveate.serving.guard.fetched", slow)
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        guard = Guard(Behind(), Limits(allow_urls=1))
+        asked = shown("http://pictures.invalid/a.png")
+        fetching = [asyncio.create_task(answer(guard, whole(asked))) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        try:
+            text = await asyncio.wait_for(answer(guard, whole(shown())), 10)
+        finally:
+            release.set()
+        return text, await asyncio.gather(*fetching)
+
+    assert asyncio.run(main()) == ((200, "fine"), [(200, "fine")] * 3)
+
+
+def test_no_url_is_looked_up_when_the_time_is_over(monkeypatch):
+    looked_up = []
+
+    def slow(url, most, seconds):
+        looked_up.append(url)
+        time.sleep(1.1)  # a name that is hard to find
+        return PNG
+
+    monkeypatch.setattr("foveate.serving.guard.fetched", slow)
+    given, seen = tried(shown("http://a.invalid/", "http://b.invalid/"), ALLOWED)
+    assert given[0] == 400
+    assert "the URLs took too long; no time is left for 'http://b.invalid/'" in given[1]
+    assert (looked_up, seen) == (["http://a.invalid/"], [])
 
 
 def test_limits_of_the_environment(monkeypatch):

@@ -1,5 +1,6 @@
 """`foveate serve`: transformers' own server on a free port, asked by several clients at once."""
 
+import asyncio
 import base64
 import gc
 import json
@@ -27,6 +28,7 @@ from foveate.reduction import Reduction, create
 from foveate.serving import server as serving
 from foveate.serving.field import KWARGS
 from foveate.serving.setting import Setting
+from serving.asgi import post
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
 QUESTION = "how many digits are there?"
@@ -255,6 +257,38 @@ def test_what_the_server_itself_refuses(client):
     assert "unheard_of" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "missed", "fine"),
+    [
+        ("n", 2, 1),
+        ("logprobs", True, False),
+        ("tool_choice", "none", "auto"),
+        ("response_format", {"type": "json_object"}, {"type": "text"}),
+        ("reasoning_effort", "high", None),
+    ],
+)
+def test_no_field_that_changes_the_answer_is_left_unread(client, name, missed, fine):
+    status, _, text = client.ask(shown(None, **{name: missed}))
+    assert status == 400
+    assert f"would leave {name} unread" in json.loads(text)["error"]["message"]
+    assert client.text(shown(None, **{name: fine}, user="me", store=True))[0]
+
+
+def test_a_response_that_goes_on_from_another_is_refused(client):
+    status, _, text = client.ask({"input": "and then?", "previous_response_id": "r"}, RESPONSES)
+    assert status == 400
+    assert "previous_response_id" in text
+
+
+def test_the_length_of_an_answer_is_read_or_refused_by_either_name(client):
+    body = {"messages": shown(None)["messages"], "max_completion_tokens": LENGTH}
+    status, _, text = client.ask(body)
+    if status == 200:
+        assert json.loads(text)["usage"]["completion_tokens"] == LENGTH
+    else:  # transformers before 5.24
+        assert (status, "max_completion_tokens unread" in text) == (400, True)
+
+
 @pytest.mark.parametrize("path", ["/reset", "/load_model", "/v1/completions", "/v1/systemone"])
 def test_other_routes_of_transformers_are_shut(client, path):
     assert client.send("POST", path, {"model": "mini"})[0] == 404
@@ -288,6 +322,22 @@ def test_a_client_without_the_key_is_not_answered(vlm):
             assert stranger.send("GET", "/health")[0] == 200
         friend = Client(client.port, {"authorization": "Bearer s3cret"})
         assert friend.text(shown(None))[0]
+
+
+def test_a_server_behind_a_prefix_does_what_is_asked(vlm):
+    """As one that another application mounts."""
+
+    async def asked():
+        app = serving.served(vlm, "mini", Setting(), Sampling(), key="k")
+        body = shown(setting={"method": "aim-merge", "keep": 0.25})
+        headers = ((b"content-type", b"application/json"), (b"authorization", b"Bearer k"))
+        answer = await post(app, body, f"/llm{CHAT}", root_path="/llm", headers=headers)
+        health = await post(app, b"", "/llm/health", method="GET", root_path="/llm", headers=())
+        return answer, health
+
+    answer, health = asyncio.run(asked())
+    assert answer.headers["x-foveate-visual-tokens"] == "before=300, after=75"
+    assert health.status == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -413,12 +463,13 @@ def test_a_default_that_the_model_refuses_is_refused_at_the_start(vlm):
     ("options", "says"),
     [
         (["--keep", "2"], "got 2"),
-        (["--keep", ".5", "--budget", "25%"], "not both"),
+        (["--keep", ".5", "--budget", "25%"], "FLOPs beside foveate.AIM(keep=0.5"),
         (["--budget", "x"], "got 'x'"),
         (["--task", "auto"], "task must be one of reasoning, ocr"),
-        (["--task", "ocr"], "a task is of a budget"),
+        (["--task", "ocr"], "task= and machine= are of a budget="),
         (["--host", "0.0.0.0"], "give --api-key"),
         (["--api-key", " "], "--api-key is empty"),
+        (["--api-key", "key\t"], "has spaces around it"),
         (["--frames", "0"], "frames must be at least 1"),
     ],
 )
@@ -431,7 +482,7 @@ def test_the_command_refuses_in_one_line(options, says):
 
 def test_a_newcomers_three_commands(tmp_path):
     """Those of the guide, in a shell, on a port that is free."""
-    block = re.search(r"```bash\n(.*?)```", GUIDE.read_text(), re.S).group(1)
+    block = re.search(r"```bash\n(pip install.*?)```", GUIDE.read_text(), re.S).group(1)
     install, started, *asked = block.strip().split("\n")
     assert install == 'pip install "foveate[serve]"'
     assert started.startswith("foveate serve foveate-mini ")

@@ -48,8 +48,8 @@ def serve(
     from foveate.serving.server import listen, run, served
     from foveate.serving.setting import Setting
 
-    if api_key is not None and not api_key.strip():
-        raise InputError("--api-key is empty")
+    if api_key is not None and (not api_key or api_key != api_key.strip()):
+        raise InputError("--api-key is empty or has spaces around it, which no header can carry")
     reduction = reduction_of(written, method, keep, prune)
     given = None if budget is None else Budget.of(budget)
     default, sampling = Setting(reduction or Reduction(), given, task), Sampling(frames, fps)

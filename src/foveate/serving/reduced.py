@@ -31,6 +31,7 @@ from foveate.serving.asgi import (
     Scope,
     Send,
     parse,
+    path_of,
     read_body,
     refuse,
     replay,
@@ -167,7 +168,7 @@ class Settings:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope.get("method") != "POST" or scope["path"] not in self.paths:
+        if scope.get("method") != "POST" or path_of(scope) not in self.paths:
             return await self.app(scope, receive, send)
         try:
             request = parse(await read_body(scope, receive, sys.maxsize))  # `Guard` counted it

@@ -14,7 +14,7 @@ from foveate.ask.media import Sampling
 from foveate.ask.vlm import VLM
 from foveate.cost.hardware import Machine
 from foveate.errors import InputError
-from foveate.serving.asgi import App, Receive, Scope, Send, header, refuse
+from foveate.serving.asgi import App, Receive, Scope, Send, header, path_of, refuse
 from foveate.serving.guard import Guard
 from foveate.serving.guard.limits import Limits
 from foveate.serving.guard.request import PATHS
@@ -93,7 +93,7 @@ class Keyed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        if scope["type"] == "http" and scope["path"] != "/health":
+        if scope["type"] == "http" and path_of(scope) != "/health":
             given = (header(scope, b"authorization") or "").encode("latin-1")
             if not hmac.compare_digest(given, self._wanted):  # takes as long whatever is wrong
                 sentence = "the key is missing or wrong: send Authorization: Bearer KEY"

@@ -8,14 +8,15 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from foveate.apply import fitting, reduce
+from foveate.apply import check_of_budget, fitting, reduce
 from foveate.cost.hardware import Machine
 from foveate.defaults import TASK
 from foveate.errors import FoveateError, InputError
 from foveate.models.family import family_of
 from foveate.planner.budget import Budget
+from foveate.planner.degradation import Task
 from foveate.reduction import Reduction, typed
 from foveate.runtime.reducer import unwrapped
 from foveate.runtime.run import Run
@@ -24,7 +25,7 @@ from foveate.serving.asgi import Refusal
 from foveate.serving.field import KEY, KWARGS
 
 KNOBS = ("budget", "task")  # of a budget
-TASKS = ("reasoning", "ocr")
+TASKS = get_args(Task)
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,12 @@ class Setting:
 
     def __post_init__(self) -> None:
         if self.budget is not None and not self.reduction.is_off:
-            raise InputError(f"give a reduction or a budget, not both; got {self}")
+            raise InputError(
+                f"give a reduction or a budget, not both; got {self} beside {typed(self.reduction)}"
+            )
         if self.task not in TASKS:
             raise InputError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
-        if self.budget is None and self.task != TASK:
-            raise InputError(f"a task is of a budget, which is not given; got {self.task!r}")
+        check_of_budget(self.budget, self.task, None)
 
     def __str__(self) -> str:
         if self.budget is not None:

@@ -16,7 +16,7 @@ from foveate.ask.vlm import VLM
 from foveate.cost.hardware import Machine
 from foveate.errors import FoveateError, MissingExtraError, UnsupportedError
 from foveate.runtime.seams import TESTED
-from foveate.serving.asgi import App
+from foveate.serving.asgi import App, Refusal
 from foveate.serving.chat import ChatProcessor
 from foveate.serving.reduced import ReducedModel, asked_here, refuse_for
 
@@ -35,10 +35,19 @@ SEAMS = {
     "model_manager.ModelManager.load_model_and_processor": ("model_id_and_revision",),
     "model_manager.ModelManager.get_model_modality": ("model",),
     "model_manager.ModelManager.process_model_name": ("model_id",),
+    "utils.BaseHandler._validate_request": ("body",),
     "utils.GenerationState.get_manager": ("model_id", "use_cb"),
     "utils.GenerateManager.generate_streaming": ("model", "gen_config"),
     "utils.GenerateManager.generate_non_streaming": ("model", "gen_config"),
 }
+# fields that may go unread, always or with one value, since the answer is the same
+BOOKKEEPING = {"metadata", "prediction", "service_tier", "store", "stream_options", "user"}
+AS_ANSWERED = {
+    "background": False, "include": [], "logprobs": False, "modalities": ["text"], "n": 1,
+    "parallel_tool_calls": True, "presence_penalty": 0, "response_format": {"type": "text"},
+    "text": {"format": {"type": "text"}}, "tool_choice": "auto", "top_logprobs": 0,
+    "truncation": "disabled",
+}  # fmt: skip
 
 
 def stock_app(vlm: VLM, name: str, sampling: Sampling, machine: Machine | str | None) -> Any:
@@ -61,8 +70,12 @@ def stock_app(vlm: VLM, name: str, sampling: Sampling, machine: Machine | str | 
     build = parts["server"].build_server
     # those of other routes, which the guard does not let through
     handlers = {arg: None for arg in inspect.signature(build).parameters if "_handler" in arg}
-    handlers["chat_handler"] = parts["chat_completion"].ChatCompletionHandler(manager, state)
-    handlers["response_handler"] = parts["response"].ResponseHandler(manager, state)
+    chat, response = (
+        parts["chat_completion"].ChatCompletionHandler,
+        parts["response"].ResponseHandler,
+    )
+    handlers["chat_handler"] = _strict(chat)(manager, state)
+    handlers["response_handler"] = _strict(response)(manager, state)
     app = build(model_manager=manager, generation_state=state, **handlers)
 
     async def refused(_: Any, error: Exception) -> App:
@@ -70,6 +83,29 @@ def stock_app(vlm: VLM, name: str, sampling: Sampling, machine: Machine | str | 
 
     app.add_exception_handler(FoveateError, refused)
     return app
+
+
+def _strict(stock: Any) -> Any:
+    """Its handler of a route, which refuses fields that it would leave unread."""
+
+    class _Strict(stock):
+        def _validate_request(self, body: dict[str, Any]) -> None:
+            super()._validate_request(body)
+            unread = [name for name in sorted(self._unused_fields) if _is_missed(name, body)]
+            if unread:
+                raise Refusal(
+                    400,
+                    f"transformers {transformers.__version__} would leave {' and '.join(unread)} "
+                    "unread: leave it out",
+                )
+
+    return _Strict
+
+
+def _is_missed(name: str, body: dict[str, Any]) -> bool:
+    """Whether an answer that does not read this field is another than was asked for."""
+    value = body.get(name)
+    return value is not None and name not in BOOKKEEPING and value != AS_ANSWERED.get(name)
 
 
 def _manager(stock: Any, vlm: VLM, name: str, processor: ChatProcessor) -> Any:

@@ -53,14 +53,16 @@ def answer_table(
     Raises:
         MissingExtraError: Ray Data or pyarrow is absent.
         InputError: a table without these columns, or with one of the new; an output that exists, or parts
-            of other settings or another table; a value out of range, or no room for the workers.
+            of other settings or another table; a table that is changed meanwhile; a value out of range,
+            or no room for the workers.
         FoveateError: a model that cannot be loaded, or cannot be reduced so.
     """
     settings = Settings.of(model, reduction, budget, **more)
     table, out = Table(Path(source).absolute()), Path(out).absolute()
     check_columns(table)
     check_names(table, prefix)
-    if out == table.path or not out.parent.is_dir() or out.is_dir():
+    is_source = out.exists() and out.samefile(table.path)
+    if is_source or not out.parent.is_dir() or out.is_dir():
         raise InputError(f"the output must be another file in an existing folder, got {out}")
     parts = Parts(out, {"table": table.identity(), "prefix": prefix, **settings.identity()})
     with parts.opened(overwrite=overwrite) as complete:
@@ -68,12 +70,12 @@ def answer_table(
             parts.remove()
             return parts.summary(prefix)
         cut = parts.cut(table.rows, settings.part)
-        _answer(cut, table.path, settings, workers or Workers(), progress)
+        _answer(cut, table, settings, workers or Workers(), progress)
         return parts.join(table, cut, prefix)
 
 
 def _answer(
-    parts: list[Part], source: Path, settings: Settings, workers: Workers, progress: Progress
+    parts: list[Part], table: Table, settings: Settings, workers: Workers, progress: Progress
 ) -> None:
     """Answer the parts that are not finished."""
     rows, done, errors, left = sum(part.rows for part in parts), 0, 0, []
@@ -85,6 +87,6 @@ def _answer(
         done += part.rows
         errors += part.rows - finished.column("error").null_count
     progress(done, rows, errors)
-    for more, wrong in answered(left, source, settings, workers) if left else ():
+    for more, wrong in answered(left, table, settings, workers) if left else ():
         done, errors = done + more, errors + wrong
         progress(done, rows, errors)

@@ -18,6 +18,7 @@ from foveate.serving.batch.settings import Settings
 from foveate.serving.batch.table import QUESTION
 
 Row = dict[str, Any] | InputError
+SHAPES = 4
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,10 @@ def _batches(
     settings: Settings,
     found: dict[int, Answered],
 ) -> Iterator[tuple[list[int], list[Shown]]]:
-    """Prompts of one shape, some at a time; those whose pictures cannot be read are noted."""
+    """Prompts of one shape, some at a time; those whose pictures cannot be read are noted.
+
+    No more pictures than those of `SHAPES` full batches are in memory, however many shapes there are.
+    """
     waiting: dict[tuple, tuple[list[int], list[Shown]]] = {}
     for number, prompt in prompts:
         try:
@@ -175,6 +179,8 @@ def _batches(
         alike.append((pictures, prompt.question))
         if len(alike) == settings.at_once:
             yield waiting.pop(key)
+        elif sum(len(rows) for rows, _ in waiting.values()) == SHAPES * settings.at_once:
+            yield waiting.pop(next(iter(waiting)))  # the first that came
     yield from waiting.values()
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from foveate.errors import InputError
 from foveate.serving.batch.asking import Answered
-from foveate.serving.batch.table import Table
+from foveate.serving.batch.table import Table, check_unchanged
 
 WRITTEN = "foveate"  # in the output's metadata: what it was made of
 IDENTITY = "settings.json"
@@ -108,19 +108,21 @@ class Parts:
             Whether the output is complete already: this run was killed while its parts were removed.
 
         Raises:
-            InputError: another process holds it; or, unless they may go, an output, or parts of another
-                run: the message says what differs.
+            InputError: another process holds it; it cannot be written; or, unless they may go, an output,
+                or parts of another run: the message says what differs.
         """
         from filelock import FileLock, Timeout
 
         complete = self.folder.exists() and self._is_of_this_run()
         if self.out.exists() and not overwrite and not complete:
             raise InputError(f"{self.out} exists; --overwrite (overwrite=True) replaces it")
-        self.folder.mkdir(exist_ok=True)
         try:
+            self.folder.mkdir(exist_ok=True)
             held = FileLock(self.folder / "lock").acquire(timeout=0)
         except Timeout:
             raise InputError(f"another process is writing {self.out}; wait for its end") from None
+        except OSError as error:
+            raise InputError(f"cannot write {self.out}, nor its parts beside it: {error}") from None
         with held:
             self._check(overwrite=overwrite)
             yield complete
@@ -139,6 +141,9 @@ class Parts:
             table: with all its columns.
             parts: all of them, finished.
             prefix: what the names of the new columns begin with.
+
+        Raises:
+            InputError: the table was changed meanwhile.
         """
         import pyarrow.parquet as parquet
 
@@ -152,6 +157,7 @@ class Parts:
                 _count(summary, answers)
                 rows = _with(table.read(part.start, part.rows), answers, prefix)
                 writer.write_table(rows.replace_schema_metadata(metadata))
+        check_unchanged(table.path, table.stamp)
         os.replace(draft, self.out)
         self.remove()
         return summary

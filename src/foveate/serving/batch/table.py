@@ -22,6 +22,7 @@ class Table:
         path: the file.
         schema: its columns.
         rows: how many it has.
+        stamp: of the file when it was opened, as `stamp_of` gives it.
 
     Args:
         path: of the file.
@@ -39,6 +40,7 @@ class Table:
         except ImportError:
             raise MissingExtraError("A table in parquet", "batch") from None
         try:
+            self.stamp = stamp_of(path)
             file: Any = parquet.ParquetFile(path, buffer_size=BUFFER)
         except (OSError, arrow.ArrowInvalid) as error:
             raise InputError(f"cannot read {path} as a parquet file: {error}") from None
@@ -106,14 +108,36 @@ class Table:
         self._read = self._read.slice(count)
 
 
+def stamp_of(path: Path) -> tuple[int, int]:
+    """What tells, without reading it, that a file was changed: its size and when it was written."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def check_unchanged(path: Path, stamp: tuple[int, int]) -> None:
+    """Refuse a table that is not what it was.
+
+    Args:
+        path: of the table.
+        stamp: of the table when it was opened.
+
+    Raises:
+        InputError: it was changed since.
+    """
+    if stamp_of(path) != stamp:
+        raise InputError(f"{path} was changed while it was answered; begin again with the new one")
+
+
 def check_columns(table: Table) -> list[str]:
     """The columns of a table that a question is made of.
 
     Raises:
-        InputError: none of questions, or none of pictures and clips.
+        InputError: none of questions, or none of pictures and clips, or two of one name.
     """
     names = table.schema.names
     shown = [name for name in MEDIA if name in names]
+    if twice := [name for name in (QUESTION, *shown) if names.count(name) > 1]:
+        raise InputError(f"{table.path} has the column {', '.join(twice)} more than once")
     if QUESTION not in names or not shown:
         raise InputError(
             f"a table needs the column {QUESTION} and at least one of {', '.join(MEDIA)}; "

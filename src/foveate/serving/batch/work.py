@@ -20,7 +20,7 @@ from foveate.serving.batch.asking import Row, answer_rows
 from foveate.serving.batch.deaths import Attempts
 from foveate.serving.batch.parts import Part
 from foveate.serving.batch.settings import Settings
-from foveate.serving.batch.table import Table, check_columns
+from foveate.serving.batch.table import Table, check_columns, check_unchanged
 
 LOGGERS = ("ray.data", "ray.exceptions")
 
@@ -58,14 +58,17 @@ class Worker:
 
     Args:
         source: the table.
+        stamp: of the table, which must stay as it is.
         settings: how its rows are asked.
         workers: on what.
         run: a name for this run, for no death of another counts.
     """
 
-    def __init__(self, source: Path, settings: Settings, workers: Workers, run: str) -> None:
-        self.source, self.settings, self.workers = source, settings, workers
-        self.run = run
+    def __init__(
+        self, source: Path, stamp: tuple[int, int], settings: Settings, workers: Workers, run: str
+    ) -> None:
+        self.source, self.stamp, self.settings = source, stamp, settings
+        self.workers, self.run = workers, run
 
     @cached_property
     def vlm(self) -> VLM:
@@ -107,6 +110,7 @@ class Worker:
             if attempts.one_by_one:
                 asked = replace(asked, batch=1)
             answers = answer_rows(vlm, self._rows(part, attempts), asked, self.source.parent)
+            check_unchanged(self.source, self.stamp)
             part.write(answers)
         except torch.AcceleratorError:  # for good, in this process; Ray starts another
             os._exit(1)
@@ -128,13 +132,13 @@ class Worker:
 
 
 def answered(
-    parts: Sequence[Part], source: Path, settings: Settings, workers: Workers
+    parts: Sequence[Part], table: Table, settings: Settings, workers: Workers
 ) -> Iterator[tuple[int, int]]:
     """Answer parts of a table on actors of Ray Data, as these become free.
 
     Args:
         parts: those to answer; each is written by its actor.
-        source: the table.
+        table: of which they are.
         settings: how its rows are asked.
         workers: how many actors, and where.
 
@@ -144,7 +148,8 @@ def answered(
     Raises:
         MissingExtraError: Ray Data is absent.
         InputError: more workers than there is room for.
-        FoveateError: a model that cannot be loaded, or cannot be asked under these settings.
+        FoveateError: a model that cannot be loaded, or cannot be asked under these settings; a table that
+            was changed meanwhile.
     """
     try:
         import ray.data as data  # pyright: ignore[reportMissingImports]
@@ -157,7 +162,7 @@ def answered(
         rows = [{**asdict(part), "path": str(part.path)} for part in parts]
         done: Any = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Worker,
-            fn_constructor_args=(source, settings, workers, uuid4().hex),
+            fn_constructor_args=(table.path, table.stamp, settings, workers, uuid4().hex),
             batch_size=1,
             compute=data.ActorPoolStrategy(size=min(count, len(rows))),
             **each,

@@ -17,8 +17,8 @@ class NoMetrics:
         """A request came in: the share of its visual tokens, who chose it, and how many that are.
 
         Args:
-            keep: share of its visual tokens; "own" where a client chose it.
-            by: who chose: target, client or none.
+            keep: share of its visual tokens; "own" where a client chose it, "default" where nobody did.
+            by: who chose: target, client or server.
             before: visual tokens unreduced.
             after: visual tokens at the LLM's input.
         """

@@ -55,8 +55,10 @@ class Settings:
                 "a time to the first token is predicted from the model's config: set model "
                 f"({PREFIX}MODEL) to the model's folder or its config.json"
             )
-        if self.max_body_bytes < 1:
-            raise InputError(f"max_body_bytes must be at least 1, got {self.max_body_bytes}")
+        for name in ("max_body_bytes", "processor_max_pixels"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise InputError(f"{name} must be at least 1, got {number}")
         for keep in self.ladder:
             check_keep(keep)
         shares = list(self.ladder)

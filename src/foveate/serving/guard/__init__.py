@@ -8,6 +8,7 @@ path nor a URL of the client's. `Limits` says how much a request may bring.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 
 from foveate.errors import InputError
 from foveate.serving.asgi import (
@@ -33,6 +34,7 @@ from foveate.serving.guard.media import check_media, data_url
 from foveate.serving.guard.request import PATHS, Medium, media_of
 
 THREADS = 2  # that decode pictures: so many are in memory at once
+FETCHES = 16  # threads that wait for URLs
 READS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -54,6 +56,7 @@ class Guard:
         except InputError as error:
             self._wrong = str(error)
         self._threads = ThreadPoolExecutor(THREADS, "foveate guard")
+        self._fetches = ThreadPoolExecutor(FETCHES, "foveate guard URLs")
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,12 +128,16 @@ class Guard:
                 f"FOVEATE_ALLOW_URLS=1); got {behind[0].url[:60]!r}",
             )
         # as much as a body could have brought, in base64
-        left, end = self.limits.max_body_bytes // 4 * 3, _now() + self.limits.max_seconds
+        left, end = self.limits.max_body_bytes // 4 * 3, monotonic() + self.limits.max_seconds
         for medium in behind:
-            data = await asyncio.to_thread(fetched, medium.url, left, max(end - _now(), 0.001))
+            data = await asyncio.wrap_future(self._fetches.submit(_in_time, medium.url, left, end))
             left -= len(data)
             medium.url = data_url("application/octet-stream", data)
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _in_time(url: str, most: int, end: float) -> bytes:
+    """What is behind a URL, unless its time was over before a thread was free for it."""
+    seconds = end - monotonic()
+    if seconds <= 0:
+        raise Refusal(400, f"the URLs took too long; no time is left for {url[:80]!r}")
+    return fetched(url, most, seconds)
