@@ -11,7 +11,7 @@ from typing import Any
 
 from encoder_tables import adapted, encoder, order, reuse, rivals, still_clip, zoo_2026
 from episode_tables import episodes, episodes_order, episodes_pairs
-from serving_tables import held
+from serving_tables import held, load
 from tables import ROOT, markdown
 
 from foveate.models.scope import OUT_OF_SCOPE
@@ -380,6 +380,7 @@ TABLES = {
     "compressors": compressors,
     "compressor differences": compressor_differences,
     "held": held,
+    "load": load,
 }
 
 

@@ -1,4 +1,4 @@
-"""The table of the guide to serving."""
+"""The tables of the guide to serving."""
 
 import json
 from typing import Any
@@ -52,4 +52,33 @@ def _conditions(record: dict[str, Any]) -> str:
         f"10 %{rest}. In brackets API processes : engines of a group, else 1 : 1. "
         f"Law: {record['law']['source']}; commit {record['conditions']['commit']}; the first "
         f"{record['learning']} requests of each process left out."
+    )
+
+
+def load() -> str:
+    """The load test of a vLLM on a CPU: times as shares of the target, for machines differ."""
+    record = json.loads((ROOT / "results" / "serving.json").read_text())["load"]
+    unreduced = {row["clients"]: row for row in record["rows"] if row["condition"] == "unreduced"}
+    rows = []
+    for row in record["rows"]:
+        target, whole = row["target_ms"], unreduced[row["clients"]]
+        rows.append(
+            [
+                str(row["clients"]),
+                row["condition"],
+                f"{row['p50_ms'] / target:.2f}",
+                f"**{row['p95_ms'] / target:.2f}**",
+                f"{row['held']:.0%}",
+                f"{row['requests_a_second'] / whole['requests_a_second']:.2f}x",
+                f"{row['prompt_tokens']:.0f}",
+            ]
+        )
+    header = ["clients", "visual tokens", "p50 / target", "p95 / target", "within target",
+              "requests a second", "prompt tokens"]  # fmt: skip
+    where = record["conditions"]
+    return (
+        f"{markdown(header, rows)}\n\n{record['rows'][0]['requests']} requests each; {where['server']} "
+        f"on {where['cpu']}, a LLaVA-1.5 of random weights whose LLM is what costs "
+        f"(`benchmarks/serving_checkpoint.py`), {where['answer']} tokens an answer; commit "
+        f"{where['commit']}."
     )
