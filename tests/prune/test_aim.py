@@ -87,7 +87,8 @@ def test_no_more_memory_than_the_whole_matrix_or_one_row(monkeypatch, size):
     ("knobs", "message"),
     [
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
-        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"steps": 0}, r"steps must be in \[1, 100\], got 0"),
+        ({"steps": 10**6}, r"steps must be in \[1, 100\], got 1000000"),
         ({"damping": 1.0}, r"damping must be in \[0, 1\), got 1.0"),
         ({"prune": (5, 5)}, "must start before it stops"),
     ],

@@ -8,9 +8,11 @@ import pytest
 from foveate.errors import InputError
 from foveate.serving.budget import Budget
 from foveate.serving.budget.metrics import NoMetrics, metrics
+from foveate.serving.guard import Guard
 from serving.asgi import CHAT, Clock, Server, chat, data_url, post
 
 TARGET = {"ttft_ms": 500.0, "model": "llava-1.5-7b", "calibration": "l4"}
+ENCODINGS = ("utf-8", "utf-16", "utf-8-sig")
 QUICK, SLOW = 5000.0, 1.0  # targets that all requests meet, and none
 
 
@@ -262,6 +264,45 @@ def test_a_root_path_is_no_other_route():
     app, _, _ = made(TARGET | {"ttft_ms": SLOW})
     (answer,) = served(app, chat(data_url()), path="/vlm" + CHAT, root_path="/vlm")
     assert answer.budget.startswith("0.0625;")
+
+
+class Echo:
+    """Answers with the budget that it was asked for, after a while."""
+
+    async def __call__(self, scope, receive, send):
+        body = (await receive())["body"]
+        assert (b"content-length", str(len(body)).encode()) in scope["headers"]
+        asked = json.loads(body)
+        await asyncio.sleep(asked["seed"] % 7 / 1000)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        told = json.dumps(asked["mm_processor_kwargs"]["foveate"]).encode()
+        await send({"type": "http.response.body", "body": told})
+
+
+@pytest.mark.parametrize("outside", ["guard", "budget"])
+def test_beside_the_guard_each_of_many_requests_gets_its_own(outside):
+    target = TARGET | {"ttft_ms": SLOW}
+    if outside == "guard":
+        budget = Budget(Echo(), **target)
+        app = Guard(budget)
+    else:
+        app = budget = Budget(Guard(Echo()), **target)
+    budget.metrics = Told()
+    own = [None if n % 3 else {"method": "pool", "keep": (n + 1) / 50} for n in range(50)]
+
+    def body(number, given):
+        more = {"mm_processor_kwargs": {"foveate": given}} if given else {}
+        return json.dumps(chat(data_url(), seed=number, **more)).encode(ENCODINGS[number % 3])
+
+    async def all_of_them():
+        bodies = [body(*one) for one in enumerate(own)]
+        return await asyncio.gather(*[post(app, one, pieces=3) for one in bodies])
+
+    for given, answer in zip(own, asyncio.run(all_of_them()), strict=True):
+        assert json.loads(answer.body) == (given or {"method": "aim-merge", "keep": 0.0625})
+        told = f"{given['keep']:g}; method=pool; by=client" if given else "0.0625; method=aim-merge"
+        assert (answer.budget or "").startswith(told)
+    assert not budget.controller.in_flight
 
 
 @pytest.mark.parametrize("streams", [True, False])

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from foveate.defaults import PRUNE
-from foveate.knobs import Count, Range
+from foveate.knobs import Range
 from foveate.prune.products import precision_on, product
 from foveate.prune.schedule import Schedule, ScheduledPruner, Window, layer_of, linear
 from foveate.registry import register
@@ -26,6 +26,7 @@ CPU_BLOCK, BLOCK = 3 * 2**20, 2**26
 MANY = 10_000  # blocks
 # a block's rows end at a multiple of this, so that its columns fill whole vectors: a third faster
 ALIGNED = 16
+MOST_STEPS = 100  # time and memory grow with each, and whoever asks a server may ask for many
 
 
 @register("aim-prune", stage="inside", paper="2412.03248")
@@ -42,7 +43,7 @@ class AIMPrune(ScheduledPruner):
 
     prune: Window = PRUNE
     temperature: Annotated[float, Range(above=0)] = 0.1
-    steps: Count = 5
+    steps: Annotated[int, Range(least=1, most=MOST_STEPS)] = 5
     damping: Annotated[float, Range(least=0, below=1)] = 0.0
 
     def schedule(self, layers: int) -> Schedule:
