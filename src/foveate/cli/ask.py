@@ -7,6 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from foveate.cli.console import (
+    BudgetMachine,
+    BudgetText,
+    ClipFps,
+    ClipFrames,
     Json,
     Keep,
     MethodName,
@@ -32,21 +36,14 @@ def ask(
     keep: Keep = None,
     prune: Prune = None,
     written: Written = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(help='Instead: "25%", "15 TFLOP", "40% with encoder", "120 MB", "60 ms".'),
-    ] = None,
+    budget: BudgetText = None,
     task: Annotated[
         str, typer.Option(help="Of a budget: reasoning, ocr, or auto: the pictures are looked at.")
     ] = TASK,
-    machine: Annotated[
-        str | None, typer.Option(help="Of a budget in time: a calibration.json, or a name.")
-    ] = None,
+    machine: BudgetMachine = None,
     hardware: OldMachine = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
-    ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames taken a second of a clip.")] = None,
+    frames: ClipFrames = None,
+    fps: ClipFps = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = MAX_NEW_TOKENS,
     chat: Annotated[
         bool, typer.Option("--chat", help="Lines of stdin: a path shows a picture, others ask.")

@@ -9,6 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from foveate.cli.console import (
+    BudgetMachine,
+    BudgetText,
+    ClipFps,
+    ClipFrames,
     Json,
     Keep,
     MethodName,
@@ -34,18 +38,11 @@ def batch(
     keep: Keep = None,
     prune: Prune = None,
     written: Written = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(help='Instead, of each row: "25%", "15 TFLOP", "120 MB", "60 ms".'),
-    ] = None,
+    budget: BudgetText = None,
     task: Annotated[str, typer.Option(help="Of a budget: reasoning, ocr, or auto.")] = TASK,
-    machine: Annotated[
-        str | None, typer.Option(help="Of a budget in time: a calibration.json, or a name.")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
-    ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames taken a second of a clip.")] = None,
+    machine: BudgetMachine = None,
+    frames: ClipFrames = None,
+    fps: ClipFps = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = MAX_NEW_TOKENS,
     batch: Annotated[int, typer.Option(help="Rows asked at once.")] = 8,
     part: Annotated[

@@ -36,6 +36,17 @@ Written = Annotated[
         "--reduction", help='Instead: a .json file, or {"method": "aim", "keep": 0.25} itself.'
     ),
 ]
+BudgetText = Annotated[
+    str | None,
+    typer.Option(help='Instead: "25%", "15 TFLOP", "40% with encoder", "120 MB", "60 ms".'),
+]
+BudgetMachine = Annotated[
+    str | None, typer.Option(help="Of a budget in time: a calibration.json, or a name.")
+]
+ClipFrames = Annotated[
+    int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
+]
+ClipFps = Annotated[float | None, typer.Option(help="Frames taken a second of a clip.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document.")]
 
 

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli.console import Keep, MethodName, Prune, Written, reduction_of
+from foveate.cli.console import (
+    BudgetMachine,
+    ClipFps,
+    ClipFrames,
+    Keep,
+    MethodName,
+    Prune,
+    Written,
+    reduction_of,
+)
 from foveate.defaults import TASK
 from foveate.errors import InputError
 
@@ -20,13 +29,9 @@ def serve(
         str | None, typer.Option(help='Instead: "25%", "15 TFLOP", "120 MB", "60 ms".')
     ] = None,
     task: Annotated[str, typer.Option(help="Of a budget: reasoning or ocr.")] = TASK,
-    machine: Annotated[
-        str | None, typer.Option(help="Of budgets in time: a calibration.json, or a name.")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(help="Most frames taken from a clip; 8 without --fps.")
-    ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames taken a second of a clip.")] = None,
+    machine: BudgetMachine = None,
+    frames: ClipFrames = None,
+    fps: ClipFps = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; MODEL.")] = None,
     host: Annotated[
         str, typer.Option(help="Where it listens; others than this machine need --api-key.")
