@@ -100,8 +100,9 @@ def register(
     return enter
 
 
+@cache
 def discover(*packages: str) -> None:
-    """Import every module of the packages, so that each registers itself."""
+    """Import every module of the packages, so that each registers itself; done once."""
     for package in packages:
         found = importlib.import_module(package)
         for module in pkgutil.iter_modules(found.__path__, f"{package}."):
