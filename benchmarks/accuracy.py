@@ -18,6 +18,7 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -166,15 +167,15 @@ def summarise(
     return {
         "task": task,
         "setting": key[0],
-        "accuracy": mean(right),
-        "retained": mean(right) / mean(base_right),
+        "accuracy": fmean(right),
+        "retained": fmean(right) / fmean(base_right),
         "difference": vars(paired_difference(base_right, right)),
         "difference_to_same_without": difference,
-        "families": {family: mean(values) for family, values in sorted(by_family.items())},
+        "families": {family: fmean(values) for family, values in sorted(by_family.items())},
         "flops_share": share(cell, "llm_flops"),
-        "whole_flops": mean([row["flops"] for row in cell.answers.values()]),
+        "whole_flops": fmean([row["flops"] for row in cell.answers.values()]),
         "kv_share": share(cell, "kv_bytes"),
-        "visual_tokens_to_llm": mean(
+        "visual_tokens_to_llm": fmean(
             [row["visual_tokens_to_llm"] for row in cell.answers.values()]
         ),
     }
@@ -184,11 +185,6 @@ def share(cell: Cell, name: str) -> float:
     """What a cell took of something, as a share of what it would have taken unreduced."""
     rows = cell.answers.values()
     return sum(row[name] for row in rows) / sum(row[f"{name}_unreduced"] for row in rows)
-
-
-def mean(values: list[float]) -> float:
-    """Mean of numbers."""
-    return sum(values) / len(values)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
 import foveate
-from benchmarks.accuracy import mean
 from foveate.measure.run.engines.local import Local
 from foveate.measure.run.runner import Amount, Runner
 from foveate.measure.run.settings import UNREDUCED_SETTING, Setting
@@ -100,7 +100,7 @@ def summarise(before: dict[str, Cell], after: dict[str, Cell]) -> dict[str, Any]
         for how, cell in cells.items()
     }
     won = paired_difference(scores["before_reduced"], scores["after_reduced"])
-    return {**{name: mean(each) for name, each in scores.items()}, "won": vars(won)}
+    return {**{name: fmean(each) for name, each in scores.items()}, "won": vars(won)}
 
 
 if __name__ == "__main__":

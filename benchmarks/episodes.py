@@ -28,7 +28,6 @@ from typing import Any
 import torch
 
 import foveate
-from benchmarks.accuracy import mean
 from foveate.ask.vlm import VLM
 from foveate.measure.run.worker import fingerprint
 from foveate.records.conditions import conditions
@@ -169,7 +168,7 @@ def held(vlm: VLM, setting: Setting, episode: Episode) -> dict[str, Any]:
         "ago": [len(episode.screens) - 1 - number for number in episode.about],
         "said": said,
         "right": [int(text == q.answer) for text, q in zip(said, episode.last, strict=True)],
-        "own_turns": mean([float(right) for right in own]),
+        "own_turns": fmean([float(right) for right in own]),
         "kv_bytes": kv_bytes,
         "visual_tokens": visual,
     }
@@ -186,14 +185,14 @@ def summarise(lines: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
     unreduced = rows[names[0]]
     return {
         "n": len(shared),
-        "screens": mean([row["screens"] for row in unreduced]),
+        "screens": fmean([row["screens"] for row in unreduced]),
         "rows": [
             {
                 "setting": name,
                 **asdict(BY_NAME[name]),
-                "kv_bytes": mean([row["kv_bytes"] for row in own]),
-                "visual_tokens": mean([row["visual_tokens"] for row in own]),
-                "own_turns": mean(own_turns(own)),
+                "kv_bytes": fmean([row["kv_bytes"] for row in own]),
+                "visual_tokens": fmean([row["visual_tokens"] for row in own]),
+                "own_turns": fmean(own_turns(own)),
                 "families": families(own, unreduced, rows.get(kept_of(name))),
             }
             for name, own in rows.items()
@@ -239,9 +238,9 @@ def families(
         near = [row["right"][place] for row in own if row["ago"][place] <= NEAR]
         far = [row["right"][place] for row in own if row["ago"][place] > NEAR]
         found[family] = {
-            "accuracy": mean(right),
-            "near": {"n": len(near), "accuracy": mean(near) if near else None},
-            "far": {"n": len(far), "accuracy": mean(far) if far else None},
+            "accuracy": fmean(right),
+            "near": {"n": len(near), "accuracy": fmean(near) if near else None},
+            "far": {"n": len(far), "accuracy": fmean(far) if far else None},
             "to_unreduced": difference(unreduced, own, place),
             "to_everything_kept": None if kept is None else difference(kept, own, place),
         }

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from unittest import mock
 
@@ -29,7 +30,6 @@ import torch
 from torch import Tensor
 
 import foveate
-from benchmarks.accuracy import mean
 from benchmarks.episodes import Setting, difference, held
 from foveate.ask.memory import Memory
 from foveate.ask.vlm import VLM
@@ -174,7 +174,7 @@ def rows_of(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own, oldest = ([part[index] for index in shared] for part in (cell, base))
         families = {
             family: {
-                "accuracy": mean([row["right"][place] for row in own]),
+                "accuracy": fmean([row["right"][place] for row in own]),
                 "to_oldest": difference(oldest, own, place),
             }
             for place, family in enumerate(FAMILIES)

@@ -96,7 +96,7 @@ def fit_prefill(tokens: list[float], ms: list[float]) -> tuple[float, float]:
 
 
 def law_of_load(rows: list[dict[str, Any]], decode_ms: float = 0.0) -> Law:
-    """From a load test's requests, those that were alone: `benchmarks/serving.py` writes them.
+    """From a load test's requests, those that were alone: `benchmarks/serving_load.py` writes them.
 
     Args:
         rows: with "pictures", "tokens" (that the LLM prefills) and "first_token_ms".

@@ -258,7 +258,7 @@ def main() -> None:
     arguments = parser.parse_args()
     record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     if arguments.law == "load" and "load" not in record:
-        raise SystemExit(f"{arguments.out} has no load test: python benchmarks/serving.py")
+        raise SystemExit(f"{arguments.out} has no load test: python benchmarks/serving_load.py")
     by_load = arguments.law == "load"
     law = law_of_load(record["load"]["requests"]) if by_load else law_of_first_tokens()
     mix, rows = kinds(), []

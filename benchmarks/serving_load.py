@@ -1,8 +1,8 @@
 """Load test of a server with the plug-in and the middleware: is the time to the first token held?
 
     python benchmarks/serving_checkpoint.py /tmp/llava
-    python benchmarks/serving.py --target 400 1500 6000 --serve /tmp/llava  # starts vLLM, ends it
-    python benchmarks/serving.py --target 800 --clients 4 --url http://host:8000 --model NAME
+    python benchmarks/serving_load.py --target 400 1500 6000 --serve /tmp/llava  # starts vLLM, ends it
+    python benchmarks/serving_load.py --target 800 --clients 4 --url http://host:8000 --model NAME
 
 1, 4 and 16 clients, each with a target of its own, ask one request after the other, each with a picture
 of its own, so that nothing is cached. Blocks of requests take turns: "unreduced" ones ask for a budget
