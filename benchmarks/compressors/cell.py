@@ -19,7 +19,7 @@ from recipes.foveate_mini.packing import IGNORED, Packer, answer_loss, forward, 
 from recipes.foveate_mini.schedule import adamw, learning_rate, set_learning_rate
 
 COUNTS = (36, 16, 4, 1)
-KERNELS = {36: 2, 16: 3, 4: 6, 1: 12}
+KERNELS = {144: 1, 36: 2, 16: 3, 9: 4, 4: 6, 1: 12}
 LEVELS = [1, 2, 3, 4]
 
 
@@ -43,7 +43,7 @@ class Rival:
         """Settings of `with_compressor` for one count, or for all where it is elastic."""
         knobs: dict[str, Any] = {"kernel": KERNELS[tokens]}
         if self.compressor == "m3":
-            knobs = {"kernels": sorted(KERNELS.values())}
+            knobs = {"kernels": sorted(KERNELS[count] for count in COUNTS)}
         elif self.compressor == "mqt":
             knobs = {"most": COUNTS[0]}
         return {

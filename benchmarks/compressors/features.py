@@ -1,6 +1,7 @@
 """The frozen tower's features of many pictures, made once and kept on disk, with their questions."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ class Pictures:
         return list(range(TASKS.index(task), len(self.questions), len(TASKS)))
 
 
-def pictures(tower: Any, split: str, count: int, folder: Path) -> Pictures:
+def pictures(
+    tower: Any, split: str, count: int, folder: Path, draw: Callable[..., Sample] = make
+) -> Pictures:
     """The pictures of a split, encoded if they are not on disk yet.
 
     Args:
@@ -50,8 +53,9 @@ def pictures(tower: Any, split: str, count: int, folder: Path) -> Pictures:
         split: "train", "val" or "test".
         count: pictures, half of each task.
         folder: where their features are kept.
+        draw: makes the picture of a task, split and number.
     """
-    samples = [make(TASKS[row % 2], split, row // 2) for row in range(count)]
+    samples = [draw(TASKS[row % 2], split, row // 2) for row in range(count)]
     path = folder / f"{split}-{count}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

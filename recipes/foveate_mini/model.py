@@ -25,11 +25,13 @@ class MiniShape:
     """Sizes of the model; the defaults are foveate-mini's.
 
     Attributes:
-        width: features of the tower and of the language model.
+        width: features of the language model, and of the tower unless it has its own.
+        tower_width: features of the tower.
         head: features of one attention head of the language model.
     """
 
     width: int = 128
+    tower_width: int | None = None
     tower_layers: int = 4
     tower_heads: int = 4
     layers: int = 8
@@ -48,9 +50,10 @@ def build(
             and `end`.
         seed: seed of the random weights.
     """
+    seen = shape.tower_width or shape.width
     vision = SiglipVisionConfig(
-        hidden_size=shape.width,
-        intermediate_size=4 * shape.width,
+        hidden_size=seen,
+        intermediate_size=4 * seen,
         num_hidden_layers=shape.tower_layers,
         num_attention_heads=shape.tower_heads,
         image_size=SIZE,

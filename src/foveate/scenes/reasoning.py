@@ -16,9 +16,11 @@ PLACES = GRID - FIGURE + 1
 JITTER = 2
 
 
-def make(split: str, index: int, rng: np.random.Generator) -> Sample:
-    """Draw the picture's plan from `rng`."""
-    count = int(rng.integers(1, MOST + 1))
+def make(
+    split: str, index: int, rng: np.random.Generator, fewest: int = 1, most: int = MOST
+) -> Sample:
+    """Draw the picture's plan from `rng`: from `fewest` to `most` digits, of which 5 find room."""
+    count = int(rng.integers(fewest, most + 1))
     digits = rng.permutation(10)[:count]
     colours = rng.permutation(len(COLOUR_NAMES))[:count]
     places = scatter(count, rng)
