@@ -74,14 +74,17 @@ class Trainee:
     Attributes:
         model: it.
         query: the question's encoding.
+        frames: how many pictures follow each other before a question.
     """
 
-    def __init__(self, stock: Any, packer: Packer, rival: Rival, tokens: int, seed: int) -> None:
+    def __init__(
+        self, stock: Any, packer: Packer, rival: Rival, tokens: int, seed: int, frames: int = 1
+    ) -> None:
         torch.manual_seed(seed)
         self.model: CompressedForConditionalGeneration = with_compressor(
             stock, **rival.settings(tokens)
         )
-        self.packer, self.query = packer, rival.query
+        self.packer, self.query, self.frames = packer, rival.query, frames
 
     def states(
         self, levels: list[Any], asked: list[list[Question]], tokens: int
@@ -93,6 +96,7 @@ class Trainee:
         """
         vectors = None if self.query == "none" else self.ask(asked)
         visual = self.model.model.compress(levels, vectors, tokens)
+        visual = visual.unflatten(0, (-1, self.frames)).flatten(1, 2)
         if vectors is not None:
             most = vectors.shape[1]
             held = [
@@ -100,7 +104,7 @@ class Trainee:
             ]
             visual = visual.unflatten(1, (most, -1)).flatten(0, 1)[held]
             asked = [[question] for part in asked for question in part]
-        turns = self.packer.pack(asked)
+        turns = self.packer.pack(asked).to(visual.device)
         return forward(self.model, self.packer.header, visual, turns)[0], turns  # type: ignore[arg-type]
 
     def ask(self, asked: list[list[Question]]) -> Float[Tensor, "B q T"]:
@@ -111,6 +115,7 @@ class Trainee:
         texts = sorted({question.text for part in asked for question in part})
         rows = self.packer.tokenizer(texts, padding=True, return_tensors="pt")
         language = self.model.model.language_model
+        rows = rows.to(language.device)
         made = question_vectors(language, self.query, rows["input_ids"], rows["attention_mask"])
         most = max(map(len, asked))
         filled = [part + part[-1:] * (most - len(part)) for part in asked]
@@ -142,7 +147,8 @@ class Trainee:
             rows = list(range(first, min(first + size, len(pictures.questions))))
             asked = [pictures.questions[row] for row in rows]
             states, turns = self.states(pictures.batch(rows), asked, tokens)
-            hits = turn_hits(turns, answer_loss(self.model, states, turns)[1])  # type: ignore[arg-type]
+            right = answer_loss(self.model, states, turns)[1].cpu()  # type: ignore[arg-type]
+            hits = turn_hits(turns.to("cpu"), right)
             found += [hit for row in hits for hit in row]
         return found
 

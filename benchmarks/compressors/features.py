@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from foveate.scenes import make, one_question
@@ -28,14 +28,17 @@ class Pictures:
     Attributes:
         states: (P, L, N, D) float16 on disk, the tower's hidden states behind each of its layers.
         questions: of each training picture all, of another the one that is scored.
+        device: where a batch goes.
     """
 
     states: np.ndarray
     questions: list[list[Question]]
+    device: torch.device | str = "cpu"
 
     def batch(self, rows: list[int]) -> list[Float[Tensor, "B N D"] | None]:
         """Hidden states of some pictures, by layer; the patch embedding, number 0, is not kept."""
-        picked = torch.from_numpy(np.stack([self.states[row] for row in rows])).float()
+        picked = torch.from_numpy(np.stack([self.states[row] for row in rows]))
+        picked = picked.to(self.device).float()
         return [None, *picked.unbind(1)]
 
     def of(self, task: str) -> list[int]:
@@ -46,7 +49,7 @@ class Pictures:
 def pictures(
     tower: Any, split: str, count: int, folder: Path, draw: Callable[..., Sample] = make
 ) -> Pictures:
-    """The pictures of a split, encoded if they are not on disk yet.
+    """The pictures of a split, encoded if they are not on disk yet; batches go where the tower is.
 
     Args:
         tower: the frozen vision tower.
@@ -58,23 +61,24 @@ def pictures(
     samples = [draw(TASKS[row % 2], split, row // 2) for row in range(count)]
     path = folder / f"{split}-{count}.npy"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _encode(tower, samples, path)
+        encode(tower, [one.frame(0) for one in samples], path)
     asked = (
         ask(samples, EVERY, seed=0) if split == "train" else [[one_question(s)] for s in samples]
     )
-    return Pictures(np.load(path, mmap_mode="r"), asked)
+    return Pictures(np.load(path, mmap_mode="r"), asked, tower.device)
 
 
-def _encode(tower: Any, samples: list[Sample], path: Path) -> None:
+def encode(tower: Any, frames: list[UInt8[np.ndarray, "144 144 3"]], path: Path) -> None:
+    """Write the tower's hidden states of some pictures to `path`, all of them or nothing."""
     config = tower.config
-    shape = (len(samples), config.num_hidden_layers, GRID * GRID, config.hidden_size)
+    shape = (len(frames), config.num_hidden_layers, GRID * GRID, config.hidden_size)
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     kept = np.lib.format.open_memmap(unfinished, "w+", np.float16, shape)
-    for first in range(0, len(samples), AT_ONCE):
-        pixels = pixels_of(np.stack([one.frame(0) for one in samples[first : first + AT_ONCE]]))
+    for first in range(0, len(frames), AT_ONCE):
+        pixels = pixels_of(np.stack(frames[first : first + AT_ONCE]))
         with torch.no_grad():
-            states = tower(pixels, output_hidden_states=True).hidden_states[1:]
-        kept[first : first + AT_ONCE] = torch.stack(states, 1).half().numpy()
+            states = tower(pixels.to(tower.device), output_hidden_states=True).hidden_states[1:]
+        kept[first : first + AT_ONCE] = torch.stack(states, 1).half().cpu().numpy()
     kept.flush()
     os.replace(unfinished, path)

@@ -1,12 +1,12 @@
-"""How does the error fall with LLM size and with visual tokens? The law of 2411.03312, in small.
+"""How does the error fall with LLM size, visual tokens and frames? The law of 2411.03312, in small.
 
     python -m benchmarks.study                # train and ask what the journal lacks
     python -m benchmarks.study --minutes 60   # and stop after an hour; the same command goes on
 
 foveate-mini's tower stays frozen. Each LLM size learns to read all 144 patches, then goes on with every
-count of visual tokens, by TokenPacker (as in the paper) and QueCC. Finished cells go to the journal
-results/study.jsonl, features and checkpoints to runs/study. Progress tells validation accuracy only;
-answers to the test split are written down, not shown.
+count of visual tokens, by TokenPacker (as in the paper) and QueCC, and from there to clips. What is
+finished goes to the journal results/study.jsonl, features and checkpoints to runs/study. Progress tells
+validation accuracy only; answers to the test split are written down, not shown.
 """
 
 import argparse
@@ -17,12 +17,11 @@ from pathlib import Path
 import torch
 
 import foveate
-from benchmarks.compressors.draw import RivalRecipe
 from benchmarks.compressors.features import pictures
-from benchmarks.study.cells import cells
-from benchmarks.study.pictures import PICTURES, draw
-from benchmarks.study.pretrain import Pretraining
-from benchmarks.study.run import Study
+from benchmarks.study.cells import SEEDS, cells
+from benchmarks.study.clips import CLIPS, clips
+from benchmarks.study.pictures import PICTURES, draw, helps
+from benchmarks.study.run import Recipes, Study
 from foveate.records.conditions import conditions
 from foveate.records.journal import Journal
 
@@ -34,24 +33,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.study", description=(__doc__ or "").splitlines()[0]
     )
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="start no cell after so long")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "study")
     parser.add_argument("--journal", type=Path, default=ROOT / "results" / "study.jsonl")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    mini = foveate.load("foveate-mini")
-    tower, folder = mini.model.model.vision_tower, arguments.folder
-    sets = {split: pictures(tower, split, count, folder, draw) for split, count in PICTURES.items()}
-    study = Study(
-        mini, sets, Pretraining(), RivalRecipe(), Journal(arguments.journal), folder,
-        conditions(threads=arguments.threads), say,
-    )  # fmt: skip
-    began = time.monotonic()
-    for cell in cells():
-        if arguments.minutes and time.monotonic() - began > 60 * arguments.minutes:
+    study, began = _study(arguments), time.monotonic()
+    todo = list(cells(tuple(arguments.seeds)))
+    for number, cell in enumerate(todo):
+        spent = (time.monotonic() - began) / 60
+        if arguments.minutes and spent > arguments.minutes:
             break
+        say(f"{number} of {len(todo)} cells, {spent:.0f} min")
         study.run(cell)
+
+
+def _study(arguments: argparse.Namespace) -> Study:
+    mini, folder = foveate.load("foveate-mini", device=arguments.device), arguments.folder
+    tower = mini.model.model.vision_tower
+    gpu = torch.cuda.get_device_name() if arguments.device == "cuda" else None
+    return Study(
+        mini=mini,
+        pictures={s: pictures(tower, s, count, folder, draw) for s, count in PICTURES.items()},
+        clips={s: clips(tower, s, count, folder) for s, count in CLIPS.items()},
+        helps=helps(mini.processor.tokenizer, PICTURES["train"], folder),
+        recipes=Recipes(),
+        journal=Journal(arguments.journal),
+        folder=folder,
+        conditions=conditions(gpu=gpu, threads=arguments.threads),
+        say=say,
+    )
 
 
 def say(line: str) -> None:

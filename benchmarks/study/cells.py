@@ -1,4 +1,4 @@
-"""The cells of the study: a size, a compressor, a count of visual tokens, a seed."""
+"""The cells of the study: a size, a compressor, counts of visual tokens and frames, a seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,34 +6,56 @@ from dataclasses import dataclass
 from benchmarks.study.sizes import SIZES
 
 COUNTS = (1, 4, 9, 16, 36, 144)
-COMPRESSORS = ("tokenpacker", "quecc")
-QUECC_COUNTS = (1, 4, 16)  # where the question may help
-SEEDS = (0, 1)
+COMPRESSORS = {"tokenpacker": COUNTS, "quecc": (1, 4, 16)}  # QueCC where the question may help
+FRAMES = (2, 4, 8, 16)
+CLIP_SIZES = ("210k", "600k", "1.3M")
+CLIP_COUNTS = (1, 4, 16)  # a frame
+SEEDS = (0, 1, 2)
+EVERYWHERE = (0, 1)  # the third seed is for the corners alone
 
 
 @dataclass(frozen=True)
-class StudyCell:
+class Cell:
     """One model to be trained.
 
     Attributes:
         size: name in `SIZES`.
         compressor: its name; at 144 tokens there is none.
-        tokens: visual tokens to the LLM.
+        tokens: visual tokens of a picture or frame to the LLM.
         seed: of weights, pictures and questions.
+        frames: of each clip; None for pictures.
     """
 
     size: str
     compressor: str
     tokens: int
     seed: int
+    frames: int | None = None
+
+    @property
+    def is_corner(self) -> bool:
+        """Whether the fitted sizes and counts end here, both at once."""
+        fitted = [name for name, size in SIZES.items() if not size.is_held_out]
+        ends = self.size in (fitted[0], fitted[-1]) and self.tokens in (COUNTS[0], COUNTS[-1])
+        return ends and self.compressor == "tokenpacker"
+
+    @property
+    def of_pictures(self) -> "Cell":
+        """The cell whose model a cell of clips goes on from."""
+        return Cell(self.size, self.compressor, self.tokens, self.seed)
 
 
-def cells() -> Iterator[StudyCell]:
-    """All of them; a first seed of the whole grid before a second, and the held-out size last."""
-    for seed in SEEDS:
-        for is_held_out in (False, True):
-            for compressor in COMPRESSORS:
-                for name, size in SIZES.items():
-                    if size.is_held_out == is_held_out:
-                        counts = COUNTS if compressor == "tokenpacker" else QUECC_COUNTS
-                        yield from (StudyCell(name, compressor, count, seed) for count in counts)
+def cells(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
+    """All of some seeds: seed by seed, TokenPacker before QueCC, small sizes first, clips last."""
+    for seed in seeds:
+        for compressor, counts in COMPRESSORS.items():
+            for size in SIZES:
+                for tokens in counts:
+                    cell = Cell(size, compressor, tokens, seed)
+                    if seed in EVERYWHERE or cell.is_corner:
+                        yield cell
+        if seed in EVERYWHERE:
+            for size in CLIP_SIZES:
+                for tokens in CLIP_COUNTS:
+                    for frames in FRAMES:
+                        yield Cell(size, "tokenpacker", tokens, seed, frames)

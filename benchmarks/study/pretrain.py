@@ -1,13 +1,13 @@
 """Every size first learns to read all 144 patches; the cells of the study go on from there.
 
-A compressor that is trained together with an LLM that cannot read yet learns to guess from blurred tokens.
-So each size is trained once, without a compressor, by foveate-mini's own recipe: the projector names patches
-(`align`), then most background is left out until looking things up is learnt. All sizes see the same
-pictures and questions in the same order; only the learning rate is each one's own, the best of a few on
-short runs, by the loss on validation pictures.
+A compressor that is trained together with an LLM that cannot read yet learns to guess from blurred
+tokens. So each size is trained once, without a compressor, by foveate-mini's own recipe: the projector
+names patches (`align`), then most background is left out until looking things up is learnt. All sizes see
+the same pictures and questions in the same order; only the learning rate is each one's own, the best of a
+few on short runs, by the loss on validation pictures.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,15 @@ from torch import Tensor, nn
 
 from benchmarks.compressors.draw import RivalRecipe
 from benchmarks.compressors.draw import draw as draw_step
-from benchmarks.compressors.features import TASKS, Pictures
-from benchmarks.study.pictures import draw
+from benchmarks.compressors.features import Pictures
+from benchmarks.study.pictures import PATCHES, Helps
 from recipes.foveate_mini import checkpoint
 from recipes.foveate_mini.packing import Packer, answer_loss, early_loss, forward
 from recipes.foveate_mini.progress import Progress
-from recipes.foveate_mini.roles import role_loss, role_targets
+from recipes.foveate_mini.roles import role_loss
 from recipes.foveate_mini.schedule import adamw, learning_rate, set_learning_rate
-from recipes.foveate_mini.visual import choose, shown
+from recipes.foveate_mini.visual import choose
 
-PATCHES = 144
 EARLY_WEIGHT, ROLE_WEIGHT = 0.5, 0.3  # as foveate-mini's
 SAVE_EVERY = 100
 
@@ -54,7 +53,7 @@ class Pretraining:
     ocr: float = 0.5
     background_from: float = 0.55
     most_background: float = 0.2
-    peaks: tuple[float, ...] = (2e-3, 1e-3, 4e-3)
+    peaks: list[float] = field(default_factory=lambda: [2e-3, 1e-3, 4e-3])
     tried: int = 250
     warmup: int = 60
     weight_decay: float = 0.02
@@ -63,8 +62,11 @@ class Pretraining:
 class Reader:
     """A model that sees every patch, under training."""
 
-    def __init__(self, model: Any, packer: Packer, pictures: Pictures, recipe: Pretraining) -> None:
-        self.model, self.packer, self.pictures, self.recipe = model, packer, pictures, recipe
+    def __init__(
+        self, model: Any, packer: Packer, pictures: Pictures, helps: Helps, recipe: Pretraining
+    ) -> None:
+        self.model, self.packer, self.recipe = model, packer, recipe
+        self.pictures, self.helps = pictures, helps
         self.drawing = RivalRecipe(
             steps=recipe.steps,
             first_stage=0.0,
@@ -81,21 +83,20 @@ class Reader:
         """The loss of one step, with the helps of foveate-mini's recipe."""
         rows, asked = draw_step(self.pictures, self.drawing, seed, step)
         rng = np.random.default_rng([seed, step, 6])
-        samples = [draw(TASKS[row % 2], "train", row // 2) for row in rows]
         sees_all = step >= self.recipe.background_from * self.recipe.steps
-        always = None if sees_all else shown(samples)[:, :PATCHES]
+        always = None if sees_all else self.helps.shown[rows]
         keep = 1.0 if sees_all else float(rng.uniform(0.0, self.recipe.most_background))
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        kept = choose((len(rows), PATCHES), keep, generator, always)
-        visual = self.visual(self.pictures, rows).take_along_dim(kept[..., None], dim=1)
-        turns = self.packer.pack(asked)
+        visual = self.visual(self.pictures, rows)
+        kept = choose((len(rows), PATCHES), keep, generator, always).to(visual.device)
+        visual = visual.take_along_dim(kept[..., None], dim=1)
+        turns = self.packer.pack(asked).to(visual.device)
         states, halfway = forward(self.model, self.packer.header, visual, turns)
         loss = answer_loss(self.model, states, turns)[0]
         if step < 0.5 * self.recipe.steps:
             loss = loss + EARLY_WEIGHT * early_loss(self.model, states, turns)
         if step < 0.9 * self.recipe.steps:
-            targets = role_targets(samples, self.packer.tokenizer)[:, :PATCHES]
-            targets = targets.take_along_dim(kept, dim=1)
+            targets = self.helps.roles[rows].to(kept.device).take_along_dim(kept, dim=1)
             loss = loss + ROLE_WEIGHT * role_loss(self.model, halfway, targets)
         return loss
 
@@ -105,8 +106,8 @@ class Reader:
         losses = []
         for first in range(0, len(pictures.questions), size):
             rows = list(range(first, min(first + size, len(pictures.questions))))
-            turns = self.packer.pack([pictures.questions[row] for row in rows])
             visual = self.visual(pictures, rows)
+            turns = self.packer.pack([pictures.questions[row] for row in rows]).to(visual.device)
             states, _ = forward(self.model, self.packer.header, visual, turns)
             losses.append(answer_loss(self.model, states, turns)[0].item())
         return float(np.mean(losses))

@@ -1,7 +1,8 @@
-"""Pretraining and cells, each done unless it is on disk or in the journal already."""
+"""Rates, readers and cells, each made unless it is in the journal or on disk already."""
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,19 +11,40 @@ import torch
 
 from benchmarks.compressors.cell import RIVALS, Trainee, train
 from benchmarks.compressors.draw import RivalRecipe
-from benchmarks.compressors.features import Pictures
+from benchmarks.compressors.features import TASKS, Pictures
 from benchmarks.study import pretrain
-from benchmarks.study.cells import StudyCell
+from benchmarks.study.cells import Cell
+from benchmarks.study.clips import Clips
+from benchmarks.study.pictures import PATCHES, Helps
 from benchmarks.study.pretrain import Pretraining, Reader
 from benchmarks.study.sizes import SIZES, fresh, parameters
 from foveate.records.journal import Journal
-from recipes.foveate_mini import align
+from recipes.foveate_mini import align, checkpoint
 from recipes.foveate_mini.packing import Packer
 from recipes.foveate_mini.progress import Progress
 
 ASKED = ("val", "test")
-UNCOMPRESSED = 144
 EVERY = 100  # steps of a mean of losses
+KNOWN = 0.5  # a cell trains projector and LLM, which can read already, at this share of their rate
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """How everything of the study is trained.
+
+    Attributes:
+        reader: how a size learns to read.
+        picture: how a cell of pictures goes on from there, but for the rate of projector and LLM.
+        clip: how a cell of clips goes on from a cell of pictures, but for that rate.
+    """
+
+    reader: Pretraining = field(default_factory=Pretraining)
+    picture: RivalRecipe = field(default_factory=lambda: RivalRecipe(ocr=0.3))
+    clip: RivalRecipe = field(
+        default_factory=lambda: RivalRecipe(
+            steps=500, first_stage=0.0, pictures=12, ocr=0.0, lookups=1.0
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -31,94 +53,137 @@ class Study:
 
     Attributes:
         mini: the loaded foveate-mini, whose tower and tokenizer all sizes have.
-        sets: pictures of "train", "val" and "test".
-        pretraining: how a size learns to read.
-        recipe: how every cell is trained.
-        journal: where finished cells are written down.
+        pictures: those of "train", "val" and "test".
+        clips: likewise.
+        helps: of the training pictures.
+        recipes: how everything is trained.
+        journal: where what is finished is written down.
         folder: of checkpoints and logs.
         conditions: what this runs on.
         say: takes one line of progress.
     """
 
     mini: Any
-    sets: dict[str, Pictures]
-    pretraining: Pretraining
-    recipe: RivalRecipe
+    pictures: dict[str, Pictures]
+    clips: dict[str, Clips]
+    helps: Helps
+    recipes: Recipes
     journal: Journal
     folder: Path
     conditions: dict[str, Any]
     say: Callable[[str], None]
 
-    @property
-    def packer(self) -> Packer:
-        """Of the tokenizer that all sizes share."""
-        return Packer(self.mini.processor.tokenizer)
-
-    def run(self, cell: StudyCell) -> None:
+    def run(self, cell: Cell) -> None:
         """Train one cell unless the journal has it, and ask it."""
-        same = self._identity(cell)
-        if any(all(row.get(key) == value for key, value in same.items()) for row in self.journal):
+        same = {"kind": "cell", **asdict(cell), "recipe": asdict(self._recipe(cell))}
+        if self._find(same) is not None:
             return
-        stock = self.pretrained(cell.size, cell.seed)
-        name = "average-pool" if cell.tokens == UNCOMPRESSED else cell.compressor
-        rival = RIVALS[name]
-        trainee = Trainee(stock, self.packer, rival, cell.tokens, cell.seed)
-        losses: list[float] = []
-        seconds = train(
-            trainee, self.sets["train"], rival, cell.tokens, self.recipe, cell.seed,
-            lambda step, loss: losses.append(loss),
-        )  # fmt: skip
+        sets = self._sets(cell)
+        trainee, seconds, losses = self._trained(cell)
         answers = {
-            split: "".join("01"[hit] for hit in trainee.right(self.sets[split], cell.tokens))
+            split: "".join("01"[hit] for hit in trainee.right(sets[split], cell.tokens))
             for split in ASKED
         }
-        row = same | {
-            "parameters": parameters(trainee.model.model.language_model),
-            "cpu_seconds": seconds,
-            "losses": [fmean(losses[at : at + EVERY]) for at in range(0, len(losses), EVERY)],
-        }
-        self.journal.append(row | answers | {"conditions": self.conditions})
-        right = fmean(answer == "1" for answer in answers["val"])
-        self.say(f"## {cell}: val {right:.3f}, {seconds:.0f} s")
+        size = parameters(trainee.model.model.language_model)
+        self._write(same, parameters=size, cpu_seconds=seconds, losses=losses, **answers)
+        right = [hit == "1" for hit in answers["val"]]
+        shares = {"video": right}
+        if cell.frames is None:
+            shares = {task: right[place :: len(TASKS)] for place, task in enumerate(TASKS)}
+        told = " ".join(f"{task} {fmean(hits):.3f}" for task, hits in shares.items())
+        self.say(f"## {cell}: val {told}, {seconds} s")
 
-    def _identity(self, cell: StudyCell) -> dict[str, Any]:
-        recipes = {"recipe": asdict(self.recipe), "pretraining": asdict(self.pretraining)}
-        recipes["pretraining"]["peaks"] = list(self.pretraining.peaks)
-        counted = {split: len(one.questions) for split, one in self.sets.items()}
-        return asdict(cell) | recipes | {"pictures": counted}
-
-    def pretrained(self, name: str, seed: int) -> Any:
-        """A size that reads all patches, trained if it is not on disk."""
-        path = self.folder / f"{name}-{seed}.pt"
-        log = self.folder / "log.jsonl"
-        progress = Progress(f"{name} seed {seed}", log, 0, self.pretraining.steps)
-        reader = self._reader(name, seed)
-        peak = self.peak(name)
-        pretrain.train(reader, peak, self.pretraining.steps, seed, progress, path)
-        return reader.model.eval()
-
-    def peak(self, name: str) -> float:
+    def rate(self, name: str) -> float:
         """A size's learning rate: the best on short runs, by the loss on validation pictures."""
-        rows = list(Journal(self.folder / "peaks.jsonl"))
-        held = {row["peak"]: row["loss"] for row in rows if row["size"] == name}
-        for peak in self.pretraining.peaks:
-            if peak not in held:
+        losses = {}
+        for peak in self.recipes.reader.peaks:
+            steps = self.recipes.reader.tried
+            same = {"kind": "rate", "size": name, "peak": peak, "steps": steps}
+            row = self._find(same)
+            if row is None:
                 reader = self._reader(name, 0)
-                steps = self.pretraining.tried
                 progress = Progress(f"{name} at {peak}", self.folder / "log.jsonl", 0, steps)
                 pretrain.train(reader, peak, steps, 0, progress, None)
-                held[peak] = reader.loss_on(self.sets["val"])
-                Journal(self.folder / "peaks.jsonl").append(
-                    {"size": name, "peak": peak, "loss": held[peak]}
-                )
-                self.say(f"{name} at {peak}: {held[peak]:.4f}")
-        return min(held, key=held.__getitem__)
+                row = self._write(same, loss=round(reader.loss_on(self.pictures["val"]), 4))
+            losses[peak] = row["loss"]
+        return min(losses, key=losses.__getitem__)
+
+    def reader(self, name: str, seed: int) -> Any:
+        """A size that reads all patches, trained as far as what is on disk is not."""
+        path, rate = self.folder / f"{name}-{seed}.pt", self.rate(name)
+        steps = self.recipes.reader.steps
+        progress = Progress(f"{name} seed {seed}", self.folder / "log.jsonl", 0, steps)
+        reader, began = self._reader(name, seed), time.process_time()
+        pretrain.train(reader, rate, steps, seed, progress, path)
+        same = {"kind": "reader", "size": name, "seed": seed, "peak": rate}
+        same["recipe"] = asdict(self.recipes.reader)
+        if self._find(same) is None:
+            loss = round(reader.loss_on(self.pictures["val"]), 4)
+            self._write(same, loss=loss, cpu_seconds=round(time.process_time() - began))
+        return reader.model.eval()
+
+    def _recipe(self, cell: Cell) -> RivalRecipe:
+        recipe = self.recipes.picture if cell.frames is None else self.recipes.clip
+        return replace(recipe, peak_known=KNOWN * self.rate(cell.size))
+
+    def _sets(self, cell: Cell) -> dict[str, Any]:
+        if cell.frames is None:
+            return self.pictures
+        return {split: one.seen(cell.frames) for split, one in self.clips.items()}
+
+    def _trained(self, cell: Cell) -> tuple[Trainee, int, list[float]]:
+        """A cell's model, the processor seconds and the mean losses of its training."""
+        path = self.folder / f"{cell.size}-{cell.compressor}-{cell.tokens}-{cell.seed}.pt"
+        rival = RIVALS["average-pool" if cell.tokens == PATCHES else cell.compressor]
+        reader = self.reader(cell.size, cell.seed)
+        begun = Trainee(reader, self._packer, rival, cell.tokens, cell.seed, cell.frames or 1)
+        if cell.frames is None:
+            if (state := checkpoint.load(path)) is not None:
+                begun.model.load_state_dict(state["weights"])
+                return begun, state["seconds"], state["losses"]
+        else:
+            pictures = self._trained(cell.of_pictures)[0]
+            begun.model.load_state_dict(pictures.model.state_dict())
+        losses: list[float] = []
+        seconds = train(
+            begun, self._sets(cell)["train"], rival, cell.tokens, self._recipe(cell), cell.seed,
+            lambda step, loss: losses.append(loss),
+        )  # fmt: skip
+        means = [round(fmean(losses[at : at + EVERY]), 4) for at in range(0, len(losses), EVERY)]
+        if cell.frames is None:
+            weights = begun.model.state_dict()
+            checkpoint.save(path, {"weights": weights, "seconds": round(seconds), "losses": means})
+        return begun, round(seconds), means
+
+    @property
+    def _packer(self) -> Packer:
+        return Packer(self.mini.processor.tokenizer)
+
+    @property
+    def _counts(self) -> dict[str, dict[str, int]]:
+        return {
+            "pictures": {split: len(one.questions) for split, one in self.pictures.items()},
+            "clips": {split: len(one.questions) for split, one in self.clips.items()},
+        }
+
+    def _find(self, same: dict[str, Any]) -> dict[str, Any] | None:
+        same = {**same, "samples": self._counts}
+        for row in self.journal:
+            if all(row.get(key) == value for key, value in same.items()):
+                return row
+        return None
+
+    def _write(self, same: dict[str, Any], **found: Any) -> dict[str, Any]:
+        row = {**same, "samples": self._counts, **found, "conditions": self.conditions}
+        self.journal.append(row)
+        return row
 
     def _reader(self, name: str, seed: int) -> Reader:
         """A size whose projector names patches."""
         model = fresh(SIZES[name], self.mini, seed)
-        align.train(
-            model, self.packer.tokenizer, align.AlignRecipe(), self.folder / f"{name}-{seed}"
-        )
+        tokenizer, folder = self.mini.processor.tokenizer, self.folder / f"{name}-{seed}"
+        align.train(model, tokenizer, align.AlignRecipe(), folder)
         torch.manual_seed(seed)
-        return Reader(model, self.packer, self.sets["train"], self.pretraining)
+        model = model.to(self.mini.model.device)
+        pictures, recipe = self.pictures["train"], self.recipes.reader
+        return Reader(model, self._packer, pictures, self.helps, recipe)

@@ -8,9 +8,6 @@ from torch import nn
 from recipes.foveate_mini.model import MiniShape, build
 from recipes.foveate_mini.tokens import token_ids
 
-HEAD = 32  # features of an attention head, in every size
-
-
 @dataclass(frozen=True)
 class Size:
     """One language model.
@@ -18,11 +15,13 @@ class Size:
     Attributes:
         width: its features.
         layers: its depth.
+        head: features of an attention head.
         is_held_out: whether it is predicted by the law, not fitted.
     """
 
     width: int
     layers: int
+    head: int = 32
     is_held_out: bool = False
 
     @property
@@ -32,18 +31,18 @@ class Size:
             width=self.width,
             tower_width=MiniShape.width,
             layers=self.layers,
-            head=HEAD,
-            key_value_heads=self.width // HEAD,
+            head=self.head,
+            key_value_heads=self.width // self.head,
         )
 
 
 SIZES = {
     "40k": Size(32, 3),
+    "90k": Size(48, 3, head=24),
     "210k": Size(64, 4),
     "600k": Size(96, 5),
     "1.3M": Size(128, 6),
-    "2.3M": Size(160, 7),
-    "5.2M": Size(224, 8, is_held_out=True),
+    "2.3M": Size(160, 7, is_held_out=True),
 }
 
 
