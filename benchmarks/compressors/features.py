@@ -1,8 +1,9 @@
 """The frozen tower's features of many pictures, made once and kept on disk, with their questions."""
 
+import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Pictures:
 def pictures(
     tower: Any, split: str, count: int, folder: Path, draw: Callable[..., Sample] = make
 ) -> Pictures:
-    """The pictures of a split, encoded if they are not on disk yet; batches go where the tower is.
+    """The pictures of a split, made if they are not on disk yet; batches go where the tower is.
 
     Args:
         tower: the frozen vision tower.
@@ -58,14 +59,26 @@ def pictures(
         folder: where their features are kept.
         draw: makes the picture of a task, split and number.
     """
-    samples = [draw(TASKS[row % 2], split, row // 2) for row in range(count)]
-    path = folder / f"{split}-{count}.npy"
-    if not path.exists():
+    path, told = (folder / f"{split}-{count}.{kind}" for kind in ("npy", "json"))
+    last = draw(TASKS[(count - 1) % 2], split, (count - 1) // 2)
+    asked = _read(told) if path.exists() else []
+    if asked[-1:] != [questions_of(last)]:  # not made yet, or of other scenes
+        samples = [draw(TASKS[row % 2], split, row // 2) for row in range(count)]
         encode(tower, [one.frame(0) for one in samples], path)
-    asked = (
-        ask(samples, EVERY, seed=0) if split == "train" else [[one_question(s)] for s in samples]
-    )
+        asked = [questions_of(one) for one in samples]
+        told.write_text(json.dumps([[astuple(one) for one in row] for row in asked]))
     return Pictures(np.load(path, mmap_mode="r"), asked, tower.device)
+
+
+def questions_of(sample: Sample) -> list[Question]:
+    """Of a training sample all, of another the one that is scored."""
+    return ask([sample], EVERY, seed=0)[0] if sample.split == "train" else [one_question(sample)]
+
+
+def _read(told: Path) -> list[list[Question]]:
+    if not told.exists():
+        return []
+    return [[Question(*one) for one in row] for row in json.loads(told.read_text())]
 
 
 def encode(tower: Any, frames: list[UInt8[np.ndarray, "144 144 3"]], path: Path) -> None:

@@ -22,6 +22,7 @@ from benchmarks.study.cells import SEEDS, cells
 from benchmarks.study.clips import CLIPS, clips
 from benchmarks.study.pictures import PICTURES, draw, helps
 from benchmarks.study.run import Recipes, Study
+from benchmarks.study.sizes import SIZES
 from foveate.records.conditions import conditions
 from foveate.records.journal import Journal
 
@@ -34,6 +35,8 @@ def main() -> None:
         prog="python -m benchmarks.study", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS)
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--rates", action="store_true", help="find the sizes' learning rates only")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="start no cell after so long")
@@ -42,7 +45,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     study, began = _study(arguments), time.monotonic()
-    todo = list(cells(tuple(arguments.seeds)))
+    if arguments.rates:
+        for name in arguments.sizes:
+            say(f"{name} learns at {study.rate(name):g}")
+        return
+    todo = list(cells(arguments.seeds, arguments.sizes))
     for number, cell in enumerate(todo):
         spent = (time.monotonic() - began) / 60
         if arguments.minutes and spent > arguments.minutes:

@@ -1,6 +1,6 @@
 """The cells of the study: a size, a compressor, counts of visual tokens and frames, a seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.study.sizes import SIZES
@@ -45,17 +45,17 @@ class Cell:
         return Cell(self.size, self.compressor, self.tokens, self.seed)
 
 
-def cells(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
-    """All of some seeds: seed by seed, TokenPacker before QueCC, small sizes first, clips last."""
+def cells(seeds: Sequence[int] = SEEDS, sizes: Sequence[str] = tuple(SIZES)) -> Iterator[Cell]:
+    """All of some seeds and sizes: seed by seed, TokenPacker before QueCC, clips last."""
     for seed in seeds:
         for compressor, counts in COMPRESSORS.items():
-            for size in SIZES:
+            for size in sizes:
                 for tokens in counts:
                     cell = Cell(size, compressor, tokens, seed)
                     if seed in EVERYWHERE or cell.is_corner:
                         yield cell
         if seed in EVERYWHERE:
-            for size in CLIP_SIZES:
+            for size in (size for size in sizes if size in CLIP_SIZES):
                 for tokens in CLIP_COUNTS:
                     for frames in FRAMES:
                         yield Cell(size, "tokenpacker", tokens, seed, frames)

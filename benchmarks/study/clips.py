@@ -8,11 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmarks.compressors.features import EVERY, Pictures, encode
+from benchmarks.compressors.features import Pictures, encode, questions_of
 from benchmarks.study.pictures import SEED
-from foveate.scenes import make, one_question
+from foveate.scenes import make
 from foveate.scenes.sample import Question, Sample
-from recipes.foveate_mini.plan import ask
 
 CLIPS = {"train": 2500, "val": 400, "test": 1500}
 LENGTH = 16
@@ -62,10 +61,8 @@ def clips(tower: Any, split: str, count: int, folder: Path) -> Clips:
     path = folder / f"clips-{split}-{count}.npy"
     if not path.exists():
         encode(tower, [samples[row].frame(number) for row, number in frames], path)
-    asked = (
-        ask(samples, EVERY, seed=0) if split == "train" else [[one_question(s)] for s in samples]
-    )
-    return Clips(Pictures(np.load(path, mmap_mode="r"), [], tower.device), places, asked)
+    shown = Pictures(np.load(path, mmap_mode="r"), [], tower.device)
+    return Clips(shown, places, [questions_of(sample) for sample in samples])
 
 
 def stills(samples: list[Sample]) -> tuple[list[tuple[int, int]], Int[np.ndarray, "C frames"]]:

@@ -8,6 +8,7 @@ from torch import nn
 from recipes.foveate_mini.model import MiniShape, build
 from recipes.foveate_mini.tokens import token_ids
 
+
 @dataclass(frozen=True)
 class Size:
     """One language model.
