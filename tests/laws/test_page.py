@@ -7,7 +7,8 @@ import pytest
 
 from foveate.combine.aim import AIM
 from foveate.laws.frontier import optimum
-from foveate.laws.law import FORMS, fit_points, largest_held_out
+from foveate.laws.held_out import largest_held_out
+from foveate.laws.law import FORMS, fit_points
 from foveate.laws.points import FAMILIES, published
 from foveate.planner.frames import plan_frames
 
