@@ -2,6 +2,7 @@
 
     python -m benchmarks.study                # train and ask what the journal lacks
     python -m benchmarks.study --minutes 60   # and stop after an hour; the same command goes on
+    python -m benchmarks.study --summarise    # results/study.json from the journal
 
 foveate-mini's tower stays frozen. Each LLM size learns to read all 144 patches, then goes on with every
 count of visual tokens, by TokenPacker (as in the paper) and QueCC, and from there to clips. What is
@@ -10,6 +11,7 @@ validation accuracy only; answers to the test split are written down, not shown.
 """
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -23,6 +25,7 @@ from benchmarks.study.clips import CLIPS, clips
 from benchmarks.study.pictures import PICTURES, draw, helps
 from benchmarks.study.run import Recipes, Study
 from benchmarks.study.sizes import SIZES
+from benchmarks.study.summary import summarise
 from foveate.records.conditions import conditions
 from foveate.records.journal import Journal
 
@@ -36,6 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS)
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--summarise", action="store_true", help="train nothing")
     parser.add_argument("--rates", action="store_true", help="find the sizes' learning rates only")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -43,6 +47,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "study")
     parser.add_argument("--journal", type=Path, default=ROOT / "results" / "study.jsonl")
     arguments = parser.parse_args()
+    if arguments.summarise:
+        found = summarise(Journal(arguments.journal))
+        arguments.journal.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+        return
     torch.set_num_threads(arguments.threads)
     study, began = _study(arguments), time.monotonic()
     if arguments.rates:

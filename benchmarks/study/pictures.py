@@ -20,7 +20,7 @@ from recipes.foveate_mini.roles import role_targets
 from recipes.foveate_mini.visual import shown
 
 FEWEST, MOST = 3, 5
-PICTURES = {"train": 12000, "val": 1000, "test": 4000}  # half of each task
+PICTURES = {"train": 12000, "val": 1000, "test": 6000}  # half of each task
 SEED = 7  # apart from what other benchmarks drew
 PATCHES = GRID * GRID
 

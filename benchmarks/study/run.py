@@ -20,6 +20,7 @@ from benchmarks.study.pretrain import Pretraining, Reader
 from benchmarks.study.sizes import SIZES, fresh, parameters
 from foveate.records.journal import Journal
 from recipes.foveate_mini import align, checkpoint
+from recipes.foveate_mini.align import AlignRecipe
 from recipes.foveate_mini.packing import Packer
 from recipes.foveate_mini.progress import Progress
 
@@ -33,11 +34,13 @@ class Recipes:
     """How everything of the study is trained.
 
     Attributes:
+        align: how a projector learns to name patches.
         reader: how a size learns to read.
         picture: how a cell of pictures goes on from there, but for the rate of projector and LLM.
         clip: how a cell of clips goes on from a cell of pictures, but for that rate.
     """
 
+    align: AlignRecipe = field(default_factory=AlignRecipe)
     reader: Pretraining = field(default_factory=Pretraining)
     picture: RivalRecipe = field(default_factory=lambda: RivalRecipe(ocr=0.3))
     clip: RivalRecipe = field(
@@ -182,7 +185,7 @@ class Study:
         """A size whose projector names patches."""
         model = fresh(SIZES[name], self.mini, seed)
         tokenizer, folder = self.mini.processor.tokenizer, self.folder / f"{name}-{seed}"
-        align.train(model, tokenizer, align.AlignRecipe(), folder)
+        align.train(model, tokenizer, self.recipes.align, folder)
         torch.manual_seed(seed)
         model = model.to(self.mini.model.device)
         pictures, recipe = self.pictures["train"], self.recipes.reader

@@ -25,12 +25,13 @@ class Size:
     head: int = 32
     is_held_out: bool = False
 
-    @property
-    def shape(self) -> MiniShape:
-        """Of the whole model, with the tower of foveate-mini."""
+    def behind(self, tower: Any) -> MiniShape:
+        """The shape of the whole model with this tower."""
         return MiniShape(
             width=self.width,
-            tower_width=MiniShape.width,
+            tower_width=tower.config.hidden_size,
+            tower_layers=tower.config.num_hidden_layers,
+            tower_heads=tower.config.num_attention_heads,
             layers=self.layers,
             head=self.head,
             key_value_heads=self.width // self.head,
@@ -49,8 +50,8 @@ SIZES = {
 
 def fresh(size: Size, mini: Any, seed: int) -> Any:
     """A model with random projector and LLM behind the tower of a loaded foveate-mini."""
-    model = build(size.shape, token_ids(mini.processor.tokenizer), seed)
     tower = mini.model.model.vision_tower
+    model = build(size.behind(tower), token_ids(mini.processor.tokenizer), seed)
     model.model.vision_tower.load_state_dict(tower.state_dict())
     for parameter in model.model.vision_tower.parameters():
         parameter.requires_grad_(False)
