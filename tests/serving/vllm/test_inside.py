@@ -1,0 +1,95 @@
+"""LLaVA-1.5 in an engine that prunes inside the LLM: tokens of transformers, from fewer rows."""
+
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
+
+import foveate
+from foveate.errors import InputError
+from serving.vllm import checkpoints, engine
+
+FAMILY = "llava"
+HALF_AIM = {"method": "aim", "keep": 0.5, "prune": [0, 2]}  # of three layers: all, half, none
+ENGINE = {
+    "hf_overrides": {"foveate": {**HALF_AIM, "experimental": True}},
+    "enable_prefix_caching": False, "enable_chunked_prefill": False,
+    "max_model_len": 192, "max_num_batched_tokens": 192,
+}  # fmt: skip
+HALF_MERGE = {"method": "aim-merge", "keep": 0.5}
+LOOK = "what is in <image>? "
+REQUESTS = [
+    {"prompt": LOOK, "image": [checkpoints.picture(1)]},
+    {"prompt": "see " + LOOK + "how many are there, and where? ", "image": [checkpoints.picture(2)]},
+    {"prompt": "what is in the picture? how many?"},
+    {"prompt": LOOK * 2, "image": [checkpoints.picture(1), checkpoints.picture(3)]},
+    {"prompt": LOOK, "image": [checkpoints.picture(4)]},
+]  # fmt: skip
+METHODS = [
+    {"method": "aim-prune", "prune": [0, 3]},
+    {"method": "aim-prune", "prune": [1, 3], "damping": 0.1},
+    {"method": "fastv", "after": [1], "keep": 0.3},
+    {"method": "fastv", "after": [2], "keep": 0.5, "voters": "last"},
+    {"method": "pyramiddrop", "after": [1, 2], "keep": 0.5},
+    {"method": "sparsevlm", "after": [1, 2], "keep": 0.5},
+    {"method": "dart", "after": [1], "keep": 0.3},
+    {"method": "priortr", "after": [1], "keep": 0.3},
+    {"method": "vtw", "after": 1},
+]
+
+
+@pytest.fixture
+def rows(llm):
+    """Rows of each layer, forward by forward."""
+    seen, layers = [], engine.model_of(llm).get_language_model().model.layers
+    hooks = [
+        layer.self_attn.qkv_proj.register_forward_pre_hook(
+            lambda module, args: seen.append(len(args[0]))
+        )
+        for layer in layers
+    ]
+    yield lambda: [tuple(seen[n : n + len(layers)]) for n in range(0, len(seen), len(layers))]
+    for hook in hooks:
+        hook.remove()
+
+
+@contextmanager
+def pruning(llm, method):
+    """Another method inside the LLM of the same engine."""
+    pruned = engine.model_of(llm).pruned
+    before = pruned.pruner, pruned.schedule
+    pruned.pruner = foveate.Reduction.from_dict(method).inside
+    pruned.schedule = pruned.pruner.schedule(3)
+    yield
+    pruned.pruner, pruned.schedule = before
+
+
+def expected(reference, requests, method):
+    return [reference.ask({**request, "foveate": method}) for request in requests]
+
+
+def test_one_request_computes_fewer_rows_and_says_the_same(llm, reference, rows):
+    meant = expected(reference, REQUESTS[:1], HALF_AIM)
+    assert engine.same(engine.ask(llm, REQUESTS[0]), meant)
+    text = meant[0].prompt - 32
+    # a prompt, and one token after the other
+    assert rows() == [(text + 32, text + 16, text)] + [(1, 1, 1)] * (engine.TOKENS - 1)
+    merged = {"method": "aim-merge", "keep": 0.5}
+    assert expected(reference, REQUESTS[:1], merged)[0].tokens != meant[0].tokens
+
+
+def test_requests_of_one_batch_do_not_mix(llm, reference, rows):
+    meant = expected(reference, REQUESTS, HALF_AIM)
+    assert len({said.tokens for said in meant}) == len(meant)
+    assert engine.same(engine.ask(llm, *REQUESTS), meant)
+    # not all fit into a step: some are answered while prompts of others are read
+    assert any(last < first and last > 20 for first, _, last in rows()[1:])
+    assert engine.same(engine.ask(llm, *REQUESTS[::-1]), meant[::-1])
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["method"])
+def test_every_method_is_as_in_transformers(llm, reference, method):
+    meant = expected(reference, REQUESTS, {"before": HALF_MERGE, "inside": method})
+    with pruning(llm, method):
+        assert engine.same(engine.ask(llm, *REQUESTS), meant)
