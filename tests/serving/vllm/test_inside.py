@@ -1,5 +1,6 @@
 """LLaVA-1.5 in an engine that prunes inside the LLM: tokens of transformers, from fewer rows."""
 
+import math
 from contextlib import contextmanager
 
 import pytest
@@ -17,6 +18,7 @@ ENGINE = {
     "enable_prefix_caching": False, "enable_chunked_prefill": False,
     "max_model_len": 192, "max_num_batched_tokens": 192,
 }  # fmt: skip
+INSIDE = {"method": "aim-prune", "prune": [0, 2]}
 HALF_MERGE = {"method": "aim-merge", "keep": 0.5}
 LOOK = "what is in <image>? "
 REQUESTS = [
@@ -83,13 +85,56 @@ def test_requests_of_one_batch_do_not_mix(llm, reference, rows):
     meant = expected(reference, REQUESTS, HALF_AIM)
     assert len({said.tokens for said in meant}) == len(meant)
     assert engine.same(engine.ask(llm, *REQUESTS), meant)
-    # not all fit into a step: some are answered while prompts of others are read
-    assert any(last < first and last > 20 for first, _, last in rows()[1:])
+    # not all fit into a step: four are answered while the last prompt is read
+    last = meant[-1].prompt
+    assert rows()[1] == (last + 4, last - 16 + 4, last - 32 + 4)
     assert engine.same(engine.ask(llm, *REQUESTS[::-1]), meant[::-1])
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method["method"])
 def test_every_method_is_as_in_transformers(llm, reference, method):
     meant = expected(reference, REQUESTS, {"before": HALF_MERGE, "inside": method})
+    unpruned = expected(reference, REQUESTS, HALF_MERGE)
+    assert sum(one.tokens != other.tokens for one, other in zip(meant, unpruned, strict=True)) == 4
     with pruning(llm, method):
         assert engine.same(engine.ask(llm, *REQUESTS), meant)
+
+
+def test_a_request_may_ask_for_another_method_before_the_llm(llm, reference, rows):
+    few = {"method": "divprune", "keep": 0.25}
+    meant = expected(reference, REQUESTS[1:2], {"before": few, "inside": INSIDE})
+    assert engine.same(engine.ask(llm, {**REQUESTS[1], "foveate": few}), meant)
+    text = meant[0].prompt - 16
+    assert rows()[0] == (text + 16, text + 8, text)
+
+
+REFUSED = [
+    (None, "prunes inside the LLM, for every request: .* but not None"),
+    ({"method": "divprune", "keep": 1.0}, "prunes inside the LLM, for every request"),
+    ({"method": "fastv", "keep": 0.5}, "an experiment for all requests of an engine"),
+    (HALF_AIM, "an experiment for all requests of an engine"),
+    ({**HALF_AIM, "experimental": True}, "of a whole engine"),
+]
+
+
+@pytest.mark.parametrize(("given", "text"), REFUSED)
+def test_what_a_request_cannot_ask_is_refused_and_the_engine_lives_on(llm, given, text):
+    with pytest.raises(InputError, match=text):
+        engine.ask(llm, {**REQUESTS[0], "foveate": given})
+    assert engine.ask(llm, REQUESTS[0])
+
+
+def test_a_prompt_must_not_end_with_a_picture(llm):
+    with pytest.raises(InputError, match="ends with a picture: write text behind it"):
+        engine.ask(llm, {"prompt": "what is in <image>", "image": [checkpoints.picture(5)]})
+
+
+def test_likelihoods_of_dropped_tokens_are_no_numbers(llm):
+    from vllm import SamplingParams
+
+    request = {"prompt": LOOK, "multi_modal_data": {"image": [checkpoints.picture(1)]}}
+    told = SamplingParams(max_tokens=1, prompt_logprobs=0)
+    (said,) = llm.generate(request, told, use_tqdm=False)
+    # of what follows each token; by the last layer all visual ones are dropped
+    given = [next(iter(each.values())).logprob for each in said.prompt_logprobs[1:]]
+    assert sum(math.isnan(each) for each in given) == 32

@@ -1,9 +1,9 @@
-"""The engines in which pruning inside the LLM is shown to be right; all others are refused."""
+"""The engines, LLMs and prompts of which pruning inside the LLM is shown to be right, and no others."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from foveate.errors import UnsupportedError
+from foveate.errors import InputError, UnsupportedError
 
 Condition = tuple[str, Any, Any, str]  # what, as it is, as it must be, what to write
 
@@ -41,6 +41,23 @@ def refuse_llm(llm: Any) -> None:
     """
     _refuse(_of_llm(llm))
     _refuse(_of_attention([layer.self_attn.attn for layer in llm.layers]))
+
+
+def refuse_open_end(made: Mapping[str, Any]) -> None:
+    """Refuse a prompt whose last token is a visual one: an answer goes on from it, and it may be dropped.
+
+    Args:
+        made: what a processor made of the prompt.
+
+    Raises:
+        InputError: it is.
+    """
+    length = len(made["prompt_token_ids"])
+    for place in (each for item in made["mm_placeholders"].values() for each in item):
+        if place.offset + place.length == length and (place.is_embed is None or place.is_embed[-1]):
+            raise InputError(
+                "this engine prunes inside the LLM, and this prompt ends with a picture: write text behind it"
+            )
 
 
 def _refuse(conditions: Iterable[Condition]) -> None:
