@@ -9,6 +9,7 @@ pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
 
 import foveate
 from foveate.errors import InputError
+from foveate.serving.vllm.inside.limits import block_bytes
 from serving.vllm import checkpoints, engine
 
 FAMILY = "llava"
@@ -81,6 +82,22 @@ def test_one_request_computes_fewer_rows_and_says_the_same(llm, reference, rows)
     assert expected(reference, REQUESTS[:1], merged)[0].tokens != meant[0].tokens
 
 
+def test_it_is_known_beforehand_how_many_blocks_the_cache_has(llm):
+    config = llm.llm_engine.vllm_config
+    size = config.cache_config.kv_cache_memory_bytes // block_bytes(config)
+    assert config.cache_config.num_gpu_blocks == size
+
+
+def test_two_answers_to_one_prompt(llm, reference):
+    from vllm import SamplingParams
+
+    (meant,) = expected(reference, REQUESTS[:1], HALF_AIM)
+    request = {"prompt": LOOK, "multi_modal_data": {"image": REQUESTS[0]["image"]}}
+    twice = SamplingParams(n=2, temperature=1e-6, max_tokens=engine.TOKENS, ignore_eos=True)
+    (said,) = llm.generate(request, twice, use_tqdm=False)
+    assert [tuple(each.token_ids) for each in said.outputs] == [meant.tokens] * 2
+
+
 def test_requests_of_one_batch_do_not_mix(llm, reference, rows):
     meant = expected(reference, REQUESTS, HALF_AIM)
     assert len({said.tokens for said in meant}) == len(meant)
@@ -125,7 +142,7 @@ def test_what_a_request_cannot_ask_is_refused_and_the_engine_lives_on(llm, given
 
 
 def test_a_prompt_must_not_end_with_a_picture(llm):
-    with pytest.raises(InputError, match="ends with a picture: write text behind it"):
+    with pytest.raises(InputError, match="ends with a picture: write text behind"):
         engine.ask(llm, {"prompt": "what is in <image>", "image": [checkpoints.picture(5)]})
 
 

@@ -37,13 +37,15 @@ def test_every_method_inside_the_llm_alone(name):
 
 def test_without_the_switch_it_is_refused_and_the_switch_is_named():
     for given in (AIM, FASTV, {"before": None, "inside": FASTV}):
-        with pytest.raises(InputError, match='inside the LLM.*--hf-overrides.*"experimental": true'):
+        with pytest.raises(
+            InputError, match=r'inside the LLM.*--hf-overrides.*"experimental": true'
+        ):
             switch(given)
 
 
 @pytest.mark.parametrize("given", [{**AIM, "experimental": True}, {**FASTV, "experimental": False}])
 def test_a_request_cannot_ask_for_it(given):
-    with pytest.raises(InputError, match='"experimental" is of a whole engine.*not of a request'):
+    with pytest.raises(InputError, match=r'"experimental" is of a whole engine.*not of a request'):
         read(given)
 
 

@@ -40,7 +40,9 @@ def read(given: object) -> str:
     if not isinstance(given, Mapping):
         raise InputError(f"{KEY} takes a method as {EXAMPLE}, or null; got {given!r}")
     if EXPERIMENTAL in given:
-        raise InputError(f'"{EXPERIMENTAL}" is of a whole engine, by --hf-overrides, not of a request')
+        raise InputError(
+            f'"{EXPERIMENTAL}" is of a whole engine, by --hf-overrides, not of a request'
+        )
     reduction = Reduction.from_dict(given)
     if reduction.is_off:
         return ""

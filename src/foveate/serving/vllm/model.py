@@ -38,7 +38,7 @@ class FoveateModel(SupportsMultiModal):
             self.check_engine(vllm_config)
             if self.foveate.inside is not None and not self.may_prune:
                 raise UnsupportedError(
-                    f"{type(self).__name__} cannot prune inside the LLM, for its positions are on a grid: "
+                    f"{type(self).__name__} cannot prune inside the LLM, as its positions are on a grid: "
                     'leave "experimental" out, or take a LLaVA or InternVL'
                 )
             self.most_encoded = vllm_config.scheduler_config.max_num_encoder_input_tokens

@@ -7,7 +7,6 @@ compute fewer rows, and cache keys of these alone, at the front of the request's
 is work, not memory: vLLM gives every layer of a request as many blocks as its whole prompt needs.
 
 vLLM has no place for this, and in most of what it can do it would be silently wrong. So each engine is
-refused but those of which it is shown to be right (`limits`). One thing cannot be seen from here:
-`/reset_prefix_cache?reset_running_requests=true`, of vLLM's developer mode, makes it read answers under
-way as if they were prompts, which are then pruned otherwise.
+refused but those of which it is shown to be right (`limits`). `docs/guides/serving.md` says which, and
+what cannot be seen from here.
 """

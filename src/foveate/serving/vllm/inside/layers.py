@@ -1,4 +1,4 @@
-"""The layers of an LLM of vLLM's, with a method between them: by hooks, on modules that stay as they are."""
+"""The layers of an LLM of vLLM's with a method between them, by hooks: the modules stay as they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -14,7 +14,10 @@ LEFT_OUT = {
     "KV transfer": "kv_transfer_config",
     "encoder transfer": "ec_transfer_config",
 }
-LLMS = ("LlamaModel", "Qwen2Model")  # their layers take positions, states and residual, in this order
+LLMS = (
+    "LlamaModel",
+    "Qwen2Model",
+)  # their layers take positions, states and residual, in this order
 
 
 def refuse_engine(config: Any) -> None:
@@ -56,7 +59,7 @@ def refuse_open_end(made: Mapping[str, Any]) -> None:
     for place in (each for item in made["mm_placeholders"].values() for each in item):
         if place.offset + place.length == length and (place.is_embed is None or place.is_embed[-1]):
             raise InputError(
-                "this engine prunes inside the LLM, and this prompt ends with a picture: write text behind it"
+                "this engine prunes inside the LLM, and the prompt ends with a picture: write text behind"
             )
 
 
@@ -101,19 +104,24 @@ def _of_cache(config: Any) -> Iterator[Condition]:
     cache, scheduler, model = config.cache_config, config.scheduler_config, config.model_config
     most = min(scheduler.max_num_seqs, scheduler.max_num_active_seqs or scheduler.max_num_seqs)
     needed = most * -(-model.max_model_len // cache.block_size) + 1  # one is never given away
-    size = _block_bytes(config)
+    size = block_bytes(config)
     blocks = cache.num_gpu_blocks_override
     if blocks is None:
         blocks = (cache.kv_cache_memory_bytes or 0) // size
     remedy = (
-        f"--kv-cache-memory-bytes {needed * size}, or fewer requests at once (--max-num-seqs, now {most}) or "
-        f"shorter ones (--max-model-len, now {model.max_model_len})"
+        f"--kv-cache-memory-bytes {needed * size}, or a smaller --max-num-seqs (now {most}) or "
+        f"--max-model-len (now {model.max_model_len})"
     )
-    yield "the KV cache's size that was set, in blocks,", min(blocks, needed), needed, remedy
+    least = f"at least {needed}"
+    yield "the KV cache as set, in blocks,", least if blocks >= needed else blocks, least, remedy
 
 
-def _block_bytes(config: Any) -> int:
-    """Bytes of one block in all layers."""
+def block_bytes(config: Any) -> int:
+    """Bytes of a block of the KV cache, of all layers together.
+
+    Args:
+        config: vLLM's `VllmConfig`.
+    """
     model, parallel = config.model_config, config.parallel_config
     numbers = 2 * model.get_num_kv_heads(parallel) * model.get_head_size()
     layers = model.get_num_layers(parallel)
@@ -126,7 +134,7 @@ def _of_llm(llm: Any) -> Iterator[Condition]:
 
 
 def _of_attention(attention: Iterable[Any]) -> Iterator[Condition]:
-    for layer in attention:
-        backend = layer.attn_backend.get_name()
+    kinds = {(layer.attn_backend.get_name(), layer.sliding_window) for layer in attention}
+    for backend, window in kinds:
         yield "the attention backend", backend, "CPU_ATTN", "leave --attention-backend out"
-        yield "the sliding window", layer.sliding_window, None, "take another checkpoint"
+        yield "the sliding window", window, None, "take another checkpoint"
