@@ -86,10 +86,9 @@ def test_every_other_engine_is_refused_by_what_has_to_change(configured, text):
 
 
 def test_all_that_has_to_change_is_said_at_once(configured):
-    with pytest.raises(UnsupportedError, match=r"prefix caching.*chunked prefill.*compilation"):
-        refuse_engine(
-            configured(enable_prefix_caching=True, enable_chunked_prefill=True, enforce_eager=False)
-        )
+    wrong = {"enable_prefix_caching": True, "enforce_eager": False, "num_gpu_blocks_override": 3}
+    with pytest.raises(UnsupportedError, match=r"prefix caching.*compilation.*in blocks"):
+        refuse_engine(configured(**wrong))
 
 
 PARTS = {

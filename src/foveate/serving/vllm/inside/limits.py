@@ -29,8 +29,7 @@ def refuse_engine(config: Any) -> None:
     Raises:
         UnsupportedError: the message names all that has to change.
     """
-    _refuse(_of_engine(config))
-    _refuse(_of_cache(config))
+    _refuse([*_of_engine(config), *_of_cache(config)])
 
 
 def refuse_llm(llm: Any) -> None:
