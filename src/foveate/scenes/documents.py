@@ -106,9 +106,9 @@ def make(split: str, index: int, rng: np.random.Generator, size: int) -> Drawn:
 
 def _receipt(words: list[str], count: int, size: int, rng: np.random.Generator) -> tuple:
     """Items with different prices from 1.00 to 9.99."""
-    cents = 100 + rng.permutation(900)[:count]
-    rows = [(word, money(cost)) for word, cost in zip(words, cents, strict=False)]
-    return (), tuple(rows), money(cents.sum()), ""
+    cents = [100 + int(place) for place in rng.permutation(900)[:count]]
+    rows = [(word, money(cost)) for word, cost in zip(words[:count], cents, strict=True)]
+    return (), tuple(rows), money(sum(cents)), ""
 
 
 def _table(words: list[str], count: int, size: int, rng: np.random.Generator) -> tuple:

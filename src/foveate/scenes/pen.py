@@ -75,6 +75,7 @@ class Pen:
         small: bool = False,
     ) -> None:
         """Write `text` at (x, y), which Pillow's `anchor` says more of."""
+        y = round(y + 0.07 * self.pixels)  # its middle is above that of capitals
         self.draw.text((x, y), text, ink, self._font(bold=bold, small=small), anchor)
 
     def width(self, text: str, *, bold: bool = False) -> float:

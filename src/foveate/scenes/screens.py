@@ -79,13 +79,13 @@ def make(split: str, index: int, rng: np.random.Generator, size: int) -> Drawn:
 
 def _list(words: list[str], rng: np.random.Generator) -> tuple[Item, ...]:
     """One of the items is selected."""
-    selected = rng.integers(len(words))
+    selected = int(rng.integers(len(words)))
     return tuple(Item(word, on=place == selected) for place, word in enumerate(words))
 
 
 def _buttons(words: list[str], rng: np.random.Generator) -> tuple[Item, ...]:
     """One button is enabled and all others are not, or the other way round."""
-    odd, enabled = rng.integers(len(words)), bool(rng.integers(2))
+    odd, enabled = int(rng.integers(len(words))), bool(rng.integers(2))
     return tuple(Item(word, on=enabled == (place == odd)) for place, word in enumerate(words))
 
 

@@ -116,7 +116,7 @@ def _fill(brush: _Brush, panel: Panel, frame: tuple[float, float, float, float])
     step = min(1.8 * brush.pitch, (frame[3] - y) / (rows * len(panel.items)))
     inset = 0.25 * brush.pixels
     for item in panel.items:
-        draw(brush, item, left + inset, round(y + step / 2), right - inset)
+        draw(brush, item, left + inset, float(round(y + step / 2)), right - inset)
         y += rows * step
 
 
@@ -124,7 +124,7 @@ def _entry(brush: _Brush, item: Item, left: float, y: float, right: float) -> No
     """A line of a list; the selected one on the accent's colour."""
     half = round(brush.pitch / 2)
     if item.on:
-        brush.draw.rectangle((left, y - half + 1, right, y + half - 1), brush.accent)
+        brush.draw.rectangle((left, y - half + 1, right, y + half), brush.accent)
     brush.write(left + 2 * brush.thin, y, item.label, (0, 0, 0) if item.on else brush.ink)
 
 
@@ -132,7 +132,7 @@ def _field(brush: _Brush, item: Item, left: float, y: float, right: float) -> No
     """A label, and under it a box with what is entered."""
     brush.write(left, y, item.label, brush.ink, small=True)
     half, below = round(brush.pitch / 2), y + round(brush.pitch)
-    brush.box(left, below - half + 1, right, below + half - 1, fill=None, line=brush.ink)
+    brush.box(left, below - half + 1, right, below + half, fill=None, line=brush.ink)
     brush.write(left + 3 * brush.thin, below, item.value, brush.ink)
 
 
@@ -140,7 +140,7 @@ def _button(brush: _Brush, item: Item, left: float, y: float, right: float) -> N
     """A box with its word in the middle, grey if it cannot be pressed."""
     half = round(brush.pitch / 2)
     fill, ink = (brush.accent, (0, 0, 0)) if item.on else (None, brush.faint)
-    brush.box(left, y - half + 1, right, y + half - 1, fill=fill, line=brush.faint)
+    brush.box(left, y - half + 1, right, y + half, fill=fill, line=brush.faint)
     brush.write((left + right) / 2, y, item.label, ink, anchor="mm")
 
 
@@ -148,7 +148,7 @@ def _switch(brush: _Brush, item: Item, left: float, y: float, right: float) -> N
     """A label, and at the right a slot whose knob is to the right if it is on."""
     brush.write(left, y, item.label, brush.ink)
     high = 0.4 * brush.pixels
-    wide = 1.6 * high
+    wide = 1.4 * high
     middle = right - wide
     brush.draw.rounded_rectangle(
         (middle - wide, y - high, right, y + high), high, brush.accent if item.on else brush.faint
