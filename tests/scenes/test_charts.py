@@ -67,4 +67,4 @@ def test_every_family_is_asked_and_bars_may_lie_where_words_fit():
     asked = {q.family for chart in charts for q in chart.ask(np.random.default_rng(chart.index))}
     assert asked == set(WORDINGS)
     assert any(chart.plan.lies for chart in charts)
-    assert not any(draw("charts", "val", index).plan.lies for index in range(80))
+    assert not any(draw("charts", "val", index, size=144).plan.lies for index in range(80))

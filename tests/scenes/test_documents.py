@@ -12,7 +12,7 @@ from foveate.scenes.paper import BLANK, TICK
 
 
 def test_kinds_counts_and_families():
-    drawn = [draw("documents", "val", index) for index in range(400)]
+    drawn = [draw("documents", "val", index, size=144) for index in range(400)]
     kinds = Counter(one.plan.kind for one in drawn)
     assert set(kinds) == set(KINDS)
     assert min(kinds.values()) > 70
@@ -54,7 +54,7 @@ def test_larger_sheets_hold_more_and_print_is_smaller_beside_them():
 
 def test_the_total_is_of_the_prices():
     for index in range(80):
-        plan = draw("documents", "test", index).plan
+        plan = draw("documents", "test", index, size=144).plan
         if plan.kind == "receipt":
             cents = [round(100 * float(price)) for _, price in plan.rows]
             assert round(100 * float(plan.foot)) == sum(cents)

@@ -48,7 +48,9 @@ def test_no_picture_is_drawn_twice(task):
     others = [(split, seed) for split in SPLITS for seed in (0, 1)]
     plans = Counter(repr(draw(task, *at, seed).plan) for *at, seed in _places(others, 200))
     assert max(plans.values()) == 1
-    frames = {draw(task, *at, seed).frame(0).tobytes() for *at, seed in _places(others, 4)}
+    frames = {
+        draw(task, *at, seed, size=144).frame(0).tobytes() for *at, seed in _places(others, 4)
+    }
     assert len(frames) == 4 * len(others)
 
 
@@ -79,7 +81,7 @@ def test_answers_are_what_the_plan_says(task, split, size):
 @pytest.mark.parametrize("task", DRAWN)
 def test_a_sentence_says_the_answer(task):
     for index in range(100):
-        for question in asked(draw(task, "test", index)):
+        for question in asked(draw(task, "test", index, size=144)):
             assert re.search(rf"\b{question.answer}\b", question.sentence, re.IGNORECASE)
             assert re.fullmatch(r"[A-Z][^{}]+\.", question.sentence)
             assert re.fullmatch(r"[a-z][^{}]+[.?]", question.text)
@@ -109,7 +111,7 @@ def test_no_answer_is_guessed_from_the_question(task, size):
 
 @pytest.mark.parametrize("task", DRAWN)
 def test_families_are_asked_evenly_and_one_answer_does_badly(task):
-    drawn = [one_question(draw(task, "test", index)) for index in range(800)]
+    drawn = [one_question(draw(task, "test", index, size=144)) for index in range(800)]
     families = Counter(question.family for question in drawn)
     assert min(families.values()) > 0.02 * len(drawn)
     answers = Counter(question.answer for question in drawn)

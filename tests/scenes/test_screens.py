@@ -12,7 +12,7 @@ from foveate.scenes.widgets import KINDS, PLACES
 
 
 def test_every_part_is_anywhere():
-    plans = [draw("screens", "val", index).plan for index in range(400)]
+    plans = [draw("screens", "val", index, size=144).plan for index in range(400)]
     places = Counter(
         (panel.kind, place)
         for plan in plans
@@ -26,7 +26,7 @@ def test_every_part_is_anywhere():
 
 
 def test_every_family_is_asked_and_counts_are_even():
-    drawn = [draw("screens", "val", index) for index in range(300)]
+    drawn = [draw("screens", "val", index, size=144) for index in range(300)]
     asked = [q for one in drawn for q in one.ask(np.random.default_rng(one.index))]
     assert {question.family for question in asked} == set(WORDINGS)
     counts = Counter(question.answer for question in asked if question.family == "items")

@@ -57,7 +57,7 @@ def test_patterns_are_there(size):
 def test_every_part_is_as_likely():
     answers = defaultdict(Counter)
     for index in range(1500):
-        for question in draw("texture", "train", index).ask(np.random.default_rng(index)):
+        for question in draw("texture", "train", index, size=144).ask(np.random.default_rng(index)):
             answers[question.family][question.answer] += 1
     assert set(answers) == set(WORDINGS)
     assert set(answers.pop("pattern")) == set(PATTERNS)

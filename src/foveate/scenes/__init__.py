@@ -42,6 +42,7 @@ DRAWN = {
     "screens": screens.make,
     "texture": texture.make,
 }
+DRAWN_SIZE = 448  # pixels, unless another is asked for
 _STREAM = 200  # of random numbers, none of another task's
 
 __all__ = [
@@ -79,7 +80,7 @@ def make(task: str, split: str, index: int, seed: int = 0, length: int | None = 
     return clips.make(split, index, rng, length=length)
 
 
-def draw(task: str, split: str, index: int, seed: int = 0, size: int = SIZE) -> Drawn:
+def draw(task: str, split: str, index: int, seed: int = 0, size: int = DRAWN_SIZE) -> Drawn:
     """Picture `index` of a split, of a task that is drawn at any size.
 
     Args:
@@ -100,7 +101,7 @@ def draw(task: str, split: str, index: int, seed: int = 0, size: int = SIZE) -> 
     return DRAWN[task](split, index, rng, size)
 
 
-def scene(task: str, split: str, index: int, seed: int = 0, size: int = SIZE) -> Scene:
+def scene(task: str, split: str, index: int, seed: int = 0, size: int | None = None) -> Scene:
     """Scene `index` of a split, of any task.
 
     Args:
@@ -108,15 +109,15 @@ def scene(task: str, split: str, index: int, seed: int = 0, size: int = SIZE) ->
         split: "train", "val" or "test".
         index: any number from 0.
         seed: of the split.
-        size: side of the picture; those of `TASKS` have one size.
+        size: side of the picture, as in `draw`; None for the task's own, which is all that `TASKS` have.
 
     Raises:
         InputError: another task, split, index or size.
     """
     _check(task, (*TASKS, *DRAWN), split, index)
     if task in DRAWN:
-        return draw(task, split, index, seed, size)
-    if size != SIZE:
+        return draw(task, split, index, seed, size or DRAWN_SIZE)
+    if size not in (None, SIZE):
         raise InputError(f"size is for {', '.join(DRAWN)}; got {size} for {task}")
     return make(task, split, index, seed)
 
@@ -135,7 +136,7 @@ def _check(task: str, tasks: Collection[str], split: str, index: int) -> None:
 
 
 def questions(
-    task: str, split: str, n: int, seed: int = 0, size: int = SIZE
+    task: str, split: str, n: int, seed: int = 0, size: int | None = None
 ) -> Iterator[tuple[list[Image.Image], str, str, str]]:
     """`n` questions, one for each scene, of evenly drawn families; a random guess does badly.
 
