@@ -26,7 +26,7 @@ def test_names_and_splits():
     assert Scenes("ocr", "val").identity() == {"name": "ocr", "split": "val"}
     assert Scenes("charts", side=200).item(3).media[0].size == (200, 200)
     assert Scenes("charts", side=200).identity() != Scenes("charts").identity()
-    with pytest.raises(InputError, match="size is for documents, .*; got 200 for ocr"):
+    with pytest.raises(InputError, match=r"size is for documents, .*; got 200 for ocr"):
         Scenes("ocr", side=200).item(0)
     with pytest.raises(InputError, match="split must be one of test, val; got 'train'"):
         Scenes("ocr", "train")
