@@ -39,10 +39,10 @@ from foveate.serving.budget.controller import Controller, Ticket
 from foveate.serving.budget.estimate import Work
 from foveate.serving.budget.metrics import metrics
 from foveate.serving.budget.settings import Settings, from_environment
-from foveate.serving.field import KEY
+from foveate.serving.field import CHAT, KEY
 
 LOG = logging.getLogger(__name__)
-CHAT, HEADER = "/v1/chat/completions", b"x-foveate-budget"
+HEADER = b"x-foveate-budget"
 
 
 @dataclass(frozen=True)

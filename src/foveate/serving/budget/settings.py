@@ -16,9 +16,9 @@ from foveate.serving.asgi import MAX_BODY_BYTES
 from foveate.serving.budget.body import reduction_of
 from foveate.serving.budget.controller import LADDER
 from foveate.serving.budget.estimate import Estimator
+from foveate.serving.field import PREFIX
 
 METHOD = "aim-merge"
-PREFIX = "FOVEATE_"
 
 
 @dataclass(frozen=True)
