@@ -23,17 +23,19 @@ def encoded(data, kind="image/png"):
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def drawn(format="PNG", size=(40, 30), **options):
-    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+def saved(picture, format="PNG", **options):
     file = BytesIO()
-    Image.fromarray(noise).save(file, format, **options)
+    picture.save(file, format, **options)
     return file.getvalue()
 
 
+def drawn(format="PNG", size=(40, 30), **options):
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return saved(Image.fromarray(noise), format, **options)
+
+
 def blank(*size, mode="RGB"):
-    file = BytesIO()
-    Image.new(mode, size).save(file, "PNG")
-    return encoded(file.getvalue())
+    return encoded(saved(Image.new(mode, size)))
 
 
 def clip(frames=8, side=32, format="mp4", codec="mpeg4"):
@@ -80,9 +82,8 @@ MOVING = [Image.new("RGB", (9, 9), color) for color in ("red", "blue")]
 
 
 def animated(format):
-    file = BytesIO()
-    MOVING[0].save(file, format, save_all=True, append_images=MOVING[1:], duration=100)
-    return encoded(file.getvalue())
+    more = {"save_all": True, "append_images": MOVING[1:], "duration": 100}
+    return encoded(saved(MOVING[0], format, **more))
 
 
 REFUSED = {
@@ -263,7 +264,7 @@ NO_URLS = [
 BEHIND = {
     "/moved": "answered 302; redirects are not followed",
     "/none": "answered 404",
-    "/large": "more than 150,000 bytes",
+    "/large": "sends has more than",
     "/text": "a picture must be PNG",
     "/short": "IncompleteRead|cut short",
     "/slow": "it took more than 1 seconds",
@@ -306,7 +307,7 @@ FULL_CHAT = {
     "max_tokens": 1, "temperature": 0, "top_p": 1, "seed": 1, "stop": ["a"], "stream": False, "n": 1,
     "frequency_penalty": 0.5, "presence_penalty": 0, "logit_bias": {"5": 1}, "user": "me",
     "metadata": {"a": "b"}, "response_format": {"type": "text"}, "tool_choice": "auto",
-    "stream_options": {"include_usage": True}, "logprobs": False, "top_logprobs": 0,
+    "stream_options": None, "logprobs": False, "top_logprobs": 0,
     "parallel_tool_calls": True, "chat_template_kwargs": {"enable_thinking": False},
     "mm_processor_kwargs": {"foveate": {"method": "divprune", "keep": 0.5}},
 }  # fmt: skip
@@ -346,7 +347,7 @@ class Elsewhere(BaseHTTPRequestHandler):
             for _ in range(100):
                 self.wfile.write(b"x")
                 time.sleep(0.1)
-        body = {"/large": b"x" * 150_001, "/text": b"hello"}.get(self.path, PNG)
+        body = {"/large": b"x" * 2**20, "/text": b"hello"}.get(self.path, PNG)
         self.wfile.write(body)
 
     def log_message(self, *_):

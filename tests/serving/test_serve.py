@@ -29,6 +29,7 @@ from foveate.serving import server as serving
 from foveate.serving.field import CHAT, KWARGS, RESPONSES
 from foveate.serving.setting import Setting
 from serving.asgi import post
+from serving.client import Client, pieces
 from serving.hostile import FULL_CHAT, FULL_RESPONSE, changed, clip
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "serving.md"
@@ -50,43 +51,6 @@ def vlm():
     loaded = foveate.load("foveate-mini")
     loaded.model.generation_config.min_new_tokens = LENGTH
     return loaded
-
-
-class Client:
-    """Asks the server at a port."""
-
-    def __init__(self, port, headers=()):
-        self.port, self.headers = port, {"content-type": "application/json", **dict(headers)}
-
-    def send(self, method, path, body=None, timeout=120):
-        """(status, headers, text)."""
-        line = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        try:
-            line.request(method, path, data, self.headers)
-            answer = line.getresponse()
-            return answer.status, dict(answer.headers), answer.read().decode()
-        finally:
-            line.close()
-
-    def ask(self, body, path=CHAT):
-        return self.send("POST", path, body)
-
-    def text(self, body):
-        """(the answer's text, its header) of a request that is fine."""
-        status, headers, text = self.ask(body)
-        assert status == 200, text
-        if body.get("stream"):
-            return "".join(pieces(text)), headers.get("x-foveate-visual-tokens")
-        message = json.loads(text)["choices"][0]["message"]
-        return message["content"], headers.get("x-foveate-visual-tokens")
-
-
-def pieces(text):
-    """Those of a streamed chat completion."""
-    chunks = [json.loads(line.removeprefix("data: ")) for line in text.split("\n\n") if line]
-    found = [chunk["choices"][0]["delta"].get("content") for chunk in chunks]
-    return [piece for piece in found if piece]
 
 
 @contextmanager
