@@ -12,7 +12,9 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
-vllm = pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
+pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
+
+import vllm
 
 import foveate
 from serving.vllm import process
@@ -29,9 +31,10 @@ def named_vllm(tmp_path):
     try:
         version("vllm")
     except PackageNotFoundError:
-        information = tmp_path / f"vllm-{vllm.__version__}.dist-info"
+        named = f"{vllm.__version__.partition('+')[0]}+cpu"  # by which it also knows its device
+        information = tmp_path / f"vllm-{named}.dist-info"
         information.mkdir()
-        told = f"Metadata-Version: 2.1\nName: vllm\nVersion: {vllm.__version__}\n"
+        told = f"Metadata-Version: 2.1\nName: vllm\nVersion: {named}\n"
         (information / "METADATA").write_text(told)
     return tmp_path
 
