@@ -16,7 +16,13 @@ from PIL import Image
 
 from foveate.serving.guard.limits import Limits
 
-SMALL = Limits(max_body_bytes=800_000, max_media=3, max_pixels=300_000, max_video_bytes=20_000)
+SMALL = Limits(
+    max_body_bytes=800_000,
+    max_media=3,
+    max_pixels=300_000,
+    max_video_bytes=20_000,
+    max_video_frames=100,
+)
 
 
 def encoded(data, kind="image/png"):
@@ -44,7 +50,7 @@ def clip(frames=8, side=32, format="mp4", codec="mpeg4"):
         stream = container.add_stream(codec, rate=10)
         stream.width = stream.height = side
         for number in range(frames):
-            pixels = np.full((side, side, 3), number * 8, dtype=np.uint8)
+            pixels = np.full((side, side, 3), number * 8 % 256, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return file.getvalue()
@@ -151,6 +157,7 @@ REFUSED = {
     "a clip cut short": (video(encoded(clip()[:400])), "cannot read a clip"),
     "a clip of too many bytes": (video(encoded(b"\0\0\0\x18ftyp" + b"x" * 20_001)), "20,000 bytes"),
     "a clip of too many pixels": (video(encoded(clip(frames=8, side=256))), "pixels"),
+    "a clip of too many frames": (video(encoded(clip(frames=101, side=16))), "more than 100 frames"),
     "a clip's first bytes": (video(encoded(b"\0\0\0\x18ftypmp42" + b"\0" * 50)), "cannot read a clip"),
     "a share below 0": (shown(mm_processor_kwargs={"foveate": {"budget": -1}}), "got -1"),
     "a keep below 0": (
