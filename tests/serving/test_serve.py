@@ -395,6 +395,20 @@ def test_answers_stop_and_are_biased_as_is_asked(client):
         assert (status, says in text) == (400, True)
 
 
+def test_what_the_chat_template_refuses_is_a_400(client, vlm, monkeypatch):
+    """Many want roles to alternate, or take only the tools that they know."""
+    for template, says in (
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{{ messages[0].content[0].text.nothing.more }}", "has no attribute"),
+        ("{{ messages | sum }}", "cannot take this request"),
+    ):
+        monkeypatch.setattr(vlm.processor, "chat_template", template)
+        for stream in (False, True):
+            status, _, text = client.ask(shown(stream=stream))
+            assert status == 400, text
+            assert says in json.loads(text)["error"]["message"]
+
+
 @pytest.mark.slow
 def test_memory_stays_flat(client, answers):
     mixed(client, answers, 100, seed=1)
@@ -469,7 +483,9 @@ def test_the_command_refuses_in_one_line(options, says):
 
 def test_a_newcomers_three_commands(tmp_path):
     """Those of the guide, in a shell, on a port that is free."""
-    block = re.search(r"```bash\n(pip install.*?)```", GUIDE.read_text(), re.S).group(1)
+    block = re.search(
+        r"```bash\n(pip install .foveate\[serve.*?)```", GUIDE.read_text(), re.S
+    ).group(1)
     install, started, *asked = block.strip().split("\n")
     assert install == 'pip install "foveate[serve]"'
     assert started.startswith("foveate serve foveate-mini ")

@@ -40,7 +40,9 @@ def named_vllm(tmp_path):
 
 
 def test_a_newcomers_three_commands(folder, reference, named_vllm):
-    block = re.search(r"```bash\n(pip install.*?)```", GUIDE.read_text(), re.S).group(1)
+    block = re.search(
+        r"```bash\n(pip install .foveate\[vllm.*?)```", GUIDE.read_text(), re.S
+    ).group(1)
     install, started, *asked = block.strip().split("\n")
     assert install == 'pip install "foveate[vllm]"'
     (wanted,) = [row for row in map(Requirement, requires("foveate")) if row.name == "vllm"]
