@@ -42,7 +42,9 @@ def test_a_table_is_answered_by_vllm_in_actors(folder, reference, tmp_path):
         for picture, question in zip(pictures, QUESTIONS, strict=True)
     ]
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "in.parquet")
-    recipe = re.search(r"With vLLM in the actors.*?\n\n((?:    [^\n]*\n|\n)+)", GUIDE.read_text(), re.S)
+    recipe = re.search(
+        r"With vLLM in the actors.*?\n\n((?:    [^\n]*\n|\n)+)", GUIDE.read_text(), re.S
+    )
     code = textwrap.dedent(recipe.group(1)).replace(TOLD, COUNTED)
     for there, here in HERE.items():
         assert there in code
