@@ -12,6 +12,20 @@ from foveate.cli.console import Json, OldMachine, parse_size, print_json, print_
 from foveate.defaults import ANSWER_TOKENS, MACHINE, QUERY_TOKENS, TASK, TEXT_TOKENS
 from foveate.errors import InputError
 
+LawName = Annotated[
+    str | None,
+    typer.Option(help="No model: reasoning, ocr, a CSV, or shares: reasoning=0.8,ocr=0.2."),
+]
+LawSizes = Annotated[
+    str | None, typer.Option(help="With --law, LLMs to choose from in billions: 0.5,1.8,7.")
+]
+LawForm = Annotated[
+    str | None, typer.Option(help="With --law: product (default), additive or interaction.")
+]
+LawEncoder = Annotated[
+    str | None, typer.Option(help="With --law, FLOPs to encode a picture or frame: 0.4 TFLOP.")
+]
+
 
 def plan(
     model: Annotated[
@@ -44,28 +58,14 @@ def plan(
     analysis: Annotated[
         Path | None, typer.Option(help="Of this model, by foveate analyze --out: start there.")
     ] = None,
-    law: Annotated[
-        str | None,
-        typer.Option(help="No model: reasoning, ocr, a CSV, or shares: reasoning=0.8,ocr=0.2."),
-    ] = None,
-    sizes: Annotated[
-        str | None, typer.Option(help="With --law, LLMs to choose from in billions: 0.5,1.8,7.")
-    ] = None,
-    form: Annotated[
-        str | None, typer.Option(help="With --law: product (default), additive or interaction.")
-    ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="With --law, FLOPs to encode a picture or frame: 0.4 TFLOP.")
-    ] = None,
+    law: LawName = None,
+    sizes: LawSizes = None,
+    form: LawForm = None,
+    encoder: LawEncoder = None,
     as_json: Json = False,
 ) -> None:
     """Turn a budget into a reduction; --frames alone: how many fit; --law: which LLM, how many tokens."""
-    if (analysis or measured) and (law is not None or budget is None):
-        raise InputError("--analysis and --measured are of a model: they take a --budget, no --law")
-    if analysis and measured:
-        raise InputError("a plan rests on --measured or on --analysis, got both")
-    if law is None and (sizes or form or encoder):
-        raise InputError("--sizes, --form and --encoder are of a --law")
+    _check(law, budget, (analysis, measured), (sizes, form, encoder))
     if text is None:
         text = TEXT_TOKENS if law is None else QUERY_TOKENS
     if law is not None:
@@ -83,6 +83,16 @@ def plan(
         knobs: dict[str, Any] = {"text_tokens": text, "answer_tokens": answer, "machine": on}
         knobs |= {"measured": measured or (), "analysis": analysis}
         _print_reduction(model, budget, shown, task, knobs, as_json=as_json)
+
+
+def _check(law: str | None, budget: str | None, of_model: tuple, of_law: tuple) -> None:
+    """Refuse options that are of another question."""
+    if any(of_model) and (law is not None or budget is None):
+        raise InputError("--analysis and --measured are of a model: they take a --budget, no --law")
+    if all(of_model):
+        raise InputError("a plan rests on --measured or on --analysis, got both")
+    if law is None and any(of_law):
+        raise InputError("--sizes, --form and --encoder are of a --law")
 
 
 def _shown(images: int, frames: int, size: str | None, picture: str | None) -> tuple[Any, list]:
