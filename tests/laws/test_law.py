@@ -193,7 +193,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(form, names, cells)
         for name, value in truth.items():
             held[name] += found[name].low <= value <= found[name].high
     # of 20 at 95 %; percentile intervals of a few dozen points are a little short
-    assert min(held.values()) >= 14
+    assert min(held.values()) >= 16
     assert sum(held.values()) >= 0.85 * 20 * len(held)
 
 
@@ -202,7 +202,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(form, names, cells)
 def test_a_form_that_another_holds_never_fits_better(made_by, cells):
     names = NAMES if cells is GRID else FRAMES
     for seed in range(5):
-        _, error = true_law(made_by, names, cells, noise=0.02, seed=seed)
+        _, error = true_law(made_by, names, cells, noise=0.0005, seed=seed)
         sse = {form: fitted(cells, error, form).sse for form in FORMS}
         assert sse["interaction"] <= sse["additive"] * (1 + 1e-6)
         if cells is GRID:  # of three axes the product has a term that the interaction lacks
