@@ -1,5 +1,7 @@
 """Features are the tower's own, made once; questions are those that are scored."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
@@ -25,12 +27,23 @@ def test_states_are_what_the_tower_says(vlm, sets):
 def test_they_come_from_disk_the_second_time_and_anew_when_lost(vlm, tmp_path):
     tower = vlm.model.model.vision_tower
     made = pictures(tower, "val", 3, tmp_path)
-    (path,) = tmp_path.iterdir()  # nothing half done is left
-    again = pictures(None, "val", 3, tmp_path)
+    told, path = sorted(tmp_path.iterdir())  # nothing half done is left
+    again = pictures(SimpleNamespace(device="cpu"), "val", 3, tmp_path)
     assert np.array_equal(made.states, again.states)
     assert made.questions == again.questions
-    path.unlink()
-    assert np.array_equal(pictures(tower, "val", 3, tmp_path).states, made.states)
+    for lost in (path, told):
+        lost.unlink()
+        anew = pictures(tower, "val", 3, tmp_path)
+        assert np.array_equal(anew.states, made.states)
+        assert anew.questions == made.questions
+
+
+def test_they_are_made_anew_where_scenes_changed(vlm, tmp_path):
+    tower = vlm.model.model.vision_tower
+    before = pictures(tower, "val", 4, tmp_path)
+    after = pictures(tower, "val", 4, tmp_path, lambda *where: make(*where, seed=5))
+    assert not np.array_equal(before.states, after.states)
+    assert before.questions != after.questions
 
 
 def test_held_out_questions_are_those_of_the_scenes(sets):
