@@ -120,6 +120,14 @@ def test_a_default_that_cannot_be_served_is_refused(configured, given):
         processor(configured("llava", hf_overrides={"foveate": given}))
 
 
+@pytest.mark.parametrize("method", ["tome-encoder", "reuse"])
+def test_a_method_in_the_encoder_is_refused_on_another_tower(configured, method):
+    asked = {"foveate": {"method": method}}
+    assert processor(configured("llava", hf_overrides=asked)).foveate.default
+    with pytest.raises(InputError, match="CLIP and SigLIP towers alone, and this model has qwen2"):
+        processor(configured("qwen2_5_vl", hf_overrides=asked))
+
+
 def test_vllms_own_video_pruning_is_refused(configured):
     with pytest.raises(UnsupportedError, match="--video-pruning-rate"):
         processor(configured("qwen2_5_vl", video_pruning_rate=0.5))

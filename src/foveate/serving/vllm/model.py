@@ -1,6 +1,7 @@
 """The engine's half: pictures are encoded as by the stock model, and reduced right behind it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from vllm.model_executor.models.interfaces import (  # pyright: ignore[reportMis
 )
 
 from foveate.errors import UnsupportedError
-from foveate.serving.vllm.budget import Switch, method_of, question_of, unpacked
+from foveate.reduction import Reuser
+from foveate.serving.vllm.budget import Switch, encoding_of, method_of, question_of, unpacked
+from foveate.serving.vllm.encoder import encoding
 from foveate.serving.vllm.layout import Layout, Shrunk, shrink
 from foveate.serving.vllm.processor import MODALITIES, LayoutOf, field
 
@@ -70,12 +73,22 @@ class FoveateModel(SupportsMultiModal):
         ]
         layouts = [type(self).layout_of(self.config, modality, item) for item in items]
         shrunk: list[Shrunk] = []
-        for begin, end in chunks([len(layout.group) for layout in layouts], self.most_encoded):
+        for begin, end in self._chunks(layouts, texts):
             part = self._part(kwargs, modality, items, begin, end)
-            shrunk += self._reduced(
-                super().embed_multimodal(**part), layouts[begin:end], texts[begin:end]
-            )
+            with encoding(self, encoding_of(texts[begin]), modality, part):
+                encoded = super().embed_multimodal(**part)
+            shrunk += self._reduced(encoded, layouts[begin:end], texts[begin:end])
         return [self.carried(modality, *each) for each in zip(shrunk, layouts, items, strict=True)]
+
+    def _chunks(self, layouts: Sequence[Layout], texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Parts of a batch that are encoded at once: with the same method in the encoder, if any."""
+        done = 0
+        for method, alike in groupby(texts, encoding_of):
+            sizes = [len(layout.group) for layout in layouts[done : done + len(list(alike))]]
+            # one that reuses would lend patches of one request to another
+            most = 0 if isinstance(method, Reuser) else self.most_encoded
+            yield from ((done + begin, done + end) for begin, end in chunks(sizes, most))
+            done += len(sizes)
 
     def _reduced(
         self, encoded: Any, layouts: Sequence[Layout], texts: Sequence[str]
@@ -83,15 +96,16 @@ class FoveateModel(SupportsMultiModal):
         found = []
         for features, layout, text in zip(encoded, layouts, texts, strict=True):
             rows = features.flatten(0, -2)  # a clip of LLaVA-OneVision's comes as (1, n, D)
-            question = question_of(text)
+            method, question = method_of(text), question_of(text)
+            if method is None:
+                found.append(Shrunk(rows, torch.arange(len(rows), device=rows.device)))
+                continue
             read = (
                 self.embed_input_ids(torch.tensor(question, device=rows.device))
                 if question
                 else None
             )
-            found.append(
-                shrink(rows, layout, method_of(text), width=self.method_width, question=read)
-            )
+            found.append(shrink(rows, layout, method, width=self.method_width, question=read))
         return found
 
     def carried(

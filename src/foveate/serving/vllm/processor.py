@@ -23,11 +23,14 @@ from foveate.serving.field import KEY
 from foveate.serving.vllm.budget import (
     SWITCH_ON,
     Switch,
+    encoding_of,
     method_of,
+    needs_question,
     packed,
     read,
     with_question,
 )
+from foveate.serving.vllm.encoder import check_encoding
 from foveate.serving.vllm.layout import Layout, kept, kept_by_group
 
 MODALITIES = ("image", "video")
@@ -53,6 +56,7 @@ class FoveateProcessor(BaseMultiModalProcessor):
         context = info.ctx
         self.foveate = Switch.of(context.get_hf_config())
         check_config(context.get_mm_config(), self.foveate)
+        self._check_encoding(self.foveate.default)
 
     def get_dummy_inputs(self, *arguments: Any, **named: Any) -> Any:
         """The stock ones: memory is profiled for pictures that are not reduced."""
@@ -68,7 +72,7 @@ class FoveateProcessor(BaseMultiModalProcessor):
         given = dict(inputs.hf_processor_mm_kwargs)
         text = self._asked(given, inputs.mm_data_items)
         given.pop(KEY, None)
-        if text and "query" in method_of(text).needs:
+        if text and needs_question(text):
             text = with_question(text, self._question(inputs.prompt))
         if text:  # enters the hash of each picture, so caches of different budgets are apart
             given[KEY] = text
@@ -88,9 +92,14 @@ class FoveateProcessor(BaseMultiModalProcessor):
                 "or with a budget for all requests in the braces"
             )
         text = read(given[KEY])
+        self._check_encoding(text)
         if text and any(isinstance(part, EmbeddingItems) for part in items.values()):
             raise InputError(f"image embeddings are taken as they are: leave {KEY!r} out")
         return text
+
+    def _check_encoding(self, text: str) -> None:
+        if text and (method := encoding_of(text)) is not None:
+            check_encoding(self.info.ctx.get_hf_config(), method)
 
     def _question(self, prompt: Sequence[int]) -> list[int]:
         """The text behind the last picture or clip, or all text if none follows, as a method reads it."""
@@ -127,7 +136,7 @@ class FoveateProcessor(BaseMultiModalProcessor):
     ) -> Sequence[Any]:
         text, others = _split(hf_processor_mm_kwargs)
         updates = super()._get_prompt_updates(mm_items, others, out_mm_kwargs)
-        if not text:
+        if not text or method_of(text) is None:
             return updates
         return [self._smaller(update, text, mm_items, out_mm_kwargs) for update in updates]
 
