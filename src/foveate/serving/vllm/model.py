@@ -34,7 +34,7 @@ class FoveateModel(SupportsMultiModal):
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
-        self.foveate = Switch.of(vllm_config.model_config.hf_config)
+        self.foveate = self.switch(vllm_config.model_config.hf_config)
         if self.foveate.is_on:
             self.check_engine(vllm_config)
             self.most_encoded = vllm_config.scheduler_config.max_num_encoder_input_tokens
@@ -43,6 +43,14 @@ class FoveateModel(SupportsMultiModal):
     def method_width(self) -> int | None:
         """Columns of the features that a method sees; None for all."""
         return None
+
+    def switch(self, config: Any) -> Switch:
+        """What the operator of the engine said.
+
+        Args:
+            config: of the model.
+        """
+        return Switch.of(config)
 
     def check_engine(self, vllm_config: Any) -> None:
         """Refuse what an engine cannot do with reduced pictures.
