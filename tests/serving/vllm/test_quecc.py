@@ -23,7 +23,10 @@ def expected(reference, request):
     """The greedy answer of transformers, with the same compressor and question."""
     media = {f"{kind}s": request[kind] for kind in ("image", "video") if kind in request}
     inputs = reference.processor(
-        text=request["prompt"], question=request["foveate"]["question"], return_tensors="pt", **media
+        text=request["prompt"],
+        question=request["foveate"]["question"],
+        return_tensors="pt",
+        **media,
     )
     length = inputs["input_ids"].shape[1]
     with torch.no_grad():
@@ -34,7 +37,7 @@ def expected(reference, request):
 
 
 def test_tokens_are_those_of_transformers(llm, reference):
-    one, wide = checkpoints.picture(1), checkpoints.picture(2, (112, 56))
+    one, wide = checkpoints.picture(3), checkpoints.picture(2, (112, 56))
     requests = [
         about(COLOUR, image=[one]),
         about(COUNT, image=[one]),

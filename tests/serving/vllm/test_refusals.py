@@ -15,9 +15,9 @@ ON = {"foveate": {"method": "divprune", "keep": 0.25}}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Checkpoints with positions on a grid and without, and one of a family that is not covered."""
+    """Checkpoints with positions on a grid and without, compressed, and of a family that is not covered."""
     os.environ.update(engine.OFFLINE)
-    names = ("llava", "qwen2_vl", "qwen2_5_vl")
+    names = ("llava", "compressed_llm", "qwen2_vl", "qwen2_5_vl")
     return {name: checkpoints.save(name, tmp_path_factory.mktemp(name)) for name in names}
 
 
@@ -205,3 +205,14 @@ def test_the_encoder_is_captured_in_no_graph_where_pictures_are_reduced(monkeypa
         model = FoveateQwen25VL.__new__(FoveateQwen25VL)
         object.__setattr__(model, "foveate", SimpleNamespace(is_on=is_on))
         assert model.get_encoder_cudagraph_config().modalities == ([] if is_on else ["image"])
+
+
+def test_a_compressor_that_reads_a_hidden_state_needs_embeddings_made_outside(configured):
+    from foveate.serving.vllm.compressed import PROFILE
+
+    processor(configured("compressed_llm", hf_overrides={}, enable_mm_embeds=True))
+    with pytest.raises(InputError, match=r"make image embeddings outside .*--enable-mm-embeds"):
+        processor(configured("compressed_llm", hf_overrides={}))
+    asked = configured("compressed_llm", hf_overrides={"foveate": PROFILE})
+    with pytest.raises(InputError, match="a question is a request's own"):
+        processor(asked)

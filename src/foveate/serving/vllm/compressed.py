@@ -139,9 +139,12 @@ class FoveateCompressed(FoveateModel, stock.LlavaOnevisionForConditionalGenerati
 
     layout_of = staticmethod(layout_of)
     item_fields = ("image_sizes", "pixel_values_videos")
-    hf_to_vllm_mapper = stock.LlavaOnevisionForConditionalGeneration.hf_to_vllm_mapper | WeightsMapper(
-        orig_to_new_regex={TOWER: "model.vision_tower.vision_model."},  # as on the hub
-        orig_to_new_prefix={"model.compressor.": "compressor."},
+    hf_to_vllm_mapper = (
+        stock.LlavaOnevisionForConditionalGeneration.hf_to_vllm_mapper
+        | WeightsMapper(
+            orig_to_new_regex={TOWER: "model.vision_tower.vision_model."},  # as on the hub
+            orig_to_new_prefix={"model.compressor.": "compressor."},
+        )
     )
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:

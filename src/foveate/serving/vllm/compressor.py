@@ -77,7 +77,9 @@ def switch_of(config: Any) -> Switch:
         InputError: anything else than a number of tokens that the compressor can make.
     """
     counts = counts_of(config)
-    tokens, question = read_asked(getattr(config, KEY, None), counts, config.visual_tokens or max(counts))
+    tokens, question = read_asked(
+        getattr(config, KEY, None), counts, config.visual_tokens or max(counts)
+    )
     if question is not None:
         raise InputError("a question is a request's own, not an engine's")
     return Switch(is_on=True, default=written(tokens, ()))
