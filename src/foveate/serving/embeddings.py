@@ -1,4 +1,4 @@
-"""Visual tokens made outside of a server, for one that takes image embeddings (vLLM's `--enable-mm-embeds`).
+"""Visual tokens made outside of a server that takes image embeddings (vLLM's `--enable-mm-embeds`).
 
 What no server's plug-in can do, this can: a compressor that reads the LLM's own hidden state of the
 question runs here, in transformers, and the server is sent what is left of a picture.
@@ -24,8 +24,8 @@ def picture_embeddings(
     """The visual tokens of pictures, as the LLM reads them.
 
     Args:
-        vlm: what `foveate.load` gives of the checkpoint that the server has, too; with a learned compressor
-            its tokens are what is left.
+        vlm: what `foveate.load` gives of the checkpoint that the server has, too; with a learned
+            compressor its tokens are what is left.
         pictures: as `vlm.ask` takes them; no clips.
         question: that they are asked, which a compressor may look at.
 

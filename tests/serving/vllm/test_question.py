@@ -8,8 +8,9 @@ from foveate.models.compressed.processor import current_question
 from foveate.serving.vllm.question import around, question_in
 
 CHATML = Template(
-    "{% for m in messages %}{% if loop.first and m.role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n"
-    "{% endif %}<|im_start|>{{ m.role }}\n{% for part in m.content %}"
+    "{% for m in messages %}"
+    "{% if loop.first and m.role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ m.role }}\n{% for part in m.content %}"
     "{{ part.text if part.type == 'text' else '<image>\n' }}{% endfor %}<|im_end|>\n{% endfor %}"
     "<|im_start|>assistant\n"
 )

@@ -15,7 +15,7 @@ ON = {"foveate": {"method": "divprune", "keep": 0.25}}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Checkpoints with positions on a grid and without, compressed, and of a family that is not covered."""
+    """Checkpoints with positions on a grid and without, compressed, and one that is not covered."""
     os.environ.update(engine.OFFLINE)
     names = ("llava", "compressed_llm", "qwen2_vl", "qwen2_5_vl")
     return {name: checkpoints.save(name, tmp_path_factory.mktemp(name)) for name in names}

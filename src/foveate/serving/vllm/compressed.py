@@ -1,4 +1,4 @@
-"""LLaVA-OneVision with a learned compressor, as `foveate train` writes it: QueCC, TokenPacker and others."""
+"""LLaVA-OneVision with a learned compressor, as `foveate train` writes it: QueCC and others."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -38,13 +38,14 @@ from foveate.serving.vllm.question import around, question_in
 TOWER = re.compile(r"^model\.vision_tower\.(?!vision_model\.)")  # transformers 5 drops a part
 PROFILE = {"question": "what is it?"}  # of the pictures that memory is profiled for
 OUTSIDE = (
-    "this checkpoint's compressor reads the LLM's hidden state of the question, which vLLM has not computed "
-    "when it encodes a picture: make image embeddings outside (foveate.serving.embeddings) and send these"
+    "this checkpoint's compressor reads the LLM's hidden state of the question, which vLLM has not "
+    "computed when it encodes a picture: make image embeddings outside (foveate.serving.embeddings) and "
+    "send these"
 )
 
 
 class CompressedServing(FoveateProcessor, stock.LlavaOnevisionMultiModalProcessor):
-    """LLaVA-OneVision's own processor; each view has as many placeholders as the compressor makes tokens."""
+    """LLaVA-OneVision's own processor; a view has as many placeholders as the compressor makes tokens."""
 
     layout_of = staticmethod(layout_of)
 
@@ -169,7 +170,7 @@ class FoveateCompressed(FoveateModel, stock.LlavaOnevisionForConditionalGenerati
         budgets = {modality: kwargs.pop(field(modality), None) for modality in MODALITIES}
         modality = next((name for name in MODALITIES if budgets[name] is not None), None)
         if modality is None:
-            return stock.LlavaOnevisionForConditionalGeneration.embed_multimodal(self, **kwargs)
+            return super().embed_multimodal(**kwargs)
         texts = [unpacked(letters) for letters in budgets[modality]]
         pixels = []
         for number, own in enumerate(kwargs[PIXELS[modality]]):

@@ -1,8 +1,8 @@
 """What may be asked of a checkpoint's own compressor; this needs no vLLM.
 
-`foveate train` writes a compressor into a checkpoint, with the projector and the LLM that were trained to
-read it. So the checkpoint that an engine serves says which compressor there is, and nobody else: a request
-may ask for fewer tokens where the compressor leaves the choice, and say its question.
+`foveate train` writes a compressor into a checkpoint, with the projector and the LLM that were trained
+to read it. So the checkpoint that an engine serves says which compressor there is, and nobody else: a
+request may ask for fewer tokens where the compressor leaves the choice, and say its question.
 """
 
 import json

@@ -33,14 +33,14 @@ def check_encoding(config: Any, method: Encoding) -> None:
         method: in the encoder.
 
     Raises:
-        InputError: a tower that is not CLIP's or SigLIP's, a layer that it does not have, or a tower whose
-            embeddings are read.
+        InputError: a tower that is not CLIP's or SigLIP's, a layer that it does not have, or a tower
+            whose embeddings are read.
     """
     vision = config.vision_config
     if vision.model_type not in TYPES:
         raise InputError(
-            f"{method!r} works in the encoder; in vLLM that is covered for CLIP and SigLIP towers alone, and "
-            f"this model has {vision.model_type}"
+            f"{method!r} works in the encoder; in vLLM that is covered for CLIP and SigLIP towers alone, "
+            f"and this model has {vision.model_type}"
         )
     try:
         read = layers_read(config.vision_feature_layer, vision.num_hidden_layers)

@@ -73,7 +73,9 @@ class FoveateModel(SupportsMultiModal):
         budgets = {modality: kwargs.pop(field(modality), None) for modality in MODALITIES}
         modality = next((name for name in MODALITIES if budgets[name] is not None), None)
         if modality is None:
-            return super().embed_multimodal(**kwargs)
+            made = kwargs.get("image_embeds")
+            # some stock models end the engine for embeddings of several lengths
+            return made if isinstance(made, list) else super().embed_multimodal(**kwargs)
         texts = [unpacked(letters) for letters in budgets[modality]]
         items = [
             {name: kwargs[name][n] for name in self.item_fields if name in kwargs}

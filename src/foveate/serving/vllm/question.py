@@ -6,7 +6,6 @@ writes before a user's message and what it writes behind the last.
 """
 
 from collections.abc import Callable, Sequence
-from os.path import commonprefix
 from typing import Any
 
 from foveate.errors import InputError
@@ -27,7 +26,10 @@ def around(render: Render) -> tuple[str, str]:
     }
     first, _, closing = render([said["user"]]).partition(MARK)
     later = render([said["user"], said["assistant"], said["user"]]).rpartition(MARK)[0]
-    return commonprefix([first[::-1], later[::-1]])[::-1], closing
+    alike = 0
+    while alike < len(first) and first[len(first) - alike - 1 :] == later[len(later) - alike - 1 :]:
+        alike += 1
+    return first[len(first) - alike :], closing
 
 
 def question_in(prompt: str, opening: str, closing: str) -> str:
@@ -41,11 +43,11 @@ def question_in(prompt: str, opening: str, closing: str) -> str:
     Raises:
         InputError: it is not there.
     """
-    body, found, rest = prompt.rpartition(closing)
-    _, begins, question = body.rpartition(opening)
-    if not opening or not closing or not found or rest or not begins or not question.strip():
-        raise InputError(
-            "this checkpoint's compressor looks at the question, which is not found in a prompt that its "
-            'chat template did not write: give it as mm_processor_kwargs={"foveate": {"question": ...}}'
-        )
-    return question.strip()
+    if opening and closing and prompt.endswith(closing):
+        _, begins, question = prompt.removesuffix(closing).rpartition(opening)
+        if begins and question.strip():
+            return question.strip()
+    raise InputError(
+        "this checkpoint's compressor looks at the question, which is not found in a prompt that its "
+        'chat template did not write: give it as mm_processor_kwargs={"foveate": {"question": ...}}'
+    )
