@@ -2,6 +2,8 @@
 
 import base64
 import io
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +12,13 @@ pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
 
 import foveate
 from foveate.errors import InputError
-from foveate.serving.embeddings import image_part, picture_embeddings
+from foveate.serving.embeddings import picture_embeddings
 from serving.vllm import checkpoints, engine
 
 pytestmark = pytest.mark.slow
 FAMILY = "compressed_llm"
 ENGINE = {"hf_overrides": {}, "enable_mm_embeds": True}
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "serving.md"
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +55,17 @@ def test_what_is_sent_is_answered_as_in_transformers(llm, vlm):
     assert engine.same(engine.ask(llm, *requests), said)
 
 
-def test_over_http_a_part_of_a_message_holds_the_same(vlm):
-    (made,) = picture_embeddings(vlm, checkpoints.picture(3), "what colour is it?")
-    part = image_part(made)
-    assert part["type"] == "image_embeds"
-    sent = torch.load(io.BytesIO(base64.b64decode(part["image_embeds"])), weights_only=True)
-    assert torch.equal(sent, made)
+def test_the_guides_example(llm, vlm, folder, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
+    (code,) = (block for block in blocks if "picture_embeddings" in block)
+    assert "foveate-mini" in code
+    names = {}
+    exec(code.replace("foveate-mini", str(folder)), names)
+    assert "image_embeds" in capsys.readouterr().out
+    prompt, answer = in_transformers(vlm, foveate.example(), names["question"])
+    sent = base64.b64decode(names["part"]["image_embeds"])
+    for tokens in (names["tokens"], torch.load(io.BytesIO(sent), weights_only=True)):
+        assert engine.same(engine.ask(llm, {"prompt": prompt, "image": tokens[None]}), [answer])
 
 
 def test_a_picture_is_refused_and_the_engine_lives_on(llm, vlm):

@@ -19,7 +19,7 @@ from vllm.multimodal.parse import EmbeddingItems  # pyright: ignore[reportMissin
 
 from foveate.compress.learned.described import build_compressor
 from foveate.errors import InputError, UnsupportedError
-from foveate.models.compressed import CompressedModel
+from foveate.models.compressed.model import CompressedModel, views_of
 from foveate.models.compressed.question import question_vectors
 from foveate.serving.field import KEY
 from foveate.serving.vllm.budget import Switch, question_of, unpacked
@@ -126,8 +126,7 @@ def views(config: Any, modality: str, item: Mapping[str, Any]) -> int:
     """
     if modality == "video":
         return len(item["pixel_values_videos"])
-    sizes = item["image_sizes"][None]
-    return CompressedModel.views(SimpleNamespace(config=config), sizes, None, 1)[0]
+    return views_of(config, item["image_sizes"][None], None, 1)[0]
 
 
 @MULTIMODAL_REGISTRY.register_processor(
