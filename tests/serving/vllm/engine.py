@@ -102,7 +102,10 @@ class Reference:
             out = self.model.generate(
                 **inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False
             )
-        gone = sum(run.report.visual_tokens_in) - sum(run.report.visual_tokens_to_llm)
+        gone = sum(  # a prompt without pictures has no report
+            sum(report.visual_tokens_in) - sum(report.visual_tokens_to_llm)
+            for report in run.reports
+        )
         return Said(tuple(out[0, length:].tolist()), length - gone)
 
 

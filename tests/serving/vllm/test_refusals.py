@@ -208,11 +208,9 @@ def test_the_encoder_is_captured_in_no_graph_where_pictures_are_reduced(monkeypa
 
 
 def test_a_compressor_that_reads_a_hidden_state_needs_embeddings_made_outside(configured):
-    from foveate.serving.vllm.compressed import PROFILE
-
     processor(configured("compressed_llm", hf_overrides={}, enable_mm_embeds=True))
     with pytest.raises(InputError, match=r"make image embeddings outside .*--enable-mm-embeds"):
         processor(configured("compressed_llm", hf_overrides={}))
-    asked = configured("compressed_llm", hf_overrides={"foveate": PROFILE})
+    asked = configured("compressed_llm", hf_overrides={"foveate": {"question": "why?"}})
     with pytest.raises(InputError, match="a question is a request's own"):
         processor(asked)

@@ -15,9 +15,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from foveate.errors import InputError
-from foveate.reduction import Compressor, Encoding, Reduction
+from foveate.reduction import Compressor, Encoding, Pruner, Reduction
 from foveate.registry import methods
 from foveate.serving.field import KEY  # of `--hf-overrides`, too
+from foveate.serving.vllm.inside.setting import EXPERIMENTAL, split
 
 KNOWN_NEEDS = frozenset({"grid", "frames", "sample", "number", "query"})
 EXAMPLE = '{"method": "divprune", "keep": 0.25}'
@@ -38,6 +39,10 @@ def read(given: object) -> str:
         return ""
     if not isinstance(given, Mapping):
         raise InputError(f"{KEY} takes a method as {EXAMPLE}, or null; got {given!r}")
+    if EXPERIMENTAL in given:
+        raise InputError(
+            f'"{EXPERIMENTAL}" is of a whole engine, by --hf-overrides, not of a request'
+        )
     reduction = Reduction.from_dict(given)
     if reduction.is_off:
         return ""
@@ -55,7 +60,8 @@ def refusal(reduction: Reduction) -> str:
     method: Any = reduction.before
     if reduction.inside is not None and not reduction.inside.is_off:
         return (
-            "it prunes inside the LLM, out of a plug-in's reach (aim merges alone with prune=null)"
+            "it prunes inside the LLM, which is an experiment for all requests of an engine, by "
+            f'--hf-overrides with "{EXPERIMENTAL}": true (aim merges alone with prune=null)'
         )
     if method is None or method.is_off:  # in the encoder alone
         return ""
@@ -132,10 +138,12 @@ class Switch:
     Attributes:
         is_on: whether the engine was started with the key; without it each model is the stock one.
         default: the budget of requests that ask for none, as `read` writes it.
+        inside: a method inside the LLM, for all requests; see `foveate.serving.vllm.inside`.
     """
 
     is_on: bool
     default: str
+    inside: Pruner | None = None
 
     @classmethod
     def of(cls, config: Any) -> "Switch":
@@ -147,4 +155,5 @@ class Switch:
         given = getattr(config, KEY, None)
         if isinstance(given, Mapping) and not given:
             return cls(is_on=True, default="")
-        return cls(is_on=given is not None, default=read(given))
+        before, inside = split(given)
+        return cls(is_on=given is not None, default=read(before), inside=inside)

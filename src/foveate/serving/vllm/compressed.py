@@ -28,6 +28,7 @@ from foveate.serving.vllm.llava_onevision import layout_of
 from foveate.serving.vllm.model import PIXELS, FoveateModel, chunks
 from foveate.serving.vllm.processor import (
     MODALITIES,
+    PROFILE,
     FoveateProcessor,
     field,
     placeholders,
@@ -36,7 +37,7 @@ from foveate.serving.vllm.processor import (
 from foveate.serving.vllm.question import around, question_in
 
 TOWER = re.compile(r"^model\.vision_tower\.(?!vision_model\.)")  # transformers 5 drops a part
-PROFILE = {"question": "what is it?"}  # of the pictures that memory is profiled for
+PROFILED = {"question": "what is it?"}  # of the pictures that memory is measured for
 OUTSIDE = (
     "this checkpoint's compressor reads the LLM's hidden state of the question, which vLLM has not "
     "computed when it encodes a picture: make image embeddings outside (foveate.serving.embeddings) and "
@@ -60,12 +61,6 @@ class CompressedServing(FoveateProcessor, stock.LlavaOnevisionMultiModalProcesso
         """How many tokens a view the operator of the engine allows."""
         return switch_of(config)
 
-    def get_dummy_inputs(self, *arguments: Any, **named: Any) -> Any:
-        """As many tokens as may be asked for."""
-        inputs = super().get_dummy_inputs(*arguments, **named)
-        told = {**inputs.hf_processor_mm_kwargs, KEY: PROFILE}
-        return replace(inputs, hf_processor_mm_kwargs=told)
-
     def asked(self, inputs: Any) -> str:
         """How many tokens a view are asked for, and about which question, as one text.
 
@@ -75,10 +70,12 @@ class CompressedServing(FoveateProcessor, stock.LlavaOnevisionMultiModalProcesso
         """
         given, items = inputs.hf_processor_mm_kwargs, inputs.mm_data_items
         refuse_nested(given)
-        tokens, question = read_asked(given.get(KEY), self.counts, tokens_of(self.foveate.default))
+        is_profile = given.get(KEY) is PROFILE
+        row = PROFILED if is_profile else given.get(KEY)
+        tokens, question = read_asked(row, self.counts, tokens_of(self.foveate.default))
         if all(isinstance(part, EmbeddingItems) for part in items.values() if len(part)):
             return ""
-        if given.get(KEY) is not PROFILE:
+        if not is_profile:
             self._refuse_hidden_state()
         if self.config.query_encoding == "none":
             return written(tokens, ())

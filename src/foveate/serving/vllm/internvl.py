@@ -6,8 +6,8 @@ from typing import Any
 from vllm.model_executor.models import interns1 as stock  # pyright: ignore[reportMissingImports]
 from vllm.multimodal import MULTIMODAL_REGISTRY  # pyright: ignore[reportMissingImports]
 
+from foveate.serving.vllm.inside.model import PrunableModel
 from foveate.serving.vllm.layout import Layout
-from foveate.serving.vllm.model import FoveateModel
 from foveate.serving.vllm.processor import FoveateProcessor
 
 
@@ -33,7 +33,7 @@ class InternVLProcessor(FoveateProcessor, stock.InternS1MultiModalProcessor):
     info=stock.InternS1ProcessingInfo,
     dummy_inputs=stock.InternS1DummyInputsBuilder,
 )
-class FoveateInternVL(FoveateModel, stock.InternS1ForConditionalGeneration):
+class FoveateInternVL(PrunableModel, stock.InternS1ForConditionalGeneration):
     """`InternVLForConditionalGeneration` in transformers' layout of checkpoints."""
 
     layout_of = staticmethod(layout_of)

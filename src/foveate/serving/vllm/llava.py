@@ -11,8 +11,8 @@ from vllm.model_executor.models.vision import (  # pyright: ignore[reportMissing
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY  # pyright: ignore[reportMissingImports]
 
+from foveate.serving.vllm.inside.model import PrunableModel
 from foveate.serving.vllm.layout import Layout
-from foveate.serving.vllm.model import FoveateModel
 from foveate.serving.vllm.processor import FoveateProcessor
 from foveate.serving.vllm.uncovered import guarded_processor
 
@@ -50,7 +50,7 @@ def processor(info: Any, dummy_inputs: Any) -> Any:
     info=stock._build_llava_or_pixtral_hf_info,
     dummy_inputs=stock.LlavaDummyInputsBuilder,
 )
-class FoveateLlava(FoveateModel, stock.LlavaForConditionalGeneration):
+class FoveateLlava(PrunableModel, stock.LlavaForConditionalGeneration):
     """`LlavaForConditionalGeneration` with a CLIP or SigLIP tower."""
 
     layout_of = staticmethod(layout_of)

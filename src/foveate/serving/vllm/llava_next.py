@@ -7,8 +7,8 @@ from transformers import LlavaNextModel
 from vllm.model_executor.models import llava_next as stock  # pyright: ignore[reportMissingImports]
 from vllm.multimodal import MULTIMODAL_REGISTRY  # pyright: ignore[reportMissingImports]
 
+from foveate.serving.vllm.inside.model import PrunableModel
 from foveate.serving.vllm.layout import Layout
-from foveate.serving.vllm.model import FoveateModel
 from foveate.serving.vllm.processor import FoveateProcessor
 from foveate.serving.vllm.tiled import picture_layout
 
@@ -29,7 +29,7 @@ class LlavaNextProcessor(FoveateProcessor, stock.LlavaNextMultiModalProcessor):
     info=stock.LlavaNextProcessingInfo,
     dummy_inputs=stock.LlavaDummyInputsBuilder,
 )
-class FoveateLlavaNext(FoveateModel, stock.LlavaNextForConditionalGeneration):
+class FoveateLlavaNext(PrunableModel, stock.LlavaNextForConditionalGeneration):
     """`LlavaNextForConditionalGeneration`."""
 
     layout_of = staticmethod(layout_of)

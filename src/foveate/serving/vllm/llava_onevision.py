@@ -10,8 +10,8 @@ from vllm.model_executor.models import (  # pyright: ignore[reportMissingImports
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY  # pyright: ignore[reportMissingImports]
 
+from foveate.serving.vllm.inside.model import PrunableModel
 from foveate.serving.vllm.layout import Layout
-from foveate.serving.vllm.model import FoveateModel
 from foveate.serving.vllm.processor import FoveateProcessor
 from foveate.serving.vllm.tiled import picture_layout
 
@@ -36,7 +36,7 @@ class LlavaOnevisionProcessor(FoveateProcessor, stock.LlavaOnevisionMultiModalPr
     info=stock.LlavaOnevisionProcessingInfo,
     dummy_inputs=stock.LlavaOnevisionDummyInputsBuilder,
 )
-class FoveateLlavaOnevision(FoveateModel, stock.LlavaOnevisionForConditionalGeneration):
+class FoveateLlavaOnevision(PrunableModel, stock.LlavaOnevisionForConditionalGeneration):
     """`LlavaOnevisionForConditionalGeneration`."""
 
     layout_of = staticmethod(layout_of)

@@ -27,16 +27,23 @@ class FoveateModel(SupportsMultiModal):
     Attributes:
         layout_of: the layout of a picture or clip, as its processor has it.
         item_fields: the arguments that `layout_of` reads, one entry a picture or clip.
+        may_prune: whether its LLM may prune, see `foveate.serving.vllm.inside`.
     """
 
     layout_of: LayoutOf
     item_fields: tuple[str, ...] = ()
+    may_prune: bool = False
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self.foveate = self.switch(vllm_config.model_config.hf_config)
         if self.foveate.is_on:
             self.check_engine(vllm_config)
+            if self.foveate.inside is not None and not self.may_prune:
+                raise UnsupportedError(
+                    f"{type(self).__name__} cannot prune inside the LLM, as its positions are on a grid: "
+                    'leave "experimental" out, or take a LLaVA or InternVL'
+                )
             self.most_encoded = vllm_config.scheduler_config.max_num_encoder_input_tokens
 
     @property

@@ -31,11 +31,13 @@ from foveate.serving.vllm.budget import (
     with_question,
 )
 from foveate.serving.vllm.encoder import check_encoding
+from foveate.serving.vllm.inside.limits import refuse_open_end
 from foveate.serving.vllm.layout import Layout, kept, kept_by_group
 
 MODALITIES = ("image", "video")
 Arguments = Mapping[str, Any]
 LayoutOf = Callable[[Any, str, Mapping[str, Any]], Layout]  # (config, modality, item) -> layout
+PROFILE = object()  # in a budget's place, where vLLM measures what pictures take
 
 
 def field(modality: str) -> str:
@@ -70,20 +72,26 @@ class FoveateProcessor(BaseMultiModalProcessor):
     def get_dummy_inputs(self, *arguments: Any, **named: Any) -> Any:
         """The stock ones: memory is profiled for pictures that are not reduced."""
         inputs = super().get_dummy_inputs(*arguments, **named)
-        return replace(inputs, hf_processor_mm_kwargs={**inputs.hf_processor_mm_kwargs, KEY: None})
+        given = {**inputs.hf_processor_mm_kwargs, KEY: PROFILE}
+        return replace(inputs, hf_processor_mm_kwargs=given)
 
     def apply(self, inputs: Any, timing_ctx: Any) -> Any:
         """Process a prompt under the request's budget, or the engine's.
 
         Raises:
-            InputError: a budget that cannot be read or served, or an engine whose operator allows none.
+            InputError: a budget that cannot be read or served, or an engine whose operator allows none; a
+                prompt that ends with a picture, where the LLM prunes.
         """
         given = dict(inputs.hf_processor_mm_kwargs)
+        is_profile = given.get(KEY) is PROFILE
         text = self.asked(inputs)
         given.pop(KEY, None)
         if text:  # enters the hash of each picture, so caches of different budgets are apart
             given[KEY] = text
-        return super().apply(replace(inputs, hf_processor_mm_kwargs=given), timing_ctx)
+        made = super().apply(replace(inputs, hf_processor_mm_kwargs=given), timing_ctx)
+        if self.foveate.inside is not None and not is_profile:
+            refuse_open_end(made)
+        return made
 
     def asked(self, inputs: Any) -> str:
         """What a request asks for, and the question if it is read, as one text; "" for nothing.
@@ -101,6 +109,8 @@ class FoveateProcessor(BaseMultiModalProcessor):
         refuse_nested(given)
         if KEY not in given:
             return self.foveate.default
+        if given[KEY] is PROFILE:
+            return ""
         if given[KEY] is not None and not self.foveate.is_on:
             raise InputError(
                 f"this engine takes no {KEY!r} in mm_processor_kwargs: start it with {SWITCH_ON}, "
@@ -108,6 +118,11 @@ class FoveateProcessor(BaseMultiModalProcessor):
             )
         text = read(given[KEY])
         self._check_encoding(text)
+        if not text and self.foveate.inside is not None:
+            raise InputError(
+                f"this engine prunes inside the LLM, for every request: {KEY!r} takes another method "
+                f"before the LLM, but not {given[KEY]!r}, under which all visual tokens would stay"
+            )
         if text and any(isinstance(part, EmbeddingItems) for part in items.values()):
             raise InputError(f"image embeddings are taken as they are: leave {KEY!r} out")
         return text
