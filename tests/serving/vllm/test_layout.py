@@ -33,7 +33,8 @@ def drawn(draw: random.Random) -> Layout:
 
 @pytest.mark.parametrize("cases", [400, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_counts_are_those_of_features_over_many_sizes_and_mixes(cases):
-    draw, names = random.Random(0), servable()
+    table = foveate.methods()
+    draw, names = random.Random(0), [name for name in servable() if table[name].stage == "before"]
     for number in range(cases):
         layout, name = drawn(draw), names[number % len(names)]
         method = foveate.create(name, keep=draw.uniform(0.01, 1)).before

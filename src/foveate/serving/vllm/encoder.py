@@ -66,8 +66,7 @@ def encoding(
         yield
         return
     core = as_in_transformers(model)
-    kind = Shortened if isinstance(method, Shortener) else Reused
-    rows = kind(core, method)  # type: ignore[arg-type]
+    rows = Shortened(core, method) if isinstance(method, Shortener) else Reused(core, method)
     rows.cost = no_cost
     rows.begin(modality, arguments, None)
     with ExitStack() as stack:
