@@ -20,6 +20,7 @@ from foveate.registry import methods
 from foveate.serving.field import KEY  # of `--hf-overrides`, too
 from foveate.serving.vllm.inside.setting import EXPERIMENTAL, split
 
+STAGES = ("before", "encode")
 KNOWN_NEEDS = frozenset({"grid", "frames", "sample", "number", "query"})
 EXAMPLE = '{"method": "divprune", "keep": 0.25}'
 SWITCH_ON = f"""--hf-overrides '{{"{KEY}": {{}}}}'"""
@@ -77,14 +78,15 @@ def refusal(reduction: Reduction) -> str:
 
 
 @lru_cache
-def servable() -> tuple[str, ...]:
-    """Names of the methods that vLLM can serve; those in the encoder on CLIP's and SigLIP's towers."""
-    stages = ("before", "encode")
-    made = {name: row.stage for name, row in methods().items() if row.stage in stages}
+def servable(*stages: str) -> tuple[str, ...]:
+    """Names of the methods that vLLM can serve; those in the encoder on CLIP's and SigLIP's towers.
+
+    Args:
+        *stages: "before" and "encode", or one of them; both if none is named.
+    """
+    rows = {name: row for name, row in methods().items() if row.stage in (stages or STAGES)}
     return tuple(
-        name
-        for name, stage in made.items()
-        if not refusal(Reduction(**{stage: methods()[name].build()}))
+        name for name, row in rows.items() if not refusal(Reduction(**{row.stage: row.build()}))
     )
 
 
