@@ -72,15 +72,51 @@ def test_fit_prints_intervals_and_what_is_not_identifiable(tmp_path):
     out = run("fit", "reasoning", "--figure", str(figure))
     assert out.returncode == 0, out.stderr
     assert "squared error 3.794e-04" in out.stdout
-    assert "predicts 7B within 0.97%" in out.stdout
+    assert "predicts 7B within 0.97% (extrapolated), 4B within 1.46%, 0.5B" in out.stdout
+    assert "576 visual tokens within 1.02% (extrapolated), 36 visual tokens" in out.stdout
+    assert "do not decide between additive, product: less than 2 apart" in out.stdout
     assert "the points cannot tell A from B" in out.stdout
     assert figure.stat().st_size > 10_000
-    product, additive = json.loads(run("fit", "ocr", "--json").stdout)
+    product, additive, interaction = json.loads(run("fit", "ocr", "--json").stdout)
     assert (
         product["interval"]["alpha / beta"]["high"]
         < 1
         < additive["interval"]["alpha / beta"]["low"]
     )
+    together = interaction["interval"]["size_token_scale"]
+    assert together["low"] < interaction["size_token_scale"] < 0 < together["high"]
+    assert product["size_token_scale"] is None
+    held = [(at["value"], at["extrapolated"]) for at in interaction["held_out"]]
+    assert held == [(7, True), (4, False), (0.5, True), (576, True), (36, False), (1, True)]
+    assert interaction["held_out"][0]["rows"] == interaction["largest_held_out"]
+
+
+def clips(folder, rows=48):
+    """A file of an additive law's scores of clips."""
+    places = [(n, t, f) for n in (0.5, 2, 7) for t in (4, 16, 64, 196) for f in (1, 4, 16, 64)]
+    lines = [
+        f"{n},{t},{f},{0.9 - 0.3 / n**0.3 - 0.2 / t**0.4 - 0.3 / f**0.5 + 0.001 * (-1) ** place}"
+        for place, (n, t, f) in enumerate(places[:: 48 // rows])
+    ]
+    path = folder / "clips.csv"
+    path.write_text("params_b,visual_tokens,frames,score\n" + "\n".join(lines))
+    return str(path)
+
+
+def test_fit_of_clips_tells_of_frames(tmp_path):
+    figure = tmp_path / "law.png"
+    out = run("fit", clips(tmp_path), "--figure", str(figure), "--encoder", "0.1 TFLOP")
+    assert out.returncode == 0, out.stderr
+    assert "gamma" in out.stdout
+    assert "16 frames within" in out.stdout
+    assert "By AICc the points prefer the additive form" in out.stdout
+    assert figure.stat().st_size > 10_000
+
+
+def test_fit_says_which_form_has_too_few_points(tmp_path):
+    out = run("fit", clips(tmp_path, 8), "--json")
+    assert [law["form"] for law in json.loads(out.stdout)] == ["product", "additive"]
+    assert "the interaction law has 10 parameters, but there are only 8 different" in out.stderr
 
 
 def test_fit_of_a_size_without_errors(tmp_path):
@@ -97,7 +133,7 @@ def test_fit_of_a_size_without_errors(tmp_path):
     assert [row["error"] for row in law["largest_held_out"]] == [0, 0, 0]
     assert [row["relative"] for row in law["largest_held_out"]] == [None] * 3
     shown = run("fit", str(scores), "--form", "product").stdout
-    assert "The largest size, 4B, made no error to compare with" in shown
+    assert "4B made no error to compare with (extrapolated), 2B" in shown
 
 
 def test_plan_prints_a_reduction_that_can_be_typed():
@@ -135,6 +171,11 @@ def test_plan_looks_at_the_picture(capsys):
         ({"law": "ocr=0.3", "budget": "1 TFLOP"}, "sum to 1"),
         ({"law": "maths", "budget": "1 TFLOP"}, "cannot read the points of maths"),
         ({"law": "ocr", "budget": "1 TFLOP", "sizes": "big"}, "--sizes takes billions"),
+        ({"law": "ocr", "budget": "1 TFLOP", "form": "log"}, "form must be one of"),
+        ({"law": "ocr", "budget": "1 TFLOP", "frames": 8}, "without frames and tells nothing of"),
+        ({"law": "ocr", "budget": "1 TFLOP", "encoder": "50%"}, "--encoder is FLOPs, such as"),
+        ({"law": "ocr", "budget": "1 TFLOP with encoder"}, "needs encoder_flops"),
+        ({"model": "llava-1.5-7b", "budget": "50%", "form": "product"}, "are of a --law"),
         ({"model": "llava-1.5-7b", "budget": "50%", "task": "auto"}, "give them as pixels="),
         ({"model": "llava-1.5-7b", "budget": "50%", "picture": "no.png"}, "no such picture"),
     ],
@@ -155,3 +196,23 @@ def test_plan_by_a_law_says_what_is_flat(capsys):
     assert reasoning < mixed < ocr
     real = printed(capsys, law="ocr", budget="0.4 TFLOP", text=50, sizes="0.5,1.8")
     assert (real["best"]["name"], real["best"]["visual_tokens"]) == ("0.5B", 350)
+
+
+@pytest.mark.parametrize("form", ["product", "additive", "interaction"])
+def test_plan_by_a_law_of_clips_chooses_frames(form, capsys, tmp_path):
+    asked = {"law": clips(tmp_path), "budget": "8 TFLOP", "form": form}
+    free, dear = (printed(capsys, **asked, encoder=flops)["best"] for flops in (None, "0.4 TFLOP"))
+    assert free["frames"] > dear["frames"]
+    assert dear["error"] > free["error"]
+    fixed = printed(capsys, **asked, frames=4)
+    assert {at["frames"] for at in (fixed["best"], *fixed["neighbours"])} == {4}
+    plan(**asked)
+    assert f") in each of {free['frames']:g} frames (" in capsys.readouterr().out
+
+
+def test_forms_may_disagree_on_a_plan(capsys):
+    product, additive, interaction = (
+        printed(capsys, law="ocr", budget="0.4 TFLOP", form=form)["best"]["visual_tokens"]
+        for form in ("product", "additive", "interaction")
+    )
+    assert product > additive > interaction

@@ -7,7 +7,8 @@ import pytest
 
 from foveate.combine.aim import AIM
 from foveate.laws.frontier import optimum
-from foveate.laws.law import FORMS, fit_points, largest_held_out
+from foveate.laws.held_out import held_out
+from foveate.laws.law import FORMS, fit_points
 from foveate.laws.points import FAMILIES, published
 from foveate.planner.frames import plan_frames
 
@@ -20,11 +21,11 @@ PAGE = " ".join((ROOT / "docs/concepts/laws.md").read_text().split())
 def test_table(family, form):
     points = published(family)
     law = fit_points(points, form)
-    worst = max(abs(row["relative"]) for row in largest_held_out(points, form))
+    worst = " | ".join(f"{at.worst:.2%}" for at in held_out(points, form))
     row = (
         f"| {family} | {form} | {law.alpha:.4f} | {law.beta:.4f} | {law.sse:.2e} | {law.aicc:.1f} |"
     )
-    assert f"{row} {worst:.2%} |" in PAGE
+    assert f"{row} {worst} |" in PAGE
 
 
 def test_ratios_and_profile():
@@ -32,10 +33,12 @@ def test_ratios_and_profile():
     assert reasoning.interval()["alpha / beta"].low > 4
     assert ocr.interval()["alpha / beta"].high < 1
     for family in FAMILIES:
-        assert (
-            abs(fit_points(published(family)).aicc - fit_points(published(family), "additive").aicc)
-            < 2
-        )
+        laws = {form: fit_points(published(family), form) for form in FORMS}
+        least = min(law.aicc for law in laws.values())
+        assert abs(laws["product"].aicc - laws["additive"].aicc) < 2
+        assert laws["interaction"].aicc - least < 3
+        together = laws["interaction"].interval()["size_token_scale"]
+        assert together.low < 0 < together.high
     profile = reasoning.profile()
     floors = f"floors from {profile['floor'].low:.0f} to {profile['floor'].high:.2f} fit as well"
     alphas = f"from {profile['alpha'].low:.3f} to {profile['alpha'].high:.3f}"
@@ -47,10 +50,15 @@ def test_optima():
     flat = optimum(fit_points(published("reasoning")), 4e11, 50)
     assert round(flat.best.visual_tokens) == 13
     assert f"every count from {flat.alike.low:.0f} to {flat.alike.high:.0f} is predicted" in PAGE
-    product, additive = (optimum(fit_points(published("ocr"), form), 4e11, 50) for form in FORMS)
+    product, additive, interaction = (
+        optimum(fit_points(published("ocr"), form), 4e11, 50) for form in FORMS
+    )
     assert product.best.visual_tokens == pytest.approx(576)
     assert round(additive.best.visual_tokens, -1) == 420
     assert f"from {additive.visual_tokens.low:.0f} to {additive.visual_tokens.high:.0f}" in PAGE
+    assert round(interaction.best.visual_tokens, -1) == 180
+    found = interaction.visual_tokens
+    assert f"about 180, from {found.low:.0f} to {found.high:.0f}" in PAGE
 
 
 def test_frames():

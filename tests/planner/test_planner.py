@@ -302,6 +302,12 @@ def test_one_call_for_the_three_questions():
     found = foveate.plan(budget="0.4 TFLOP", law=law, models={"2b": 2.0, "4b": 4.0})
     assert found == optimum(law, 4e11, 50, models={"2b": 2.0, "4b": 4.0})
     assert foveate.plan(budget=4e11, law=law).best == optimum(law, 4e11, 50).best
+    whole = foveate.plan(budget="0.6 TFLOP with encoder", law=law, encoder_flops=2e11)
+    assert whole.best == optimum(law, 4e11, 50).best
+    with pytest.raises(InputError, match="tells nothing of them; got 8 frames"):
+        foveate.plan(budget=4e11, law=law, frames=[8])
+    with pytest.raises(InputError, match="needs encoder_flops"):
+        foveate.plan(budget="0.6 TFLOP with encoder", law=law)
     for wrong in ({}, {"model": ONEVISION}, {"model": ONEVISION, "budget": 0.5, "frames": 3}):
         with pytest.raises(InputError, match="plan takes a model and a budget"):
             foveate.plan(**wrong)

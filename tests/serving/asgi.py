@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-CHAT = "/v1/chat/completions"
+from foveate.serving.field import CHAT
 
 
 def data_url(height: int = 48, width: int = 64, kind: str = "PNG") -> str:

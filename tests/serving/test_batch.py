@@ -540,6 +540,14 @@ def test_a_run_that_ended_early_is_gone_on_with(asked, whole, tmp_path):
     assert not parts.exists()
 
 
+def test_settings_of_a_run_that_are_none(asked, tmp_path):
+    parts = tmp_path / "out.parquet.parts"
+    parts.mkdir()
+    (parts / "settings.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"settings.json must hold one object.*got \[1\]: start"):
+        answer_table(asked, tmp_path / "out.parquet", **SAME)
+
+
 def test_an_output_that_exists(asked, whole, tmp_path):
     out, parts = tmp_path / "out.parquet", tmp_path / "out.parquet.parts"
     out.write_bytes(whole)

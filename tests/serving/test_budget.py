@@ -161,6 +161,25 @@ def test_a_clients_own_budget_wins_over_the_target():
     assert ("own", "client", 576, 288) in app.metrics.rows
 
 
+def test_nothing_is_foretold_of_a_budget_that_the_server_plans():
+    app, server, _ = made(TARGET | {"ttft_ms": QUICK})
+    own = {"budget": "25%"}
+    (answer,) = served(app, chat(data_url(), mm_processor_kwargs={"foveate": own}))
+    assert server.asked["mm_processor_kwargs"] == {"foveate": own}
+    assert answer.budget == "?; by=client"
+    assert not any(row[0] == "foretold" for row in app.metrics.rows)
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 500])
+def test_every_status_of_the_servers_tells_what_was_chosen(status):
+    app, _, _ = made(TARGET | {"ttft_ms": SLOW}, status=status)
+    (answer,) = served(app, chat(data_url()))
+    assert (answer.status, answer.budget) == (
+        status,
+        "0.0625; method=aim-merge; by=target; held=no",
+    )
+
+
 @pytest.mark.parametrize(
     ("own", "told"),
     [

@@ -21,6 +21,7 @@ MODEL = {"FOVEATE_MODEL": "llava-1.5-7b"}
         ({"FOVEATE_TTFT_MS": "inf"}, "milliseconds above 0"),
         ({"FOVEATE_METHOD": "fastv"}, "method must be one before the LLM"),
         ({"FOVEATE_METHOD": "nope"}, "unknown method 'nope'"),
+        ({"FOVEATE_METHOD": "tome"}, "vLLM cannot serve 'tome': it needs .*; works: aim-merge"),
         ({"FOVEATE_LADDER": "1,x"}, "FOVEATE_LADDER must be shares with commas"),
         ({"FOVEATE_LADDER": "0.5,0.25"}, "shares falling from 1.0"),
         ({"FOVEATE_LADDER": "1,0.25,0.5"}, "shares falling from 1.0"),

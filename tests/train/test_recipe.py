@@ -178,7 +178,7 @@ def test_files_that_are_no_data(tmp_path, text, name, message):
     ("data", "message"),
     [
         ("nowhere.json", "cannot read nowhere.json"),
-        ("scenes:video:3", "tasks of reasoning, ocr joined by"),
+        ("scenes:video:3", "tasks of reasoning, ocr, documents.* joined by"),
         ("scenes:ocr", "scenes are scenes:TASKS:COUNT"),
     ],
 )

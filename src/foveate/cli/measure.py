@@ -28,7 +28,8 @@ def measure(
     ] = None,
     budgets: Annotated[str | None, typer.Option(hidden=True)] = None,  # the old name of --shares
     tasks: Annotated[
-        str, typer.Option(help="reasoning, ocr, video, or .jsonl files in LLaVA's format.")
+        str,
+        typer.Option(help="reasoning, ocr, video, charts ... or .jsonl files in LLaVA's format."),
     ] = ",".join(TASKS),
     out: Annotated[Path, typer.Option(help="The records, one a line.")] = Path(
         "runs/measure.jsonl"

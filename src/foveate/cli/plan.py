@@ -12,6 +12,20 @@ from foveate.cli.console import Json, OldMachine, parse_size, print_json, print_
 from foveate.defaults import ANSWER_TOKENS, MACHINE, QUERY_TOKENS, TASK, TEXT_TOKENS
 from foveate.errors import InputError
 
+LawName = Annotated[
+    str | None,
+    typer.Option(help="No model: reasoning, ocr, a CSV, or shares: reasoning=0.8,ocr=0.2."),
+]
+LawSizes = Annotated[
+    str | None, typer.Option(help="With --law, LLMs to choose from in billions: 0.5,1.8,7.")
+]
+LawForm = Annotated[
+    str | None, typer.Option(help="With --law: product (default), additive or interaction.")
+]
+LawEncoder = Annotated[
+    str | None, typer.Option(help="With --law, FLOPs to encode a picture or frame: 0.4 TFLOP.")
+]
+
 
 def plan(
     model: Annotated[
@@ -21,7 +35,9 @@ def plan(
         str | None, typer.Option(help="25%, 15 TFLOP, 40% with encoder, 120 MB (KV cache), 60 ms.")
     ] = None,
     images: Annotated[int, typer.Option(help="Pictures shown.")] = 1,
-    frames: Annotated[int, typer.Option(help="Frames of a clip, instead of pictures.")] = 0,
+    frames: Annotated[
+        int, typer.Option(help="Frames of a clip, instead of pictures; --law: by default the best.")
+    ] = 0,
     size: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of a picture or frame.")] = None,
     picture: Annotated[
         str | None, typer.Option(help="A picture or clip that is shown, instead of counts.")
@@ -42,26 +58,21 @@ def plan(
     analysis: Annotated[
         Path | None, typer.Option(help="Of this model, by foveate analyze --out: start there.")
     ] = None,
-    law: Annotated[
-        str | None,
-        typer.Option(help="No model: reasoning, ocr, a CSV, or shares: reasoning=0.8,ocr=0.2."),
-    ] = None,
-    sizes: Annotated[
-        str | None, typer.Option(help="With --law, LLMs to choose from in billions: 0.5,1.8,7.")
-    ] = None,
+    law: LawName = None,
+    sizes: LawSizes = None,
+    form: LawForm = None,
+    encoder: LawEncoder = None,
     as_json: Json = False,
 ) -> None:
     """Turn a budget into a reduction; --frames alone: how many fit; --law: which LLM, how many tokens."""
-    if (analysis or measured) and (law is not None or budget is None):
-        raise InputError("--analysis and --measured are of a model: they take a --budget, no --law")
-    if analysis and measured:
-        raise InputError("a plan rests on --measured or on --analysis, got both")
+    _check(law, budget, (analysis, measured), (sizes, form, encoder))
     if text is None:
         text = TEXT_TOKENS if law is None else QUERY_TOKENS
     if law is not None:
         if model is not None:
             raise InputError(f"--law chooses a model, so it takes none, got {model!r}")
-        _print_optimum(law, budget, text, sizes, as_json=as_json)
+        of_law = {"text_tokens": text, "frames": [frames] if frames else None}
+        _print_optimum(law, form, budget, sizes, encoder, of_law, as_json=as_json)
     elif model is None:
         raise InputError("plan takes a model, or --law to choose one")
     elif budget is None:
@@ -72,6 +83,16 @@ def plan(
         knobs: dict[str, Any] = {"text_tokens": text, "answer_tokens": answer, "machine": on}
         knobs |= {"measured": measured or (), "analysis": analysis}
         _print_reduction(model, budget, shown, task, knobs, as_json=as_json)
+
+
+def _check(law: str | None, budget: str | None, of_model: tuple, of_law: tuple) -> None:
+    """Refuse options that are of another question."""
+    if any(of_model) and (law is not None or budget is None):
+        raise InputError("--analysis and --measured are of a model: they take a --budget, no --law")
+    if all(of_model):
+        raise InputError("a plan rests on --measured or on --analysis, got both")
+    if law is None and any(of_law):
+        raise InputError("--sizes, --form and --encoder are of a --law")
 
 
 def _shown(images: int, frames: int, size: str | None, picture: str | None) -> tuple[Any, list]:
@@ -129,33 +150,53 @@ def _print_frames(model: str, frames: int, text: int, size: str | None, *, as_js
 
 
 def _print_optimum(
-    law: str, budget: str | None, text: int, sizes: str | None, *, as_json: bool
+    law: str,
+    form: str | None,
+    budget: str | None,
+    sizes: str | None,
+    encoder: str | None,
+    knobs: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> None:
+    from foveate.planner.budget import Budget
     from foveate.planner.plan import plan_size
 
     if budget is None:
         raise InputError('--law needs a --budget in FLOPs, such as "0.4 TFLOP"')
-    models = None
     if sizes is not None:
-        models = {f"{number:g}B": number for number in _numbers(sizes)}
-    found = plan_size(budget, _mixture(law), text_tokens=text, models=models)
+        knobs["models"] = {f"{number:g}B": number for number in _numbers(sizes)}
+    if encoder is not None:
+        knobs["encoder_flops"] = Budget.of_flops(encoder, "--encoder").value
+    found = plan_size(budget, _mixture(law, form or "product"), **knobs)
     if as_json:
         print_json(asdict(found))
         return
-    table = Table("LLM", "visual tokens", "error", "regret", "95 % interval", "")
+    table = Table("LLM", "visual tokens", "frames", "error", "regret", "95 % interval", "")
     for choice in (found.best, *found.neighbours):
         regret = choice.regret_interval
         table.add_row(
-            f"{choice.params_b:.3g}B", f"{choice.visual_tokens:.0f}", f"{choice.error:.4f}",
-            f"{choice.regret:.4f}", f"{regret.low:.4f} to {regret.high:.4f}",
+            f"{choice.params_b:.3g}B", f"{choice.visual_tokens:.0f}", f"{choice.frames:g}",
+            f"{choice.error:.4f}", f"{choice.regret:.4f}", f"{regret.low:.4f} to {regret.high:.4f}",
             "extrapolated" if choice.extrapolated else "",
         )  # fmt: skip
     print_table(table)
-    alike = f"counts from {found.alike.low:.0f} to {found.alike.high:.0f} are"
-    sys.stdout.write(
-        f"Best: {found.best.params_b:.3g}B ({found.params_b.low:.3g} to {found.params_b.high:.3g}) "
-        f"with {found.best.visual_tokens:.0f} visual tokens ({found.visual_tokens.low:.0f} to "
-        f"{found.visual_tokens.high:.0f}), {text} text tokens; {alike} within the laws' misfit of "
+    sys.stdout.write(_best_text(found, knobs["text_tokens"]))
+
+
+def _best_text(found: Any, text: int) -> str:
+    """The best choice in words, and what is as good."""
+    best = found.best
+    frames = ""
+    if best.frames != 1:
+        frames = (
+            f" in each of {best.frames:g} frames ({found.frames.low:g} to {found.frames.high:g})"
+        )
+    return (
+        f"Best: {best.params_b:.3g}B ({found.params_b.low:.3g} to {found.params_b.high:.3g}) "
+        f"with {best.visual_tokens:.0f} visual tokens ({found.visual_tokens.low:.0f} to "
+        f"{found.visual_tokens.high:.0f}){frames}, {text} text tokens; counts from "
+        f"{found.alike.low:.0f} to {found.alike.high:.0f} are within the laws' misfit of "
         f"it{': a flat optimum' if found.flat else ''}\n"
     )
 
@@ -169,7 +210,7 @@ def _numbers(text: str) -> list[float]:
         ) from None
 
 
-def _mixture(text: str) -> Any:
+def _mixture(text: str, form: str) -> Any:
     """`reasoning`, `scores.csv`, or shares of several: `reasoning=0.8,ocr=0.2`."""
     from foveate.laws.frontier import Mixture
     from foveate.laws.law import fit_points
@@ -180,7 +221,7 @@ def _mixture(text: str) -> Any:
         name, _, share = part.partition("=")
         points = published(name) if name in FAMILIES else read_points(Path(name))
         try:
-            parts.append((float(share or 1), fit_points(points)))
+            parts.append((float(share or 1), fit_points(points, form)))
         except ValueError as error:
             if isinstance(error, InputError):
                 raise

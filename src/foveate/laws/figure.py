@@ -7,6 +7,7 @@ import numpy as np
 
 from foveate.defaults import QUERY_TOKENS
 from foveate.errors import InputError, MissingExtraError
+from foveate.laws.axis import Axis
 from foveate.laws.frontier import frontier
 from foveate.laws.law import Law
 from foveate.laws.points import Number
@@ -14,16 +15,19 @@ from foveate.laws.points import Number
 FORMATS = (".png", ".pdf", ".svg")
 
 
-def draw(law: Law, path: Path, query_tokens: Number = QUERY_TOKENS) -> None:
-    """Write the figure of a law and its points.
+def draw(
+    law: Law, path: Path, query_tokens: Number = QUERY_TOKENS, encoder_flops: Number = 0.0
+) -> None:
+    """Write the figure of a law and its points: a curve for each size and count of frames.
 
     Args:
         law: what to draw.
         path: .png, .pdf or .svg.
-        query_tokens: uncached text tokens of the FLOP axis, `2 N (Q + V)`.
+        query_tokens: uncached text tokens of the FLOP axis, `F E + 2 N (Q + F V)`.
+        encoder_flops: E of that axis, of the vision encoder a picture or frame; 0 leaves it out.
 
     Raises:
-        InputError: the folder or the format does not exist.
+        InputError: the folder or the format does not exist, or a number below 0.
         MissingExtraError: matplotlib is absent.
     """
     if path.suffix not in FORMATS or not path.resolve().parent.is_dir():
@@ -32,51 +36,47 @@ def draw(law: Law, path: Path, query_tokens: Number = QUERY_TOKENS) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("Drawing", "plot") from None
+    axis = Axis(query_tokens, encoder_flops)
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
-    points = law.points
-    counts = np.geomspace(min(points.tokens), max(points.tokens), 60)
-    for size in sorted(set(points.params_b)):
-        (line,) = axes.plot(
-            _flops(size, counts, query_tokens),
-            [law.predict(size, count) for count in counts],
-            label=f"{size:g}B",
-        )
-        seen = [i for i, other in enumerate(points.params_b) if other == size]
-        axes.scatter(
-            _flops(size, np.array([points.tokens[i] for i in seen]), query_tokens),
-            [points.error[i] for i in seen],
-            color=line.get_color(),
-            s=14,
-        )
-    _draw_frontier(axes, law, counts, query_tokens)
+    for place, size in enumerate(sorted(set(law.points.params_b))):
+        _draw_size(axes, law, size, axis, f"C{place % 10}")
+    _draw_frontier(axes, law, axis)
     axes.set_xscale("log")
-    axes.set_xlabel(f"LLM inference FLOPs, 2 N ({query_tokens:g} + V)")
+    axes.set_xlabel(f"FLOPs, {axis.formula(frames=law.points.frames is not None)}")
     axes.set_ylabel("error")
-    axes.set_title(f"alpha {law.alpha:.3f}, beta {law.beta:.3f} ({law.form}, T = {law.tokens})")
+    exponents = ", ".join(f"{name} {getattr(law, name):.3f}" for name in law.terms.exponents)
+    axes.set_title(f"{exponents} ({law.form}, T = {law.tokens})")
     axes.legend()
     figure.savefig(path, dpi=150)
 
 
-def _draw_frontier(axes: Any, law: Law, counts: Any, query_tokens: Number) -> None:
-    sizes = law.points.params_b
-    budgets = np.geomspace(
-        _flops(min(sizes), counts[0], query_tokens),
-        _flops(max(sizes), counts[-1], query_tokens),
-        40,
-    )
-    tokens = (float(counts[0]), float(counts[-1]))
-    best = frontier(law, list(budgets), query_tokens, tokens=tokens, draws=2)
+def _draw_size(axes: Any, law: Law, size: float, axis: Axis, color: str) -> None:
+    points = law.points
+    counts = np.geomspace(min(points.tokens), max(points.tokens), 60)
+    every = points.frames or (1.0,) * len(points.error)
+    for place, frames in enumerate(sorted(set(every))):
+        axes.plot(
+            [axis.flops(size, count, frames) for count in counts],
+            [law.predict(size, count, frames) for count in counts],
+            color=color,
+            label=None if place else f"{size:g}B",
+        )
+    measured = zip(points.params_b, points.tokens, every, points.error, strict=True)
+    seen = [(axis.flops(*cell), error) for *cell, error in measured if cell[0] == size]
+    axes.scatter(*zip(*seen, strict=True), color=color, s=14)
+
+
+def _draw_frontier(axes: Any, law: Law, axis: Axis) -> None:
+    points = law.points
+    frames, tokens = points.frames or (1.0,), (min(points.tokens), max(points.tokens))
+    low, high = (axis.flops(end(points.params_b), end(tokens), end(frames)) for end in (min, max))
+    shared = {"tokens": tokens, "encoder_flops": axis.encoder_flops, "draws": 2}
+    found = frontier(law, list(np.geomspace(low, high, 40)), axis.text_tokens, **shared)
+    best = [at.best for _, at in found]
     axes.plot(
-        [
-            2e9 * found.best.params_b * (query_tokens + found.best.visual_tokens)
-            for _, found in best
-        ],
-        [found.best.error for _, found in best],
+        [axis.flops(at.params_b, at.visual_tokens, at.frames) for at in best],
+        [at.error for at in best],
         "k:",
-        label="best size and count",
+        label="best choice",
     )
-
-
-def _flops(size: float, counts: Any, query_tokens: Number) -> Any:
-    return 2e9 * size * (query_tokens + counts)

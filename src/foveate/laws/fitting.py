@@ -1,83 +1,163 @@
-"""Least squares for the law's two forms, many at a time: fit, bootstrap and profile share one loop.
+"""Least squares for every form of law, many at a time: fit, bootstrap and profile share one loop.
 
-Levenberg-Marquardt from the best cell of a fixed grid over the exponents, where scales and floor are
-linear. Nothing is random, so the same points give the same law.
+A form is data: terms, each the product of some axes' powers under a scale of its own, and a floor. An
+axis has one exponent, in whichever terms it stands. Levenberg-Marquardt starts from the best cell of a
+fixed grid over the exponents, where scales and floor are linear, and from the fits of the forms that are
+nested in this one, so that none of them fits better. Nothing is random: same points, same law.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Form = Literal["product", "additive"]
-FORMS = ("product", "additive")
-EXPONENTS = np.geomspace(0.002, 3.0, 28)
+Form = Literal["product", "additive", "interaction"]
+FORMS: tuple[Form, ...] = ("product", "additive", "interaction")
+AXES = ("size", "token", "frame")
+EXPONENTS = ("alpha", "beta", "gamma")
+GRID = {2: 28, 3: 12}  # exponents tried an axis, by the number of axes
+RANGE = (0.002, 3.0)
+ABSENT = -20.0  # logarithm of the scale of a term that a nested form lacks
 STEPS = 60
 
 
-def terms(form: Form, theta: Array, log_n: Array, log_t: Array) -> list[Array]:
-    """The law's power terms, (B, n) each; theta is (B, k): log scale, alpha, [log scale], beta, floor."""
-    if form == "product":
-        return [np.exp(theta[:, :1] - theta[:, 1:2] * log_n - theta[:, 2:3] * log_t)]
-    return [
-        np.exp(theta[:, :1] - theta[:, 1:2] * log_n),
-        np.exp(theta[:, 2:3] - theta[:, 3:4] * log_t),
-    ]
+@dataclass(frozen=True)
+class Terms:
+    """A form over its axes; parameters theta are (B, k): a scale a term, an exponent an axis, the floor.
+
+    Attributes:
+        form: its name.
+        axes: 2 for size and tokens, 3 for size, tokens and frames.
+    """
+
+    form: Form
+    axes: int = 2
+
+    @cached_property
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """The axes of each term: all in one, each alone, or each alone and every two together."""
+        axes = range(self.axes)
+        if self.form == "product":
+            return (tuple(axes),)
+        orders = (1,) if self.form == "additive" else (1, 2)
+        return tuple(term for order in orders for term in combinations(axes, order))
+
+    @cached_property
+    def signed(self) -> NDArray[np.bool_]:
+        """Of each term, whether its scale may be below 0: only where its axes have terms alone too."""
+        return np.array([len(self.members) > 1 and len(term) > 1 for term in self.members])
+
+    @cached_property
+    def scales(self) -> tuple[str, ...]:
+        """Names of the terms' scales; the first is `scale`."""
+        named = ["_".join([*(AXES[axis] for axis in term), "scale"]) for term in self.members]
+        return ("scale", *named[1:])
+
+    @cached_property
+    def exponents(self) -> tuple[str, ...]:
+        """Names of the axes' exponents."""
+        return EXPONENTS[: self.axes]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all parameters, in theta's order."""
+        return (*self.scales, *self.exponents, "floor")
+
+    @cached_property
+    def logarithms(self) -> NDArray[np.bool_]:
+        """Of each parameter, whether theta holds its logarithm: scales that stay above 0."""
+        return np.append(~self.signed, np.zeros(self.axes + 1, dtype=bool))
+
+    @cached_property
+    def holds(self) -> Array:
+        """(terms, axes): 1 where the term has the axis."""
+        return np.array(
+            [[float(axis in term) for axis in range(self.axes)] for term in self.members]
+        )
+
+    @cached_property
+    def nested(self) -> tuple["Terms", ...]:
+        """Forms whose terms are some of these."""
+        forms = (Terms(form, self.axes) for form in FORMS)
+        return tuple(form for form in forms if set(form.members) < set(self.members))
+
+    def embed(self, nested: "Terms", theta: Array) -> Array:
+        """A nested form's parameters as this form's."""
+        scales = np.where(self.signed, 0.0, ABSENT)
+        for term, log_scale in zip(nested.members, theta, strict=False):
+            place = self.members.index(term)
+            scales[place] = np.exp(log_scale) if self.signed[place] else log_scale
+        return np.concatenate([scales, theta[len(nested.members) :]])
+
+    def values(self, theta: Array) -> Array:
+        """Parameters as they are read: theta with its logarithms undone."""
+        return np.where(self.logarithms, np.exp(np.where(self.logarithms, theta, 0)), theta)
+
+    def powers(self, theta: Array, logs: Array) -> Array:
+        """(B, terms, n): the terms without their scales; logs is (axes, n)."""
+        exponents = theta[:, None, len(self.members) : -1] * self.holds
+        return np.exp(-(exponents @ logs))
+
+    def predict(self, theta: Array, logs: Array) -> Array:
+        """(B, n) errors."""
+        scales = self.values(theta)[:, : len(self.members)]
+        exponents = theta[:, len(self.members) : -1]
+        errors = np.repeat(theta[:, -1:], logs.shape[1], axis=1)
+        for scale, holds in zip(scales.T, self.holds, strict=True):  # one term in memory at a time
+            errors += scale[:, None] * np.exp(-(exponents * holds) @ logs)
+        return errors
+
+    def linearize(self, theta: Array, logs: Array) -> tuple[Array, Array]:
+        """(B, n) errors and their (B, n, k) slopes."""
+        powers = self.powers(theta, logs)
+        terms = self.values(theta)[:, : len(self.members), None] * powers
+        by_scale = np.where(self.signed[:, None], powers, terms)
+        by_exponent = -(terms.mT @ self.holds) * logs.T
+        one = np.ones((*by_exponent.shape[:2], 1))
+        slopes = np.concatenate([by_scale.mT, by_exponent, one], axis=-1)
+        return terms.sum(1) + theta[:, -1:], slopes
 
 
-def predict(form: Form, theta: Array, log_n: Array, log_t: Array) -> Array:
-    """(B, n) errors."""
-    return sum(terms(form, theta, log_n, log_t)) + theta[:, -1:]
+def best(terms: Terms, logs: Array, error: Array) -> tuple[Array, float]:
+    """(k,) parameters of the least squared error found, and that error."""
+    nested = [terms.embed(form, best(form, logs, error)[0]) for form in terms.nested]
+    theta = np.stack([_best_cell(terms, logs, error), *nested])
+    theta, sse = fit(terms, theta, logs, error, np.ones((len(theta), len(error))))
+    return theta[sse.argmin()], float(sse.min())
 
 
-def _jacobian(form: Form, powers: list[Array], log_n: Array, log_t: Array) -> Array:
-    """(B, n, k)."""
-    ones = np.ones_like(powers[0])
-    if form == "product":
-        (power,) = powers
-        return np.stack([power, -power * log_n, -power * log_t, ones], axis=-1)
-    by_n, by_t = powers
-    return np.stack([by_n, -by_n * log_n, by_t, -by_t * log_t, ones], axis=-1)
-
-
-def start(form: Form, log_n: Array, log_t: Array, error: Array) -> Array:
-    """(1, k): the best cell of the grid, its linear parameters solved for."""
-    alpha, beta = (grid.ravel() for grid in np.meshgrid(EXPONENTS, EXPONENTS, indexing="ij"))
-    by_n, by_t = np.exp(-alpha[:, None] * log_n), np.exp(-beta[:, None] * log_t)
-    one = np.ones_like(by_n)
-    columns = [by_n * by_t, one] if form == "product" else [by_n, by_t, one]
-    design = np.stack(columns, axis=-1)  # (cells, n, linear)
-    normal = design.mT @ design + 1e-12 * np.eye(len(columns))
+def _best_cell(terms: Terms, logs: Array, error: Array) -> Array:
+    """(k,): the best cell of the grid, its linear parameters solved for."""
+    tried = np.geomspace(*RANGE, GRID[terms.axes])
+    cells = np.stack([axis.ravel() for axis in np.meshgrid(*[tried] * terms.axes, indexing="ij")])
+    count = len(terms.members)
+    theta = np.concatenate(
+        [np.zeros((len(cells.T), count)), cells.T, np.zeros((len(cells.T), 1))], 1
+    )
+    powers = terms.powers(theta, logs)
+    design = np.concatenate([powers, np.ones_like(powers[:, :1])], axis=1).mT  # (cells, n, linear)
+    normal = design.mT @ design + 1e-12 * np.eye(count + 1)
     linear = np.linalg.solve(normal, design.mT @ error[:, None])[..., 0]
-    linear = np.maximum(linear, 1e-4)  # scales and floor are positive
-    sse = ((np.einsum("cnl,cl->cn", design, linear) - error) ** 2).sum(1)
-    best = int(sse.argmin())
-    logs = np.log(linear[best, :-1])
-    exponents = (alpha[best], beta[best])
-    theta = [value for pair in zip(logs, exponents, strict=False) for value in pair]
-    if form == "product":
-        theta.append(exponents[1])
-    return np.array([[*theta, linear[best, -1]]])
+    linear = np.where(np.append(terms.signed, False), linear, np.maximum(linear, 1e-4))
+    chosen = int(((np.einsum("cnl,cl->cn", design, linear) - error) ** 2).sum(1).argmin())
+    scales = linear[chosen, :-1]
+    scales = np.where(terms.signed, scales, np.log(np.where(terms.signed, 1, scales)))
+    return np.concatenate([scales, cells[:, chosen], linear[chosen, -1:]])
 
 
 def descend(
-    form: Form,
-    theta: Array,
-    log_n: Array,
-    log_t: Array,
-    error: Array,
-    weights: Array,
-    *,
-    floor_free: bool,
+    terms: Terms, theta: Array, logs: Array, error: Array, weights: Array, *, floor_free: bool
 ) -> tuple[Array, Array]:
     """Levenberg-Marquardt on B problems at once; the floor is fitted, at least 0, or fixed.
 
     Args:
-        form: of the law.
+        terms: of the law.
         theta: (B, k), where to start.
-        log_n: (n,), logarithms of the sizes.
-        log_t: (n,), logarithms of the tokens.
+        logs: (axes, n), logarithms of sizes, tokens and, with three axes, frames.
         error: (n,).
         weights: (B, n), how many times each point counts.
         floor_free: whether the floor is fitted.
@@ -90,16 +170,15 @@ def descend(
     damping = np.full(len(theta), 1e-3)
 
     def loss(at: Array) -> Array:
-        return (weights * (predict(form, at, log_n, log_t) - error) ** 2).sum(1)
+        return (weights * (terms.predict(at, logs) - error) ** 2).sum(1)
 
     sse = loss(theta)
     eye = np.eye(free)
     for _ in range(STEPS):
-        powers = terms(form, theta, log_n, log_t)
-        slope = _jacobian(form, powers, log_n, log_t)[..., :free]
-        residual = sum(powers) + theta[:, -1:] - error
+        predicted, slope = terms.linearize(theta, logs)
+        slope = slope[..., :free]
         weighted = weights[..., None] * slope
-        gradient = (weighted * residual[..., None]).sum(1)
+        gradient = (weighted * (predicted - error)[..., None]).sum(1)
         normal = weighted.mT @ slope
         scale = np.einsum("bii->bi", normal)[..., None] * eye
         step = np.linalg.solve(
@@ -121,13 +200,12 @@ def descend(
 
 
 def fit(
-    form: Form, theta: Array, log_n: Array, log_t: Array, error: Array, weights: Array
+    terms: Terms, theta: Array, logs: Array, error: Array, weights: Array
 ) -> tuple[Array, Array]:
     """The better of a fitted floor and none, for each of B weightings."""
-    given = (log_n, log_t, error, weights)
     none = theta.copy()
     none[:, -1] = 0
-    free, free_sse = descend(form, theta, *given, floor_free=True)
-    bound, bound_sse = descend(form, none, *given, floor_free=False)
+    free, free_sse = descend(terms, theta, logs, error, weights, floor_free=True)
+    bound, bound_sse = descend(terms, none, logs, error, weights, floor_free=False)
     better = free_sse < bound_sse * (1 - 1e-9)  # a tie goes to the simpler law
     return np.where(better[:, None], free, bound), np.where(better, free_sse, bound_sse)

@@ -1,13 +1,15 @@
-"""Scaling laws of a VLM's error over LLM size and visual tokens, with their uncertainty.
+"""Scaling laws of a VLM's error over LLM size, visual tokens and frames, with their uncertainty.
 
 The published law (arXiv 2411.03312) is a product, `error = scale / (N^alpha T^beta) + floor`: N in
 billions of LLM parameters, T visual tokens that reach the LLM. The additive form, `scale / N^alpha +
-token_scale / T^beta + floor`, has one parameter more and often fits as well; ask both. `scale` in the
-product is the paper's A times B: the two cannot be told apart.
+token_scale / T^beta + floor`, gives each axis a term of its own; the interaction adds one for every two,
+`size_token_scale / (N^alpha T^beta)`, which may be below 0. Points with frames F add `F^gamma` alike: T
+is then of a frame (arXiv 2505.18855). Ask all forms. `scale` in the product is the paper's A times B: the
+two cannot be told apart.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,13 +17,9 @@ import numpy as np
 
 from foveate.errors import InputError
 from foveate.laws import fitting
-from foveate.laws.fitting import FORMS, Array, Form
+from foveate.laws.fitting import FORMS, Array, Form, Terms
 from foveate.laws.points import Number, Points
 
-NAMES: dict[str, tuple[str, ...]] = {
-    "product": ("scale", "alpha", "beta", "floor"),
-    "additive": ("scale", "alpha", "token_scale", "beta", "floor"),
-}
 CHI2_95 = 3.841  # one degree of freedom
 DRAWS = 1000
 
@@ -36,18 +34,23 @@ class Interval:
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted law.
+    """A fitted law; parameters that its form or its points lack are None.
 
     Attributes:
-        form: "product" or "additive".
+        form: "product", "additive" or "interaction".
         alpha: exponent of the size.
         beta: exponent of the tokens.
-        scale: of the power term; of the size's own in the additive form.
-        token_scale: of the tokens' own term, None in the product.
-        floor: error that neither size nor tokens remove, at least 0.
+        scale: of the product, or of the size's own term.
+        token_scale: of the tokens' own term.
+        floor: error that nothing removes, at least 0.
         sse: sum of squared errors.
         points: what it was fitted to.
         text_tokens: added to the visual tokens to give T; 0 means that T is the visual tokens alone.
+        gamma: exponent of the frames.
+        frame_scale: of the frames' own term.
+        size_token_scale: of size and tokens together; below 0 where the sum of both is too pessimistic.
+        size_frame_scale: of size and frames together.
+        token_frame_scale: of tokens and frames together.
     """
 
     form: Form
@@ -59,25 +62,68 @@ class Law:
     sse: float
     points: Points
     text_tokens: float = 0.0
+    gamma: float | None = None
+    frame_scale: float | None = None
+    size_token_scale: float | None = None
+    size_frame_scale: float | None = None
+    token_frame_scale: float | None = None
 
-    def predict(self, params_b: Number, visual_tokens: Number) -> float:
-        """Error at a size (billions) and a count of visual tokens."""
-        tokens = visual_tokens + self.text_tokens
-        if not (params_b > 0 and tokens > 0):
-            raise InputError(f"a law needs sizes and tokens above 0, got {params_b} and {tokens}")
-        log_n, log_t = (np.log([value]) for value in (params_b, tokens))
-        return float(fitting.predict(self.form, self.theta[None], log_n, log_t)[0, 0])
+    def predict(self, params_b: Number, visual_tokens: Number, frames: Number = 1) -> float:
+        """Error at a size (billions), visual tokens of a picture or frame, and a count of frames.
+
+        Raises:
+            InputError: a number that is not above 0, or frames asked of a law without.
+        """
+        place = np.array([[params_b], [visual_tokens], [frames]], dtype=float)
+        return float(self.errors(self.theta[None], *place)[0, 0])
+
+    def errors(self, theta: Array, params_b: Array, visual_tokens: Array, frames: Array) -> Array:
+        """(B, n) errors by any parameters (B, k), such as those of the bootstrap, at n places.
+
+        Raises:
+            InputError: as in `predict`.
+        """
+        axes = np.stack([params_b, visual_tokens + self.text_tokens, frames])
+        if not (axes > 0).all():
+            size, tokens, count = axes[:, int((axes <= 0).any(0).argmax())]
+            raise InputError(
+                "a law needs sizes and tokens above 0, and frames, got "
+                f"{size:g}, {tokens:g} and {count:g}"
+            )
+        if self.points.frames is None and (frames != 1).any():
+            raise InputError(
+                "this law was fitted to points without frames and tells nothing of them; "
+                f"got {max(frames):g} frames"
+            )
+        return self.terms.predict(theta, np.log(axes[: self.terms.axes]))
+
+    def covers(self, params_b: Number, visual_tokens: Number, frames: Number = 1) -> bool:
+        """Whether each lies between points that the law was fitted to; if not, it extrapolates."""
+        place = {"params_b": params_b, "visual_tokens": visual_tokens, "frames": frames}
+        return self.points.covers(**{name: place[name] for name in self.points.axes})
+
+    @property
+    def terms(self) -> Terms:
+        """The form over the axes of the points."""
+        return Terms(self.form, len(self.points.axes))
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """What was fitted, by name."""
+        return {name: getattr(self, name) for name in self.terms.names}
 
     @property
     def theta(self) -> Array:
-        """The parameters as `fitting` takes them: scales as logarithms."""
-        values = [getattr(self, name) for name in NAMES[self.form]]
-        logs = [name.endswith("scale") for name in NAMES[self.form]]
-        return np.array([math.log(v) if log else v for v, log in zip(values, logs, strict=True)])
+        """The parameters as `fitting` takes them: scales above 0 as logarithms."""
+        logarithms = self.terms.logarithms
+        values = np.array(list(self.parameters.values()))
+        return np.where(logarithms, np.log(np.where(logarithms, values, 1)), values)
 
     @property
     def tokens(self) -> str:
         """What T counts, in words."""
+        if self.points.frames is not None:
+            return "visual, a frame"
         return f"visual + {self.text_tokens:g} text" if self.text_tokens else "visual"
 
     @property
@@ -88,7 +134,7 @@ class Law:
     @property
     def aicc(self) -> float | None:
         """Small-sample Akaike criterion, the noise's variance counted; None with too few points."""
-        count, fitted = len(self.points.error), len(NAMES[self.form]) + 1
+        count, fitted = len(self.points.error), len(self.terms.names) + 1
         if count - fitted - 1 <= 0 or not self.sse > 0:
             return None
         penalty = 2 * fitted + 2 * fitted * (fitted + 1) / (count - fitted - 1)
@@ -97,7 +143,7 @@ class Law:
     def bootstrap(self, draws: int = DRAWS, seed: int = 0) -> Array:
         """(draws, k) parameters of laws fitted to points drawn with replacement.
 
-        A draw with one size or count only, or with fewer different points than parameters, does not
+        A draw with one value only on an axis, or with fewer different points than parameters, does not
         determine a law and is drawn again.
         """
         return _bootstrap(self, draws, seed)
@@ -108,11 +154,8 @@ class Law:
         """Percentile bootstrap interval of each parameter and of `alpha / beta`."""
         if not 0 < level < 1:
             raise InputError(f"level must be in (0, 1), got {level}")
-        theta = self.bootstrap(draws, seed)
-        columns = {
-            name: np.exp(column) if name.endswith("scale") else column
-            for name, column in zip(NAMES[self.form], theta.T, strict=True)
-        }
+        values = self.terms.values(self.bootstrap(draws, seed))
+        columns = dict(zip(self.terms.names, values.T, strict=True))
         columns["alpha / beta"] = columns["alpha"] / columns["beta"]
         tails = [50 * (1 - level), 50 * (1 + level)]
         return {
@@ -134,13 +177,19 @@ class Law:
         ranges = self.profile()
         floor = ranges["floor"]
         if floor.high - floor.low > 0.02:
+            goes = [
+                f"{name} goes from {ranges[name].low:.3f} to {ranges[name].high:.3f}"
+                for name in self.terms.exponents
+            ]
             notes.append(
-                f"floor: anything from {floor.low:.2f} to {floor.high:.2f} fits as well; with it alpha "
-                f"goes from {ranges['alpha'].low:.3f} to {ranges['alpha'].high:.3f} and beta from "
-                f"{ranges['beta'].low:.3f} to {ranges['beta'].high:.3f}"
+                f"floor: anything from {floor.low:.2f} to {floor.high:.2f} fits as well; with it "
+                + " and ".join(goes)
             )
+        together = [
+            name for name, low in zip(self.terms.scales, self.terms.signed, strict=True) if low
+        ]
         for name, found in self.interval().items():
-            if name in ("alpha", "beta") and found.low <= 0 <= found.high:
+            if name in (*self.terms.exponents, *together) and found.low <= 0 <= found.high:
                 notes.append(f"{name}: its interval holds 0, an effect may be absent")
         return notes
 
@@ -151,20 +200,22 @@ def fit_law(
     error: Iterable[Number],
     form: str = "product",
     text_tokens: Number = 0.0,
+    frames: Iterable[Number] | None = None,
 ) -> Law:
     """Fit a law by least squares, deterministically.
 
     Args:
         params_b: LLM parameters in billions, a value a point.
-        visual_tokens: that reach the LLM, a value a point.
+        visual_tokens: that reach the LLM, a picture or frame; a value a point.
         error: 1 - score, in [0, 1], a value a point.
-        form: "product" or "additive".
+        form: "product", "additive" or "interaction".
         text_tokens: added to the visual tokens for T; the published fit adds none.
+        frames: of each point's clip; None where every point is of a picture.
 
     Raises:
-        InputError: unequal lengths, numbers out of range, one size or count only, too few points.
+        InputError: unequal lengths, numbers out of range, one value only on an axis, too few points.
     """
-    points = Points.of(params_b, visual_tokens, error)
+    points = Points.of(params_b, visual_tokens, error, frames)
     return fit_points(points, form, text_tokens)
 
 
@@ -174,74 +225,40 @@ def fit_points(points: Points, form: str = "product", text_tokens: Number = 0.0)
         raise InputError(f"form must be one of {FORMS}, got {form!r}")
     if not (math.isfinite(text_tokens) and text_tokens >= 0):
         raise InputError(f"text_tokens must be at least 0, got {text_tokens}")
-    if points.distinct < len(NAMES[form]):
+    if text_tokens and points.frames is not None:
         raise InputError(
-            f"the {form} law has {len(NAMES[form])} parameters, but there are only {points.distinct} "
-            "different (size, tokens) points"
+            f"with frames, T is the visual tokens of one, so text_tokens must be 0, got {text_tokens}"
         )
-    text_tokens = float(text_tokens)
-    log_n, log_t, error = _logs(points, text_tokens)
-    theta = fitting.start(form, log_n, log_t, error)
-    theta, sse = fitting.fit(form, theta, log_n, log_t, error, np.ones((1, len(error))))
-    return _law(form, theta[0], float(sse[0]), points, text_tokens)
+    terms = Terms(form, len(points.axes))
+    if points.distinct < len(terms.names):
+        raise InputError(
+            f"the {form} law has {len(terms.names)} parameters, but there are only {points.distinct} "
+            f"different ({', '.join(('size', 'tokens', 'frames')[: terms.axes])}) points"
+        )
+    theta, sse = fitting.best(terms, *_logs(points, float(text_tokens)))
+    values = {name: float(v) for name, v in zip(terms.names, terms.values(theta), strict=True)}
+    named = {"token_scale": None, **values}
+    return Law(form=form, sse=sse, points=points, text_tokens=float(text_tokens), **named)  # type: ignore[arg-type]
 
 
-def largest_held_out(
-    points: Points, form: str = "product", text_tokens: Number = 0.0
-) -> list[dict[str, float | None]]:
-    """Predict the largest size from the smaller ones; nothing where those are too few for a law."""
-    kept = [size < max(points.params_b) for size in points.params_b]
-    try:
-        return hold_out(points, kept, form, text_tokens)
-    except InputError:
-        return []
-
-
-def hold_out(
-    points: Points, kept: Sequence[bool], form: str = "product", text_tokens: Number = 0.0
-) -> list[dict[str, float | None]]:
-    """Fit to the kept points and predict the others: a row for each, with its relative error.
-
-    Where the measured error is 0, the relative error is None.
-    """
-    law = fit_points(points.where(kept), form, text_tokens)
-    rows = []
-    for size, tokens, error, inside in zip(
-        points.params_b, points.tokens, points.error, kept, strict=True
-    ):
-        if not inside:
-            guess = law.predict(size, tokens)
-            relative = (guess - error) / error if error else None
-            row = {"params_b": size, "visual_tokens": tokens, "error": error, "predicted": guess}
-            rows.append({**row, "relative": relative})
-    return rows
-
-
-def _law(form: Form, theta: Array, sse: float, points: Points, text_tokens: float) -> Law:
-    values = {
-        name: math.exp(value) if name.endswith("scale") else float(value)
-        for name, value in zip(NAMES[form], theta, strict=True)
-    }
-    values.setdefault("token_scale", None)  # pyright: ignore[reportArgumentType]
-    return Law(form=form, sse=sse, points=points, text_tokens=text_tokens, **values)
-
-
-def _logs(points: Points, text_tokens: float) -> tuple[Array, Array, Array]:
-    tokens = np.array(points.tokens) + text_tokens
-    return np.log(points.params_b), np.log(tokens), np.array(points.error)
+def _logs(points: Points, text_tokens: float) -> tuple[Array, Array]:
+    axes = np.array(list(points.axes.values()))
+    axes[1] += text_tokens
+    return np.log(axes), np.array(points.error)
 
 
 @lru_cache(maxsize=64)
 def _bootstrap(law: Law, draws: int, seed: int) -> Array:
-    log_n, log_t, error = _logs(law.points, law.text_tokens)
-    count, parameters = len(error), len(NAMES[law.form])
+    logs, error = _logs(law.points, law.text_tokens)
+    count, parameters = len(error), len(law.terms.names)
     random = np.random.default_rng(seed)
     chosen: list[Array] = []
     for _ in range(100 * draws):
         drawn = random.integers(0, count, count)
-        pairs = set(zip(log_n[drawn], log_t[drawn], strict=True))
-        sizes, counts = ({pair[axis] for pair in pairs} for axis in (0, 1))
-        if len(pairs) >= parameters and min(len(sizes), len(counts)) >= 2:
+        cells = set(map(tuple, logs.T[drawn]))
+        if len(cells) >= parameters and all(
+            len(set(axis)) >= 2 for axis in zip(*cells, strict=True)
+        ):
             chosen.append(np.bincount(drawn, minlength=count).astype(float))
         if len(chosen) == draws:
             break
@@ -249,24 +266,23 @@ def _bootstrap(law: Law, draws: int, seed: int) -> Array:
         raise InputError(f"too few points ({count}) for a bootstrap of the {law.form} law")
     weights = np.stack(chosen)
     theta = np.repeat(law.theta[None], draws, axis=0)
-    theta, _ = fitting.fit(law.form, theta, log_n, log_t, error, weights)
+    theta, _ = fitting.fit(law.terms, theta, logs, error, weights)
     theta.flags.writeable = False
     return theta
 
 
 @lru_cache(maxsize=64)
 def _profile(law: Law) -> dict[str, Interval]:
-    log_n, log_t, error = _logs(law.points, law.text_tokens)
+    logs, error = _logs(law.points, law.text_tokens)
     floors = np.append(np.linspace(0, 0.995 * error.min(), 120), law.floor)
     theta = np.repeat(law.theta[None], len(floors), axis=0)
     theta[:, -1] = floors
     ones = np.ones((len(floors), len(error)))
-    theta, sse = fitting.descend(law.form, theta, log_n, log_t, error, ones, floor_free=False)
+    theta, sse = fitting.descend(law.terms, theta, logs, error, ones, floor_free=False)
     best = max(min(law.sse, float(sse.min())), 1e-300)
-    fits = len(error) * np.log(np.maximum(sse, best) / best) <= CHI2_95
-    inside = theta[fits]
+    inside = theta[len(error) * np.log(np.maximum(sse, best) / best) <= CHI2_95]
+    exponents = len(law.terms.exponents) + 1
     return {
-        name: Interval(float(inside[:, column].min()), float(inside[:, column].max()))
-        for column, name in enumerate(NAMES[law.form])
-        if not name.endswith("scale")
+        name: Interval(float(column.min()), float(column.max()))
+        for name, column in zip(law.terms.names[-exponents:], inside[:, -exponents:].T, strict=True)
     }

@@ -78,6 +78,22 @@ class Budget:
         kind, size = UNITS[unit]
         return cls(kind, value * size, encoder is not None)
 
+    @classmethod
+    def of_flops(cls, budget: "Budget | float | int | str", name: str) -> "Budget":
+        """A number is FLOPs; a string carries its unit, such as "0.4 TFLOP".
+
+        Args:
+            budget: any.
+            name: of what is asked, for the message.
+
+        Raises:
+            InputError: not of FLOPs.
+        """
+        found = cls("flops", budget) if isinstance(budget, (int, float)) else cls.of(budget)
+        if found.kind != "flops":
+            raise InputError(f"{name} is FLOPs, such as 0.4 TFLOP, got {found.text(found.value)}")
+        return found
+
     @property
     def counts_encoder(self) -> bool:
         """Whether what encoding takes is spent of it."""

@@ -29,27 +29,41 @@ def plan_size(
     models: Mapping[str, Number] | None = None,
     sizes: tuple[Number, Number] | None = None,
     tokens: tuple[Number, Number] = TOKENS,
+    frames: Sequence[Number] | None = None,
+    encoder_flops: Number = 0.0,
     draws: int = DRAWS,
 ) -> Optimum:
-    """The size of LLM and the visual tokens with the least error at a budget of FLOPs.
+    """The size of LLM, the visual tokens and the frames with the least error at a budget of FLOPs.
 
     Args:
-        budget: FLOPs, or a string with its unit, such as "0.4 TFLOP".
+        budget: FLOPs, or a string with its unit, such as "0.4 TFLOP"; "with encoder" needs
+            `encoder_flops`.
         law: fitted by `foveate.fit_law`, or a `Mixture` of several.
         text_tokens: of a prompt, that are not cached.
         models: billions of parameters of the LLMs to choose from, by name; None for any size.
         sizes: smallest and largest size, in billions, by default those that the law was fitted to.
-        tokens: fewest and most visual tokens.
+        tokens: fewest and most visual tokens, of a picture or frame.
+        frames: counts to choose from, by default those that the law was fitted to.
+        encoder_flops: of the vision encoder, a picture or frame; 0 leaves it out of the budget.
         draws: of the bootstrap.
 
     Raises:
-        InputError: a budget of another kind, or that no size fits.
+        InputError: a budget of another kind, or that no size fits, or frames asked of a law without.
     """
-    asked = Budget.of(budget if isinstance(budget, (str, Budget)) else Budget("flops", budget))
-    if asked.kind != "flops":
-        raise InputError(f"a law's budget is FLOPs, got {asked.text(asked.value)}")
-    knobs: dict[str, Any] = {"models": models, "sizes": sizes, "tokens": tokens, "draws": draws}
-    return optimum(law, asked.value, text_tokens, **knobs)
+    asked = Budget.of_flops(budget, "a law's budget")
+    if asked.encoder and not encoder_flops:
+        raise InputError("a law knows no encoder: its budget with encoder needs encoder_flops")
+    return optimum(
+        law,
+        asked.value,
+        text_tokens,
+        models=models,
+        sizes=sizes,
+        tokens=tokens,
+        frames=frames,
+        encoder_flops=encoder_flops,
+        draws=draws,
+    )
 
 
 @overload
@@ -91,6 +105,8 @@ def plan(
     models: Mapping[str, Number] | None = None,
     sizes: tuple[Number, Number] | None = None,
     tokens: tuple[Number, Number] = TOKENS,
+    frames: Sequence[Number] | None = None,
+    encoder_flops: Number = 0.0,
     draws: int = DRAWS,
 ) -> Optimum: ...
 
@@ -101,15 +117,15 @@ def plan(model: Any = None, budget: Any = None, *arguments: Any, **knobs: Any) -
     - `plan(model, budget)`: a `Plan`, whose `reduction` fits the budget; see `plan_reduction`.
     - `plan(model, frames=32)`: how many reduced `Frames` cost no more than 32 whole ones; see
       `plan_frames`.
-    - `plan(budget=1e12, law=law)`: the `Optimum` of LLM size and visual tokens at so many FLOPs; see
-      `plan_size`.
+    - `plan(budget=1e12, law=law)`: the `Optimum` of LLM size, visual tokens and frames at so many FLOPs;
+      see `plan_size`.
 
     Raises:
         InputError: none or several of these were asked.
     """
     law, frames = knobs.pop("law", None), knobs.pop("frames", None)
-    if law is not None and model is None and frames is None and budget is not None:
-        return plan_size(budget, law, **knobs)
+    if law is not None and model is None and budget is not None:
+        return plan_size(budget, law, frames=frames, **knobs)
     if law is None and model is not None and frames is None and budget is not None:
         return plan_reduction(model, budget, *arguments, **knobs)
     if law is None and model is not None and frames is not None and budget is None:

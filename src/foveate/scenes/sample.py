@@ -62,28 +62,35 @@ class Mark:
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its one right answer; `family` says what kind of question it is."""
+    """A question with its one right answer.
+
+    Attributes:
+        text: the question.
+        answer: as short as can be.
+        family: what kind of question it is.
+        sentence: the answer as a whole sentence; "" where scenes are answered in a word only.
+    """
 
     text: str
     answer: str
     family: str
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One picture (one frame) or clip (several), drawn when asked for.
+class Scene:
+    """What may be shown and asked about: one picture (one frame) or a clip (several).
 
     Attributes:
-        background: the dimmed photo under every frame.
-        marks: what is drawn on each frame.
-        ask: function of a random generator: all questions of this sample, with a phrasing drawn for each.
+        task: its name.
+        split: "train", "val" or "test".
+        index: its number in the split.
+        ask: function of a random generator: questions about this scene, with a phrasing drawn for each.
     """
 
     task: str
     split: str
     index: int
-    background: UInt8[np.ndarray, "144 144 3"] = field(repr=False)
-    marks: tuple[tuple[Mark, ...], ...]
     ask: Callable[[np.random.Generator], list[Question]] = field(repr=False)
 
     @property
@@ -91,20 +98,47 @@ class Sample:
         """Whether this is a clip, to be shown to a model as a video."""
         return self.task == "video"
 
+    @property
+    def length(self) -> int:
+        """Frames; a picture has one."""
+        return 1
+
+    def frame(self, number: int) -> UInt8[np.ndarray, "height width 3"]:
+        """Frame `number` as RGB pixels."""
+        raise NotImplementedError
+
+    def frames(self) -> UInt8[np.ndarray, "frames height width 3"]:
+        """All frames as RGB pixels; a picture has one."""
+        return np.stack([self.frame(number) for number in range(self.length)])
+
+    def images(self) -> list[Image.Image]:
+        """All frames as PIL images, what a processor takes."""
+        return [Image.fromarray(pixels) for pixels in self.frames()]
+
+
+@dataclass(frozen=True)
+class Sample(Scene):
+    """A scene of characters over a photo, drawn when asked for.
+
+    Attributes:
+        background: the dimmed photo under every frame.
+        marks: what is drawn on each frame.
+    """
+
+    background: UInt8[np.ndarray, "144 144 3"] = field(repr=False)
+    marks: tuple[tuple[Mark, ...], ...]
+
+    @property
+    def length(self) -> int:
+        """Frames; a picture has one."""
+        return len(self.marks)
+
     def frame(self, number: int) -> UInt8[np.ndarray, "144 144 3"]:
         """Frame `number` as RGB pixels."""
         pixels = self.background.copy()
         for mark in self.marks[number]:
             _paint(pixels, mark)
         return pixels
-
-    def frames(self) -> UInt8[np.ndarray, "frames 144 144 3"]:
-        """All frames as RGB pixels; a picture has one."""
-        return np.stack([self.frame(number) for number in range(len(self.marks))])
-
-    def images(self) -> list[Image.Image]:
-        """All frames as PIL images, what a processor takes."""
-        return [Image.fromarray(pixels) for pixels in self.frames()]
 
     def labels(self, number: int) -> dict[str, Int[np.ndarray, "144"]]:
         """What each patch of frame `number` shows.

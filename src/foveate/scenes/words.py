@@ -3,6 +3,8 @@
 `TRAIN_WORDS` are printed in every split; `VAL_WORDS` and `TEST_WORDS` only in that one.
 """
 
+import numpy as np
+
 _EVERY = """
 APPLE ARM BABY BAG BALL BANK BATH BEACH BEAR BED BELL BIKE BIRD BOAT BOOK BOTTLE BOX BREAD BRIDGE
 BROTHER BUS BUTTER BUTTON CAKE CAMERA CANDLE CAR CARPET CASTLE CAT CHAIR CHEESE CHILD CHURCH CITY
@@ -23,3 +25,11 @@ VAL_WORDS = tuple(_WORDS[3::10])
 TEST_WORDS = tuple(_WORDS[5::10] + _WORDS[9::10])
 TRAIN_WORDS = tuple(word for word in _WORDS if word not in VAL_WORDS + TEST_WORDS)
 UNSEEN_WORDS = {"val": VAL_WORDS, "test": TEST_WORDS}
+
+
+def draw_words(split: str, count: int, rng: np.random.Generator) -> list[str]:
+    """Different words that a split may show; about half are of its own, where it has any."""
+    own = UNSEEN_WORDS.get(split, ())
+    drawn = min(int(rng.binomial(count, 0.5)), len(own))
+    words = [*rng.permutation(own)[:drawn], *rng.permutation(TRAIN_WORDS)[: count - drawn]]
+    return [str(words[place]) for place in rng.permutation(len(words))]

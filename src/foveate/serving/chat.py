@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jinja2 import TemplateError
 from PIL import Image
 from transformers import BatchFeature
 
@@ -9,8 +10,8 @@ from foveate.ask.chat import Turn, chat_tensors, described_turn
 from foveate.ask.media import Clip, Sampling, read, read_picture
 from foveate.ask.vlm import VLM
 from foveate.errors import InputError
+from foveate.serving.guard.fields import TEMPLATE
 from foveate.serving.guard.media import contents
-from foveate.serving.guard.request import TEMPLATE
 
 
 class ChatProcessor:
@@ -41,20 +42,26 @@ class ChatProcessor:
             **options: of the template; others are those that stock's processors take, not needed here.
 
         Raises:
-            InputError: no message, a picture that cannot be read, a clip for a model of images only, or a
-                text that holds a picture's placeholder.
+            InputError: no message, a picture that cannot be read, a clip for a model of images only, a
+                text that holds a picture's placeholder, or what the template cannot take.
         """
         turns = [self._turn(message) for message in messages]
         if not any(turn["content"] for turn in turns):
             raise InputError("the messages hold neither a text nor a picture")
         wanted = {name: options[name] for name in TEMPLATE if name in options}
-        text = self._vlm.processor.apply_chat_template(
-            [described_turn(turn) for turn in turns],
-            add_generation_prompt=True,
-            tools=tools,
-            **wanted,
-        )
+        text = self._prompt(turns, tools=tools, **wanted)
         return BatchFeature(chat_tensors(self._vlm, [text], [turns]))
+
+    def _prompt(self, turns: list[Turn], **wanted: Any) -> str:
+        try:
+            return self._vlm.processor.apply_chat_template(
+                [described_turn(turn) for turn in turns], add_generation_prompt=True, **wanted
+            )
+        except (TemplateError, AttributeError, KeyError, TypeError) as error:
+            # the template is a program, and what it reads is the client's
+            raise InputError(
+                f"the model's chat template cannot take this request: {error}"
+            ) from None
 
     def _turn(self, message: dict[str, Any]) -> Turn:
         return {**message, "content": [self._part(part) for part in message["content"]]}

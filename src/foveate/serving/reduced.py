@@ -105,7 +105,9 @@ class ReducedModel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def generate(self, *, generation_config: Any, streamer: Any = None, **given: Any) -> Any:
+    def generate(
+        self, *, generation_config: Any, streamer: Any = None, tokenizer: Any = None, **given: Any
+    ) -> Any:
         """`model.generate` within the request's reduction, until the client is gone.
 
         A streamer is told of the end when the reduction has been left, which may still find an error.
@@ -113,6 +115,7 @@ class ReducedModel:
         Args:
             generation_config: of the request.
             streamer: that gets the tokens.
+            tokenizer: that stops at texts; or its processor, as transformers' server hands it over.
             **given: as of the model's own.
         """
         asked, length = self._asked, generation_config.max_new_tokens or 1
@@ -123,6 +126,7 @@ class ReducedModel:
                 output = self._model.generate(
                     **given,
                     generation_config=generation_config,
+                    tokenizer=getattr(tokenizer, "tokenizer", tokenizer),
                     streamer=streamer and _Pieces(streamer, lambda: asked.tell(run)),
                     stopping_criteria=StoppingCriteriaList([Closed(asked.gone)]),
                 )

@@ -74,8 +74,9 @@ def stock_app(vlm: VLM, name: str, sampling: Sampling, machine: Machine | str | 
         parts["chat_completion"].ChatCompletionHandler,
         parts["response"].ResponseHandler,
     )
-    handlers["chat_handler"] = _strict(chat)(manager, state)
-    handlers["response_handler"] = _strict(response)(manager, state)
+    vocabulary = vlm.model.config.get_text_config().vocab_size
+    handlers["chat_handler"] = _strict(chat, vocabulary)(manager, state)
+    handlers["response_handler"] = _strict(response, vocabulary)(manager, state)
     app = build(model_manager=manager, generation_state=state, **handlers)
 
     async def refused(_: Any, error: Exception) -> App:
@@ -85,8 +86,8 @@ def stock_app(vlm: VLM, name: str, sampling: Sampling, machine: Machine | str | 
     return app
 
 
-def _strict(stock: Any) -> Any:
-    """Its handler of a route, which refuses fields that it would leave unread."""
+def _strict(stock: Any, vocabulary: int) -> Any:
+    """Its handler of a route, which refuses fields that it would leave unread, or fail at."""
 
     class _Strict(stock):
         def _validate_request(self, body: dict[str, Any]) -> None:
@@ -98,8 +99,33 @@ def _strict(stock: Any) -> Any:
                     f"transformers {transformers.__version__} would leave {' and '.join(unread)} "
                     "unread: leave it out",
                 )
+            _check_sampling(body, vocabulary)
+            _check_first(body.get("input"))
 
     return _Strict
+
+
+def _check_sampling(body: dict[str, Any], vocabulary: int) -> None:
+    """See that transformers can generate so; it takes biases as floats, and fails at what is empty."""
+    for name in ("chat_template_kwargs", "logit_bias", "stop"):
+        if not body.get(name):
+            body.pop(name, None)
+    if (body.get("frequency_penalty") or 0) <= -1:
+        got = body["frequency_penalty"]
+        raise Refusal(400, f"transformers takes a frequency_penalty above -1, got {got}")
+    biases = body.get("logit_bias") or {}
+    if beyond := [token for token in biases if int(token) >= vocabulary]:
+        raise Refusal(400, f"logit_bias of token {beyond[0]}: there are {vocabulary:,} here")
+    if biases:
+        body["logit_bias"] = {token: float(bias) for token, bias in biases.items()}
+
+
+def _check_first(given: Any) -> None:
+    """See that transformers reads an input as messages, or all of it as the parts of one."""
+    if isinstance(given, list) and "role" not in given[0] and any("role" in one for one in given):
+        raise Refusal(
+            400, "transformers takes an input that begins with a message, got a call first"
+        )
 
 
 def _is_missed(name: str, body: dict[str, Any]) -> bool:

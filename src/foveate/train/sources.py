@@ -11,7 +11,7 @@ from PIL import Image
 
 from foveate.ask.media import read_picture
 from foveate.errors import InputError, MissingExtraError
-from foveate.scenes import TASKS, make, one_question
+from foveate.scenes import DRAWN, TASKS, one_question, scene
 from foveate.train.data import Data, Example, checked, read_llava
 
 
@@ -101,7 +101,7 @@ def read_scenes(spec: str) -> Data:
     """Scenes of the training split, one question each: "reasoning+ocr:2000"."""
     tasks, _, count = spec.partition(":")
     names = tasks.split("+")
-    known = [task for task in TASKS if task != "video"]
+    known = [task for task in (*TASKS, *DRAWN) if task != "video"]
     if not set(names) <= set(known) or not count.isdigit() or not int(count):
         raise InputError(
             f"scenes are scenes:TASKS:COUNT with tasks of {', '.join(known)} joined by +, got {spec!r}"
@@ -109,7 +109,7 @@ def read_scenes(spec: str) -> Data:
     examples = []
     for number in range(int(count)):
         task, index = names[number % len(names)], number // len(names)
-        asked = one_question(make(task, "train", index))
+        asked = one_question(scene(task, "train", index))
         content = [{"type": "image"}, {"type": "text", "text": asked.text}]
         message = {"role": "user", "content": content}
         load = partial(_scene, task, index)
@@ -118,4 +118,4 @@ def read_scenes(spec: str) -> Data:
 
 
 def _scene(task: str, index: int) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(make(task, "train", index).frame(0)))
+    return Image.fromarray(np.ascontiguousarray(scene(task, "train", index).frame(0)))

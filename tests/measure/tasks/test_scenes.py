@@ -24,6 +24,10 @@ def test_questions_are_those_of_the_scenes(name):
 def test_names_and_splits():
     assert set(NAMES) <= set(tasks())
     assert Scenes("ocr", "val").identity() == {"name": "ocr", "split": "val"}
+    assert Scenes("charts", side=200).item(3).media[0].size == (200, 200)
+    assert Scenes("charts", side=200).identity() != Scenes("charts").identity()
+    with pytest.raises(InputError, match=r"size is for documents, .*; got 200 for ocr"):
+        Scenes("ocr", side=200).item(0)
     with pytest.raises(InputError, match="split must be one of test, val; got 'train'"):
         Scenes("ocr", "train")
     with pytest.raises(InputError, match=r"unknown task 'chess'; known: .*ocr.*\.jsonl"):

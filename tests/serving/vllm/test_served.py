@@ -3,19 +3,12 @@
 import base64
 import io
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 
 import pytest
 
 pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
 
-from serving.vllm import checkpoints, engine
+from serving.vllm import checkpoints, engine, process
 
 pytestmark = pytest.mark.slow
 FAMILY = "llava"
@@ -25,40 +18,10 @@ QUARTER = {"method": "aim-merge", "keep": 0.25}
 
 @pytest.fixture(scope="module")
 def server(folder):
-    """The address of a server with a budget for all requests, which lets clients ask for others."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    one_process = "VLLM_ENABLE_V1_MULTIPROCESSING"
-    settings = {name: value for name, value in engine.OFFLINE.items() if name != one_process}
-    environment = {name: value for name, value in os.environ.items() if name != one_process}
-    command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
-        "--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny", "--dtype", "float32",
-        "--max-model-len", "1024", "--enforce-eager", "--block-size", "32",
-        "--gpu-memory-utilization", "0.3", "--trust-request-mm-kwargs",
-        "--hf-overrides", json.dumps({"foveate": QUARTER}),
-    ]  # fmt: skip
-    process = subprocess.Popen(command, env={**environment, **settings})
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(process, f"{address}/health")
-        yield address
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_for(process, address):
-    for _ in range(500):
-        assert process.poll() is None, "the server ended"
-        try:
-            urllib.request.urlopen(address).close()
-        except OSError:
-            time.sleep(1)
-        else:
-            return
-    raise AssertionError("the server does not answer")
+    """A client of a server with a budget for all requests, which lets clients ask for others."""
+    arguments = ("--trust-request-mm-kwargs", "--hf-overrides", json.dumps({"foveate": QUARTER}))
+    with process.running(*process.MODULE, "--model", str(folder), *arguments) as (client, _):
+        yield client
 
 
 def post(server, **more):
@@ -71,19 +34,11 @@ def post(server, **more):
         {"type": "text", "text": "what is it?"},
     ]
     body = {
-        "model": "tiny", "messages": [{"role": "user", "content": content}], "temperature": 0,
+        "messages": [{"role": "user", "content": content}], "temperature": 0,
         "max_tokens": engine.TOKENS, "ignore_eos": True, **more,
     }  # fmt: skip
-    request = urllib.request.Request(
-        f"{server}/v1/chat/completions",
-        json.dumps(body).encode(),
-        {"content-type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+    status, _, text = server.ask(body)
+    return status, json.loads(text)
 
 
 def test_budgets_over_http(server, reference):

@@ -191,7 +191,12 @@ class Parts:
             before = json.loads(path.read_text())
         except (OSError, ValueError):
             before = None
-        if before is not None and before != self.identity and not overwrite:
+        if not isinstance(before, dict | None) and not overwrite:
+            raise InputError(
+                f"{path} must hold one object, the settings of a run, got {_short(before)}: start "
+                "afresh with --overwrite (overwrite=True)"
+            )
+        if isinstance(before, dict) and before != self.identity and not overwrite:
             differing = [
                 f"{name} is {_short(self.identity.get(name))}, was {_short(before.get(name))}"
                 for name in sorted({*before, *self.identity})

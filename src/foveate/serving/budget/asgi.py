@@ -39,10 +39,10 @@ from foveate.serving.budget.controller import Controller, Ticket
 from foveate.serving.budget.estimate import Work
 from foveate.serving.budget.metrics import metrics
 from foveate.serving.budget.settings import Settings, from_environment
-from foveate.serving.field import KEY
+from foveate.serving.field import CHAT, KEY
 
 LOG = logging.getLogger(__name__)
-CHAT, HEADER = "/v1/chat/completions", b"x-foveate-budget"
+HEADER = b"x-foveate-budget"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,15 @@ class Choice:
     stripped: int = 0
 
     @property
+    def held(self) -> bool | None:
+        """Whether the target is predicted to be met; None where that is not known.
+
+        What the server plans within a budget of a client's is not: a plan takes longer than a choice may.
+        """
+        planned = "budget" in (self.budget.get(KEY) or {})
+        return None if self.ticket is None or planned else self.ticket.held
+
+    @property
     def header(self) -> str:
         """`0.25; method=aim-merge; by=target; held=yes`."""
         told = [self.keep]
@@ -71,8 +80,8 @@ class Choice:
         if "method" in written:
             told.append(f"method={written['method']}")
         told.append(f"by={self.by}")
-        if self.ticket is not None and self.ticket.held is not None:
-            told.append(f"held={'yes' if self.ticket.held else 'no'}")
+        if self.held is not None:
+            told.append(f"held={'yes' if self.held else 'no'}")
         if self.stripped:
             told.append(f"stripped={self.stripped}")
         return "; ".join(told)
@@ -170,8 +179,8 @@ class Budget:
         unreduced = self._works(asked, [Reduction()])[0]
         keep = "own" if choice.by == "client" else choice.keep  # a client must not make up labels
         self.metrics.admitted(keep, choice.by, unreduced.visual_tokens, work.visual_tokens)
-        if choice.ticket is not None and choice.ticket.held is not None:
-            self.metrics.foretold(held=choice.ticket.held)
+        if choice.held is not None:
+            self.metrics.foretold(held=choice.held)
 
     @contextmanager
     def _counted(self, ticket: Ticket | None) -> Iterator[None]:

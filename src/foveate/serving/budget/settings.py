@@ -16,9 +16,10 @@ from foveate.serving.asgi import MAX_BODY_BYTES
 from foveate.serving.budget.body import reduction_of
 from foveate.serving.budget.controller import LADDER
 from foveate.serving.budget.estimate import Estimator
+from foveate.serving.field import PREFIX
+from foveate.serving.vllm.budget import refusal, servable
 
 METHOD = "aim-merge"
-PREFIX = "FOVEATE_"
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,20 @@ def from_environment(given: Mapping[str, str] = os.environ) -> Settings:
             except ValueError:
                 raise InputError(f"{variable} must be {KINDS[name]}, got {text!r}") from None
     try:
-        return Settings(**found)
+        settings = Settings(**found)
     except InputError as error:
         raise InputError(f"{PREFIX}*: {error}") from None
+    if why := _refusal(settings):
+        raise InputError(
+            f"{PREFIX}METHOD: vLLM cannot serve {settings.method!r}: {why}; works: "
+            f"{', '.join(servable())}"
+        )
+    return settings
+
+
+def _refusal(settings: Settings) -> str:
+    """Why vLLM, which is started by variables, could not serve what would be chosen; "" if it can."""
+    return next(filter(None, map(refusal, settings.reductions()[1:])), "")
 
 
 KINDS = {

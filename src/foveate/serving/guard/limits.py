@@ -8,8 +8,7 @@ from foveate.errors import InputError
 from foveate.knobs import Checked, Count, Range
 from foveate.pictures import MAX_PIXELS
 from foveate.serving.asgi import MAX_BODY_BYTES
-
-PREFIX = "FOVEATE_"
+from foveate.serving.field import PREFIX
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,26 @@
 """Where a request shows pictures, and what else of it is not handed on."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from foveate.serving.asgi import Refusal
+from foveate.serving.field import CHAT, RESPONSES
+from foveate.serving.guard.fields import check_fields, short
 from foveate.serving.guard.limits import Limits
-from foveate.serving.setting import read_setting
 
-CHAT, RESPONSES = PATHS = ("/v1/chat/completions", "/v1/responses")
+PATHS = (CHAT, RESPONSES)
 TEXTS = ("text", "input_text", "output_text")
 SHOWS = {"image_url": "image_url", "input_image": "image_url", "video_url": "video_url"}
 TOGETHER = {"type", "detail"}  # keys beside a medium's
-CALLS = ("function_call", "function_call_output", "reasoning")
-LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-NUMBER = (int, float)
-TYPES: dict[str, tuple[type, ...]] = {
-    "model": (str,), "stream": (bool,), "seed": (int,), "n": (int,), "stop": (str, list),
-    "temperature": NUMBER, "top_p": NUMBER, "frequency_penalty": NUMBER, "presence_penalty": NUMBER,
-    "logit_bias": (dict,), "tools": (list,), "instructions": (str,),
-}  # fmt: skip
-# programs and settings of the server's that a client could write into its request
-NOT_TAKEN = ("chat_template", "generation_config", "media_io_kwargs")
-TEMPLATE = ("enable_thinking", "thinking")
+ARGUMENTS = ("name", "arguments")
+# what stands between the messages of a response's input, and the texts that each needs
+CALLS = {
+    "function_call": ("call_id", *ARGUMENTS),
+    "function_call_output": ("call_id",),
+    "reasoning": (),
+}
 
 
 @dataclass
@@ -60,7 +58,7 @@ def media_of(request: dict[str, Any], path: str, limits: Limits) -> list[Medium]
     Raises:
         Refusal: 400, something of another type or kind than is handed on, or too many pictures.
     """
-    _check_fields(request, limits)
+    check_fields(request, limits)
     name = "messages" if path == CHAT else "input"
     found = []
     for message in _messages(request.get(name), name):
@@ -72,40 +70,60 @@ def media_of(request: dict[str, Any], path: str, limits: Limits) -> list[Medium]
     return found
 
 
-def _check_fields(request: dict[str, Any], limits: Limits) -> None:
-    read_setting(request)
-    if taken := [name for name in NOT_TAKEN if request.get(name) is not None]:
-        raise Refusal(400, f"{' and '.join(taken)} cannot be set by a request here")
-    template = request.get("chat_template_kwargs")
-    if template is not None and not (isinstance(template, dict) and set(template) <= {*TEMPLATE}):
-        allowed = " and ".join(TEMPLATE)
-        raise Refusal(400, f"chat_template_kwargs takes {allowed}, got {_short(template)}")
-    for name in LENGTHS:
-        length, most = request.get(name), limits.max_answer_tokens
-        if length is not None and not (type(length) is int and 0 < length <= most):
-            raise Refusal(400, f"{name} must be 1 to {most}, got {_short(length)}")
-    for name, types in TYPES.items():
-        value = request.get(name)
-        if value is not None and type(value) not in types:
-            allowed = " or ".join(kind.__name__ for kind in types)
-            raise Refusal(400, f"{name} must be {allowed}, got {_short(value)}")
-
-
 def _messages(given: Any, name: str) -> list[dict[str, Any]]:
     """The messages of a request; a response's input may also be a text, or the parts of one message."""
     if isinstance(given, str) and name == "input":
         return []
     if not isinstance(given, list) or not given:
-        raise Refusal(400, f"{name} must be a list of at least one message, got {_short(given)}")
+        raise Refusal(400, f"{name} must be a list of at least one message, got {short(given)}")
     if wrong := [message for message in given if not isinstance(message, dict)]:
-        raise Refusal(400, f"each of {name} must be an object, got {_short(wrong[0])}")
-    if name == "input" and "role" not in given[0] and given[0].get("type") not in CALLS:
+        raise Refusal(400, f"each of {name} must be an object, got {short(wrong[0])}")
+    if name == "input" and "role" not in given[0] and not _is_call(given[0]):
         return [{"role": "user", "content": given}]
     for message in given:
-        calls = name == "input" and message.get("type") in CALLS
-        if not calls and not isinstance(message.get("role"), str):
-            raise Refusal(400, f"each of {name} needs a role, got {_short(message.get('role'))}")
+        if name == "input" and _is_call(message):
+            _check_item(message)
+        elif not isinstance(message.get("role"), str):
+            raise Refusal(400, f"each of {name} needs a role, got {short(message.get('role'))}")
+        _check_calls(message.get("tool_calls"))
     return given
+
+
+def _is_call(item: dict[str, Any]) -> bool:
+    kind = item.get("type")
+    return isinstance(kind, str) and kind in CALLS
+
+
+def _check_item(item: dict[str, Any]) -> None:
+    """A call of a response's input, what came of one, or thoughts."""
+    _check_call(item, *CALLS[item["type"]])
+    if item["type"] == "function_call_output" and item.get("output") is None:
+        raise Refusal(400, f"what came of a call needs an output, got {short(item)}")
+    if item["type"] == "reasoning" and isinstance(item.get("content"), str):
+        raise Refusal(400, f"content of reasoning must be a list of parts, got {short(item)}")
+
+
+def _check_calls(calls: Any) -> None:
+    """The calls of tools in a message."""
+    if not isinstance(calls, list | None):
+        raise Refusal(400, f"tool_calls must be a list, got {short(calls)}")
+    for call in calls or ():
+        _check_call(call, "id")
+        _check_call(call.get("function"), *ARGUMENTS)
+
+
+def _check_call(call: Any, *texts: str) -> None:
+    """See that a call's texts are there, and that its arguments are an object of JSON."""
+    for name in texts:
+        if not isinstance(call, dict) or not isinstance(call.get(name), str):
+            raise Refusal(400, f"a call of a tool needs {name} as a text, got {short(call)}")
+    try:
+        fine = "arguments" not in texts or isinstance(json.loads(call["arguments"]), dict)
+    except (ValueError, RecursionError):
+        fine = False
+    if not fine:
+        got = short(call["arguments"])
+        raise Refusal(400, f"arguments of a call must be the text of a JSON object, got {got}")
 
 
 def _media(content: Any) -> Iterator[Medium]:
@@ -113,16 +131,16 @@ def _media(content: Any) -> Iterator[Medium]:
     if content is None or isinstance(content, str):
         return
     if not isinstance(content, list):
-        raise Refusal(400, f"content must be a text or a list of parts, got {_short(content)}")
+        raise Refusal(400, f"content must be a text or a list of parts, got {short(content)}")
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         if isinstance(kind, str) and kind in SHOWS:
             yield _medium(part, SHOWS[kind])
         elif kind not in (*TEXTS, "reasoning_text"):
             allowed = ", ".join((*TEXTS, *SHOWS))
-            raise Refusal(400, f"a part of content has a type of {allowed}; got {_short(part)}")
+            raise Refusal(400, f"a part of content has a type of {allowed}; got {short(part)}")
         elif not isinstance(part.get("text"), str):
-            raise Refusal(400, f"a part of type {kind} needs a text, got {_short(part)}")
+            raise Refusal(400, f"a part of type {kind} needs a text, got {short(part)}")
 
 
 def _medium(part: dict[str, Any], key: str) -> Medium:
@@ -132,12 +150,7 @@ def _medium(part: dict[str, Any], key: str) -> Medium:
     if isinstance(part.get(key), dict):
         place, inner = part[key], "url"
     if not isinstance(place.get(inner), str):
-        raise Refusal(400, f'{key} must be {{"url": "data:..."}}, got {_short(part.get(key))}')
+        raise Refusal(400, f'{key} must be {{"url": "data:..."}}, got {short(part.get(key))}')
     if others := (set(part) | set(place)) - {key, inner, *TOGETHER}:
         raise Refusal(400, f"a {kind} takes no {', '.join(sorted(others))[:200]} here")
     return Medium(place, inner, kind)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
