@@ -57,6 +57,7 @@ class EncoderRows(threading.local):
         first: the layer at whose entrance rows are taken out.
         spent: FLOPs of the layers, and of choosing their rows, in this encoding; and of the same layers
             without.
+        cost: FLOPs of a layer, of so many rows and queries x keys.
 
     Args:
         core: the model without its head.
@@ -68,17 +69,10 @@ class EncoderRows(threading.local):
     """
 
     def __init__(self, core: Any, first: int, *, keys: bool = False) -> None:
-        self.core, self.first = core, first
+        self.core, self.first, self.cost = core, first, layer_flops
         self.layers = tower_layers(core)
-        depth, chosen = len(self.layers), chosen_state(core)
-        states = (chosen,) if isinstance(chosen, int) else chosen
-        read = [state if state >= 0 else depth + 1 + state for state in states]
-        if not min(read):
-            raise UnsupportedError(
-                f"this model reads the vision encoder's embeddings (hidden states {chosen!r}), which a "
-                "method in the encoder has changed by then"
-            )
-        self.read = max(read)  # layers
+        depth = len(self.layers)
+        self.read = layers_read(chosen_state(core), depth)
         self.end_of_rows = min(self.read + keys, depth)
         self.begin("image", {}, None)
         self.end()
@@ -155,7 +149,7 @@ class EncoderRows(threading.local):
             self.taken = self.take(states if states.dim() == 3 else states[None], call)
             self.rows = None if self.taken is None else _shaped(self.taken.states, states)
         self.lengths = self._sequences_of(states, call)
-        whole = layer_flops(layer, sum(self.lengths), squares(self.lengths))
+        whole = self.cost(layer, sum(self.lengths), squares(self.lengths))
         if self.taken is None:
             self.count(whole, whole)
             return None
@@ -166,7 +160,7 @@ class EncoderRows(threading.local):
         }
         assert self.rows is not None
         pairs = self.taken.pairs({**call, **changed}, self.lengths)
-        self.count(layer_flops(layer, self.rows.shape[:-1].numel(), pairs), whole)
+        self.count(self.cost(layer, self.rows.shape[:-1].numel(), pairs), whole)
         changed[signature.names[0]], self.rows = self.rows, None
         return signature.rebind(args, kwargs, changed)
 
@@ -187,7 +181,7 @@ class EncoderRows(threading.local):
             return None
         layer, self.passing = self.layers[number], states
         lengths = self._sequences_of(states, call)
-        self.count(layer_flops(layer, 1, 1), layer_flops(layer, sum(lengths), squares(lengths)))
+        self.count(self.cost(layer, 1, 1), self.cost(layer, sum(lengths), squares(lengths)))
         return signature.rebind(args, kwargs, {signature.names[0]: states[:1, :1]})
 
     def _leave_unread(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -216,6 +210,26 @@ class EncoderRows(threading.local):
     def count(self, flops: int, unreduced: int) -> None:
         """Add to what this encoding spent, and would have spent."""
         self.spent = self.spent[0] + flops, self.spent[1] + unreduced
+
+
+def layers_read(chosen: int | Sequence[int], depth: int) -> int:
+    """How many of a tower's layers lie before the last hidden state that is read.
+
+    Args:
+        chosen: hidden states that are read.
+        depth: layers of the tower.
+
+    Raises:
+        UnsupportedError: the embeddings are read.
+    """
+    states = (chosen,) if isinstance(chosen, int) else chosen
+    read = [state if state >= 0 else depth + 1 + state for state in states]
+    if not min(read):
+        raise UnsupportedError(
+            f"this model reads the vision encoder's embeddings (hidden states {chosen!r}), which a "
+            "method in the encoder has changed by then"
+        )
+    return max(read)
 
 
 def _shaped(rows: Float[Tensor, "B M D"], like: Tensor) -> Tensor:

@@ -83,11 +83,7 @@ class Shortened(EncoderRows):
         super().__init__(core, method.layer, keys=keys)
         self.method = method
         self.seen = 0  # rows of this layer whose attention was already computed
-        if not 0 <= method.layer < self.read:
-            raise InputError(
-                f"layer must be one of the {self.read} layers of this vision encoder whose outputs are "
-                f"read, 0 to {self.read - 1}, got {method.layer}"
-            )
+        check_layer(method, self.read)
 
     def see_attention(
         self, query: Float[Tensor, "B H N d"], key: Float[Tensor, "B H N d"], scaling: float | None
@@ -148,3 +144,20 @@ class Shortened(EncoderRows):
         tower = known_tower(self.core)
         extra = int(tower is not None and tower.class_token)
         return list(every.view(batch, count)[:, extra:])
+
+
+def check_layer(method: Shortener, read: int) -> None:
+    """Refuse a layer behind which nobody reads.
+
+    Args:
+        method: what merges the patches.
+        read: how many layers lie before the last hidden state that is read.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not 0 <= method.layer < read:
+        raise InputError(
+            f"layer must be one of the {read} layers of this vision encoder whose outputs are read, 0 to "
+            f"{read - 1}, got {method.layer}"
+        )

@@ -15,6 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from foveate.models.compressed import CompressedProcessor, with_compressor
+
 TEXT = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 2,
     "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 400, "pad_token_id": 0, "bos_token_id": None,
@@ -113,6 +115,30 @@ def llava_onevision() -> tuple[Any, Any]:
     return hf.LlavaOnevisionForConditionalGeneration(config), processor
 
 
+def compressed(**settings: Any) -> tuple[Any, Any]:
+    """LLaVA-OneVision with QueCC, which looks at the question's embeddings: 4 tokens a view."""
+    stock, processor = llava_onevision()
+    usual = {
+        "compressor": {"name": "quecc", "kernel": 2},
+        "multi_level_layers": [0, 1, -1],
+        "query_encoding": "embedding",
+        "views": "all",
+    }
+    model = with_compressor(stock, **{**usual, **settings})
+    return model, CompressedProcessor.of(processor, model.config)
+
+
+def compressed_llm() -> tuple[Any, Any]:
+    """The same, with the LLM's hidden state of the question."""
+    return compressed(query_encoding="llm")
+
+
+def compressed_mqt() -> tuple[Any, Any]:
+    """LLaVA-OneVision with MQT, which makes as many tokens a view as are asked for, up to 8."""
+    mqt = {"name": "mqt", "most": 8, "heads": 2}
+    return compressed(compressor=mqt, query_encoding="none", views="base")
+
+
 GRID_IDS = {
     "image_token_id": IDS["<|image_pad|>"], "video_token_id": IDS["<|video_pad|>"],
     "vision_start_token_id": IDS["<|vision_start|>"], "vision_end_token_id": IDS["<|vision_end|>"],
@@ -207,8 +233,11 @@ def internvl() -> tuple[Any, Any]:
 
 MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     make.__name__: make
-    for make in (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl, internvl)
-}
+    for make in (
+        llava, llava_next, llava_onevision, compressed, compressed_llm, compressed_mqt, qwen2_vl,
+        qwen2_5_vl, qwen3_vl, internvl,
+    )
+}  # fmt: skip
 
 
 def save(name: str, folder: Path) -> Path:

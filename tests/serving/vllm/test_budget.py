@@ -11,7 +11,7 @@ from foveate.serving.vllm.budget import Switch, method_of, packed, read, unpacke
 
 SERVED = {
     "aim-merge", "apet", "cdpruner", "divprune", "evs", "fovea-merge", "pool", "random", "resize-grid",
-    "stride", "vidcom2",
+    "reuse", "stride", "tome-encoder", "vidcom2",
 }  # fmt: skip
 
 
@@ -56,6 +56,21 @@ def test_a_question_goes_along_and_leaves_the_method_as_it_is():
     assert budget.question_of(text) == []
     assert method_of(asked) == method_of(text)
     assert len({text, asked, budget.with_question(text, [5, 7])}) == 3
+
+
+def test_a_method_in_the_encoder_is_part_of_the_text():
+    merge, tome = {"method": "divprune", "keep": 0.5}, {"method": "tome-encoder", "keep": 0.5}
+    texts = [read(each) for each in (merge, tome, {"encode": tome, "before": merge})]
+    assert len(set(texts)) == 3
+    methods, encodings = (
+        [of(text) is not None for text in texts] for of in (method_of, budget.encoding_of)
+    )
+    assert methods == [True, False, True]
+    assert encodings == [False, True, True]
+    off = {"method": "tome-encoder", "keep": 1.0}
+    assert read({"encode": off, "before": merge}) == texts[0]
+    assert read(off) == ""
+    assert not any(map(budget.needs_question, texts))
 
 
 def test_what_can_be_served_is_known():

@@ -36,7 +36,7 @@ def stock_counts(family):
 @pytest.mark.parametrize("cases", [200, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", TILED)
 def test_placeholders_are_as_many_as_tokens(family, cases):
-    counts, draw, names = stock_counts(family), random.Random(1), servable()
+    counts, draw, names = stock_counts(family), random.Random(1), servable("before")
     for number in range(cases):
         size = draw.randint(1, 400), draw.randint(1, 400)
         placeholders, layout = counts(*size)

@@ -155,3 +155,10 @@ def test_likelihoods_of_dropped_tokens_are_no_numbers(llm):
     # of what follows each token; by the last layer all visual ones are dropped
     given = [next(iter(each.values())).logprob for each in said.prompt_logprobs[1:]]
     assert sum(math.isnan(each) for each in given) == 32
+
+
+def test_a_request_may_take_a_method_in_the_encoder(llm, reference):
+    asked = {"encode": {"method": "tome-encoder", "keep": 0.5}, "before": HALF_MERGE}
+    said = engine.ask(llm, {**REQUESTS[0], "foveate": asked})
+    meant = {**REQUESTS[0], "foveate": {**asked, "inside": INSIDE}}
+    assert engine.same(said, [reference.ask(meant)])

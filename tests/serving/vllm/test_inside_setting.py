@@ -6,7 +6,7 @@ import pytest
 
 import foveate
 from foveate.errors import InputError
-from foveate.serving.vllm.budget import Switch, method_of, read
+from foveate.serving.vllm.budget import Switch, encoding_of, method_of, read
 from foveate.serving.vllm.inside.setting import split
 
 AIM = {"method": "aim", "keep": 0.25}
@@ -27,6 +27,13 @@ def test_a_method_in_both_places_is_a_budget_and_a_method_inside():
     asked = switch({**both, "experimental": True})
     assert asked.inside == foveate.FastV(after=(2,), keep=0.5)
     assert method_of(asked.default) == foveate.create("divprune", keep=0.5).before
+
+
+def test_a_method_in_the_encoder_goes_along():
+    asked = switch({"encode": {"method": "tome-encoder"}, "inside": FASTV, "experimental": True})
+    assert asked.inside == foveate.FastV(after=(2,), keep=0.5)
+    assert method_of(asked.default) is None
+    assert encoding_of(asked.default) == foveate.create("tome-encoder").encode
 
 
 @pytest.mark.parametrize("name", INSIDE)
@@ -62,8 +69,6 @@ def test_the_switch_alone_means_nothing():
             switch({**given, "experimental": True})
     with pytest.raises(InputError, match="a reduction is written"):
         switch({"experimental": True})
-    with pytest.raises(InputError, match="in the encoder"):
-        switch({"encode": {"method": "tome-encoder"}, "inside": FASTV, "experimental": True})
 
 
 def test_without_it_nothing_changes():

@@ -33,7 +33,7 @@ def drawn(draw: random.Random) -> Layout:
 
 @pytest.mark.parametrize("cases", [400, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_counts_are_those_of_features_over_many_sizes_and_mixes(cases):
-    draw, names = random.Random(0), servable()
+    draw, names = random.Random(0), servable("before")
     for number in range(cases):
         layout, name = drawn(draw), names[number % len(names)]
         method = foveate.create(name, keep=draw.uniform(0.01, 1)).before
@@ -63,7 +63,7 @@ def test_frames_are_one_clip_and_the_separator_stands_alone():
     assert units["sample"] == [(list(range(13)), {})]
 
 
-@pytest.mark.parametrize("name", servable())
+@pytest.mark.parametrize("name", servable("before"))
 @pytest.mark.parametrize("number", [0.3, 0.0, 1e30, torch.nan, torch.inf])
 def test_counts_hold_where_all_tokens_are_alike_or_no_numbers(name, number):
     method = foveate.create(name, keep=0.4).before

@@ -21,6 +21,8 @@ METHODS = [
     {"method": "evs", "keep": 0.4},
     {"method": "vidcom2", "keep": 0.4},
     {"method": "aim", "keep": 0.25, "prune": None},
+    {"method": "tome-encoder", "keep": 0.3},
+    {"encode": {"method": "tome-encoder", "keep": 0.3}, "before": QUARTER},
 ]
 
 
@@ -38,7 +40,7 @@ def test_budgets_of_one_batch_do_not_mix(llm, reference):
     assert engine.same(engine.ask(llm, *requests), expected)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["method"])
+@pytest.mark.parametrize("method", METHODS, ids=str)
 def test_every_method_is_as_in_transformers(llm, reference, method):
     request = {"prompt": PROMPT, "image": [checkpoints.picture(3)], "foveate": method}
     assert engine.same(engine.ask(llm, request), [reference.ask(request)])
@@ -79,7 +81,7 @@ REFUSED = [
     ({"method": "divprune", "keeep": 0.5}, InputError, "cannot take"),
     ({"method": "aim", "keep": 0.25}, InputError, "prunes inside the LLM.*works: "),
     ({"method": "fastv"}, InputError, "prunes inside the LLM"),
-    ({"method": "tome-encoder"}, InputError, "works in the encoder"),
+    ({"method": "tome-encoder", "layer": 1}, InputError, "layer must be one of the 1 layers"),
     ({"method": "aim-merge", "at": "encoder"}, InputError, "before the projector"),
     ({"method": "aim-merge", "at": "encoder", "metric": "keys"}, InputError, "before the proj"),
     ({"method": "aim-merge", "size_aware": True}, InputError, "size_aware"),

@@ -14,6 +14,8 @@ METHODS = [
     {"method": "divprune", "keep": 0.5},
     {"method": "fovea-merge", "keep": 0.25},
     {"method": "pool", "keep": 0.5},
+    {"method": "tome-encoder", "keep": 0.4},
+    {"encode": {"method": "tome-encoder"}, "before": {"method": "divprune", "keep": 0.5}},
 ]
 
 

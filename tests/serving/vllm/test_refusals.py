@@ -15,9 +15,9 @@ ON = {"foveate": {"method": "divprune", "keep": 0.25}}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Checkpoints with positions on a grid and without, and one of a family that is not covered."""
+    """Checkpoints with positions on a grid and without, compressed, and one that is not covered."""
     os.environ.update(engine.OFFLINE)
-    names = ("llava", "qwen2_vl", "qwen2_5_vl")
+    names = ("llava", "compressed_llm", "qwen2_vl", "qwen2_5_vl")
     return {name: checkpoints.save(name, tmp_path_factory.mktemp(name)) for name in names}
 
 
@@ -120,6 +120,14 @@ def test_a_default_that_cannot_be_served_is_refused(configured, given):
         processor(configured("llava", hf_overrides={"foveate": given}))
 
 
+@pytest.mark.parametrize("method", ["tome-encoder", "reuse"])
+def test_a_method_in_the_encoder_is_refused_on_another_tower(configured, method):
+    asked = {"foveate": {"method": method}}
+    assert processor(configured("llava", hf_overrides=asked)).foveate.default
+    with pytest.raises(InputError, match="CLIP and SigLIP towers alone, and this model has qwen2"):
+        processor(configured("qwen2_5_vl", hf_overrides=asked))
+
+
 def test_vllms_own_video_pruning_is_refused(configured):
     with pytest.raises(UnsupportedError, match="--video-pruning-rate"):
         processor(configured("qwen2_5_vl", video_pruning_rate=0.5))
@@ -197,3 +205,12 @@ def test_the_encoder_is_captured_in_no_graph_where_pictures_are_reduced(monkeypa
         model = FoveateQwen25VL.__new__(FoveateQwen25VL)
         object.__setattr__(model, "foveate", SimpleNamespace(is_on=is_on))
         assert model.get_encoder_cudagraph_config().modalities == ([] if is_on else ["image"])
+
+
+def test_a_compressor_that_reads_a_hidden_state_needs_embeddings_made_outside(configured):
+    processor(configured("compressed_llm", hf_overrides={}, enable_mm_embeds=True))
+    with pytest.raises(InputError, match=r"make image embeddings outside .*--enable-mm-embeds"):
+        processor(configured("compressed_llm", hf_overrides={}))
+    asked = configured("compressed_llm", hf_overrides={"foveate": {"question": "why?"}})
+    with pytest.raises(InputError, match="a question is a request's own"):
+        processor(asked)

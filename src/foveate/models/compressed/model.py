@@ -152,17 +152,8 @@ class CompressedModel(_Model):
         return output
 
     def views(self, sizes: Any, counts: Any, images: int) -> list[int]:
-        """Views of each image that are compressed: 1, or 1 and its tiles."""
-        if self.config.views == "base" or sizes is None:
-            return [1] * images
-        alone = [True] * images
-        if counts is not None:
-            alone = [int(count) == 1 for count in counts for _ in range(int(count))]
-        pinpoints, side = self.config.image_grid_pinpoints, self.config.vision_config.image_size
-        return [
-            image_size_to_num_patches(size, pinpoints, side) if tiled else 1
-            for size, tiled in zip(sizes, alone, strict=True)
-        ]
+        """Views of each image that are compressed, as of `views_of`."""
+        return views_of(self.config, sizes, counts, images)
 
     def compress(
         self,
@@ -236,6 +227,27 @@ class CompressedModel(_Model):
             self.language_model, self.config.query_encoding, ids, mask
         )
         return (made if sample is None else made[sample]), flops
+
+
+def views_of(config: Any, sizes: Any, counts: Any, images: int) -> list[int]:
+    """Views of each image that are compressed: 1, or 1 and its tiles.
+
+    Args:
+        config: of the model.
+        sizes: height and width of each image before cutting into tiles, if known.
+        counts: images of each sample; those of several have their base view only. None for all alone.
+        images: how many there are.
+    """
+    if config.views == "base" or sizes is None:
+        return [1] * images
+    alone = [True] * images
+    if counts is not None:
+        alone = [int(count) == 1 for count in counts for _ in range(int(count))]
+    pinpoints, side = config.image_grid_pinpoints, config.vision_config.image_size
+    return [
+        image_size_to_num_patches(size, pinpoints, side) if tiled else 1
+        for size, tiled in zip(sizes, alone, strict=True)
+    ]
 
 
 class CompressedForConditionalGeneration(_WithHead):

@@ -119,7 +119,7 @@ def from_environment(given: Mapping[str, str] = os.environ) -> Settings:
     if why := _refusal(settings):
         raise InputError(
             f"{PREFIX}METHOD: vLLM cannot serve {settings.method!r}: {why}; works: "
-            f"{', '.join(servable())}"
+            f"{', '.join(servable('before'))}"
         )
     return settings
 

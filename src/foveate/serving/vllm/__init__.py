@@ -22,6 +22,7 @@ FAMILIES = {
     "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl:FoveateQwen25VL",
     "Qwen3VLForConditionalGeneration": "qwen3_vl:FoveateQwen3VL",
     "InternVLForConditionalGeneration": "internvl:FoveateInternVL",
+    "CompressedForConditionalGeneration": "compressed:FoveateCompressed",  # of `foveate train`
 }
 
 
@@ -35,6 +36,8 @@ def register() -> None:
 
     check_version(vllm.__version__)  # pyright: ignore
     from vllm import ModelRegistry  # pyright: ignore
+
+    import foveate.models.compressed  # noqa: F401 - transformers then knows such a config.json
 
     for architecture, place in FAMILIES.items():  # lazy: a text imports nothing until it is served
         ModelRegistry.register_model(architecture, f"{__name__}.{place}")

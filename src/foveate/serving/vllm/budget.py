@@ -1,4 +1,4 @@
-"""What a request or an engine asks for: a method before the LLM, checked, and written in one way only.
+"""What a request or an engine asks for, in the encoder and before the LLM: checked, written in one way.
 
 vLLM hashes what a request asks for with its picture, so a budget is carried as one text: two that mean
 the same share cached pictures, and two that differ never do.
@@ -15,11 +15,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from foveate.errors import InputError
-from foveate.reduction import Compressor, Pruner, Reduction
+from foveate.reduction import Compressor, Encoding, Pruner, Reduction
 from foveate.registry import methods
 from foveate.serving.field import KEY  # of `--hf-overrides`, too
 from foveate.serving.vllm.inside.setting import EXPERIMENTAL, split
 
+STAGES = ("before", "encode")
 KNOWN_NEEDS = frozenset({"grid", "frames", "sample", "number", "query"})
 EXAMPLE = '{"method": "divprune", "keep": 0.25}'
 SWITCH_ON = f"""--hf-overrides '{{"{KEY}": {{}}}}'"""
@@ -50,7 +51,9 @@ def read(given: object) -> str:
         raise InputError(
             f"vLLM cannot serve {dict(given)!r}: {why}; works: {', '.join(servable())}"
         )
-    return json.dumps(Reduction(before=reduction.before).to_dict(), sort_keys=True)
+    parts = {"before": reduction.before, "encode": reduction.encode}
+    on = {place: part for place, part in parts.items() if part is not None and not part.is_off}
+    return json.dumps(Reduction(**on).to_dict(), sort_keys=True)
 
 
 def refusal(reduction: Reduction) -> str:
@@ -61,8 +64,8 @@ def refusal(reduction: Reduction) -> str:
             "it prunes inside the LLM, which is an experiment for all requests of an engine, by "
             f'--hf-overrides with "{EXPERIMENTAL}": true (aim merges alone with prune=null)'
         )
-    if reduction.encode is not None and not reduction.encode.is_off:
-        return "it works in the encoder, which is vLLM's own"
+    if method is None or method.is_off:  # in the encoder alone
+        return ""
     if method.at != "llm":
         return "it works before the projector"
     if unmet := set(method.needs) - KNOWN_NEEDS:
@@ -75,18 +78,34 @@ def refusal(reduction: Reduction) -> str:
 
 
 @lru_cache
-def servable() -> tuple[str, ...]:
-    """Names of the methods that vLLM can serve."""
-    made = {name: row.build() for name, row in methods().items() if row.stage == "before"}
-    return tuple(name for name, method in made.items() if not refusal(Reduction(before=method)))
+def servable(*stages: str) -> tuple[str, ...]:
+    """Names of the methods that vLLM can serve; those in the encoder on CLIP's and SigLIP's towers.
+
+    Args:
+        *stages: "before" and "encode", or one of them; both if none is named.
+    """
+    rows = {name: row for name, row in methods().items() if row.stage in (stages or STAGES)}
+    return tuple(
+        name for name, row in rows.items() if not refusal(Reduction(**{row.stage: row.build()}))
+    )
 
 
 @lru_cache(maxsize=256)
-def method_of(text: str) -> Compressor:
-    """The method that a text of `read` stands for."""
-    method = Reduction.from_dict({"before": json.loads(text)["before"]}).before
-    assert method is not None
-    return method
+def method_of(text: str) -> Compressor | None:
+    """The method before the LLM that a text of `read` stands for; None if it has none."""
+    return Reduction.from_dict({"before": json.loads(text)["before"]}).before
+
+
+@lru_cache(maxsize=256)
+def encoding_of(text: str) -> Encoding | None:
+    """The method in the encoder that a text of `read` stands for; None if it has none."""
+    return Reduction.from_dict({"encode": json.loads(text).get("encode")}).encode
+
+
+def needs_question(text: str) -> bool:
+    """Whether a text of `read` stands for a method that reads the question."""
+    method = method_of(text)
+    return method is not None and "query" in method.needs
 
 
 def with_question(text: str, question: Sequence[int]) -> str:

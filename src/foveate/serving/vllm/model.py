@@ -1,6 +1,7 @@
 """The engine's half: pictures are encoded as by the stock model, and reduced right behind it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from vllm.model_executor.models.interfaces import (  # pyright: ignore[reportMis
 )
 
 from foveate.errors import UnsupportedError
-from foveate.serving.vllm.budget import Switch, method_of, question_of, unpacked
+from foveate.reduction import Reuser
+from foveate.serving.vllm.budget import Switch, encoding_of, method_of, question_of, unpacked
+from foveate.serving.vllm.encoder import encoding
 from foveate.serving.vllm.layout import Layout, Shrunk, shrink
 from foveate.serving.vllm.processor import MODALITIES, LayoutOf, field
 
@@ -33,7 +36,7 @@ class FoveateModel(SupportsMultiModal):
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
-        self.foveate = Switch.of(vllm_config.model_config.hf_config)
+        self.foveate = self.switch(vllm_config.model_config.hf_config)
         if self.foveate.is_on:
             self.check_engine(vllm_config)
             if self.foveate.inside is not None and not self.may_prune:
@@ -47,6 +50,14 @@ class FoveateModel(SupportsMultiModal):
     def method_width(self) -> int | None:
         """Columns of the features that a method sees; None for all."""
         return None
+
+    def switch(self, config: Any) -> Switch:
+        """What the operator of the engine said.
+
+        Args:
+            config: of the model.
+        """
+        return Switch.of(config)
 
     def check_engine(self, vllm_config: Any) -> None:
         """Refuse what an engine cannot do with reduced pictures.
@@ -69,7 +80,9 @@ class FoveateModel(SupportsMultiModal):
         budgets = {modality: kwargs.pop(field(modality), None) for modality in MODALITIES}
         modality = next((name for name in MODALITIES if budgets[name] is not None), None)
         if modality is None:
-            return super().embed_multimodal(**kwargs)
+            made = kwargs.get("image_embeds")
+            # some stock models end the engine for embeddings of several lengths
+            return made if isinstance(made, list) else super().embed_multimodal(**kwargs)
         texts = [unpacked(letters) for letters in budgets[modality]]
         items = [
             {name: kwargs[name][n] for name in self.item_fields if name in kwargs}
@@ -77,12 +90,22 @@ class FoveateModel(SupportsMultiModal):
         ]
         layouts = [type(self).layout_of(self.config, modality, item) for item in items]
         shrunk: list[Shrunk] = []
-        for begin, end in chunks([len(layout.group) for layout in layouts], self.most_encoded):
+        for begin, end in self._chunks(layouts, texts):
             part = self._part(kwargs, modality, items, begin, end)
-            shrunk += self._reduced(
-                super().embed_multimodal(**part), layouts[begin:end], texts[begin:end]
-            )
+            with encoding(self, encoding_of(texts[begin]), modality, part):
+                encoded = super().embed_multimodal(**part)
+            shrunk += self._reduced(encoded, layouts[begin:end], texts[begin:end])
         return [self.carried(modality, *each) for each in zip(shrunk, layouts, items, strict=True)]
+
+    def _chunks(self, layouts: Sequence[Layout], texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Parts of a batch that are encoded at once: with the same method in the encoder, if any."""
+        done = 0
+        for method, alike in groupby(texts, encoding_of):
+            sizes = [len(layout.group) for layout in layouts[done : done + len(list(alike))]]
+            # one that reuses would lend patches of one request to another
+            most = 0 if isinstance(method, Reuser) else self.most_encoded
+            yield from ((done + begin, done + end) for begin, end in chunks(sizes, most))
+            done += len(sizes)
 
     def _reduced(
         self, encoded: Any, layouts: Sequence[Layout], texts: Sequence[str]
@@ -90,15 +113,16 @@ class FoveateModel(SupportsMultiModal):
         found = []
         for features, layout, text in zip(encoded, layouts, texts, strict=True):
             rows = features.flatten(0, -2)  # a clip of LLaVA-OneVision's comes as (1, n, D)
-            question = question_of(text)
+            method, question = method_of(text), question_of(text)
+            if method is None:
+                found.append(Shrunk(rows, torch.arange(len(rows), device=rows.device)))
+                continue
             read = (
                 self.embed_input_ids(torch.tensor(question, device=rows.device))
                 if question
                 else None
             )
-            found.append(
-                shrink(rows, layout, method_of(text), width=self.method_width, question=read)
-            )
+            found.append(shrink(rows, layout, method, width=self.method_width, question=read))
         return found
 
     def carried(

@@ -23,11 +23,14 @@ from foveate.serving.field import KEY
 from foveate.serving.vllm.budget import (
     SWITCH_ON,
     Switch,
+    encoding_of,
     method_of,
+    needs_question,
     packed,
     read,
     with_question,
 )
+from foveate.serving.vllm.encoder import check_encoding
 from foveate.serving.vllm.inside.limits import refuse_open_end
 from foveate.serving.vllm.layout import Layout, kept, kept_by_group
 
@@ -53,8 +56,18 @@ class FoveateProcessor(BaseMultiModalProcessor):
     def __init__(self, info: Any, dummy_inputs: Any) -> None:
         super().__init__(info, dummy_inputs)
         context = info.ctx
-        self.foveate = Switch.of(context.get_hf_config())
+        self.foveate = self.switch(context.get_hf_config())
         check_config(context.get_mm_config(), self.foveate)
+
+    def switch(self, config: Any) -> Switch:
+        """What the operator of the engine said, if the model can do it.
+
+        Args:
+            config: of the model.
+        """
+        switch = Switch.of(config)
+        self._check_encoding(switch.default)
+        return switch
 
     def get_dummy_inputs(self, *arguments: Any, **named: Any) -> Any:
         """The stock ones: memory is profiled for pictures that are not reduced."""
@@ -71,10 +84,8 @@ class FoveateProcessor(BaseMultiModalProcessor):
         """
         given = dict(inputs.hf_processor_mm_kwargs)
         is_profile = given.get(KEY) is PROFILE
-        text = self._asked(given, inputs.mm_data_items)
+        text = self.asked(inputs)
         given.pop(KEY, None)
-        if text and "query" in method_of(text).needs:
-            text = with_question(text, self._question(inputs.prompt))
         if text:  # enters the hash of each picture, so caches of different budgets are apart
             given[KEY] = text
         made = super().apply(replace(inputs, hf_processor_mm_kwargs=given), timing_ctx)
@@ -82,12 +93,20 @@ class FoveateProcessor(BaseMultiModalProcessor):
             refuse_open_end(made)
         return made
 
-    def _asked(self, given: Arguments, items: MultiModalDataItems) -> str:
+    def asked(self, inputs: Any) -> str:
+        """What a request asks for, and the question if it is read, as one text; "" for nothing.
+
+        Args:
+            inputs: of the request.
+        """
+        text = self._budget(inputs.hf_processor_mm_kwargs, inputs.mm_data_items)
+        if text and needs_question(text):
+            text = with_question(text, self._question(inputs.prompt))
+        return text
+
+    def _budget(self, given: Arguments, items: MultiModalDataItems) -> str:
         """The budget of a request as one text; "" for none."""
-        if nested := [name for name, value in given.items() if _holds_key(value)]:
-            raise InputError(
-                f"write {KEY!r} beside {nested[0]!r} in mm_processor_kwargs, not in it"
-            )
+        refuse_nested(given)
         if KEY not in given:
             return self.foveate.default
         if given[KEY] is PROFILE:
@@ -98,6 +117,7 @@ class FoveateProcessor(BaseMultiModalProcessor):
                 "or with a budget for all requests in the braces"
             )
         text = read(given[KEY])
+        self._check_encoding(text)
         if not text and self.foveate.inside is not None:
             raise InputError(
                 f"this engine prunes inside the LLM, for every request: {KEY!r} takes another method "
@@ -107,11 +127,13 @@ class FoveateProcessor(BaseMultiModalProcessor):
             raise InputError(f"image embeddings are taken as they are: leave {KEY!r} out")
         return text
 
+    def _check_encoding(self, text: str) -> None:
+        if text and (method := encoding_of(text)) is not None:
+            check_encoding(self.info.ctx.get_hf_config(), method)
+
     def _question(self, prompt: Sequence[int]) -> list[int]:
         """The text behind the last picture or clip, or all text if none follows, as a method reads it."""
-        config = self.info.ctx.get_hf_config()
-        names = (f"{modality}_token_{kind}" for modality in MODALITIES for kind in ("id", "index"))
-        media = {getattr(config, name, None) for name in names}
+        media = placeholders(self.info.ctx.get_hf_config())
         last = max((place for place, token in enumerate(prompt) if token in media), default=-1)
         question = list(prompt[last + 1 :]) or [token for token in prompt if token not in media]
         if not question:
@@ -144,14 +166,24 @@ class FoveateProcessor(BaseMultiModalProcessor):
         updates = super()._get_prompt_updates(mm_items, others, out_mm_kwargs)
         if not text:
             return updates
-        return [self._smaller(update, text, mm_items, out_mm_kwargs) for update in updates]
+        return [
+            update
+            if isinstance(mm_items.get(update.modality), EmbeddingItems)
+            else self.smaller(update, text, out_mm_kwargs)
+            for update in updates
+        ]
 
-    def _smaller(self, update: Any, text: str, mm_items: Any, out_mm_kwargs: Any) -> Any:
-        """The same update with as many placeholders as tokens stay."""
-        modality = update.modality
-        if isinstance(mm_items.get(modality), EmbeddingItems):
+    def smaller(self, update: Any, text: str, out_mm_kwargs: Any) -> Any:
+        """The same update with as many placeholders as tokens stay.
+
+        Args:
+            update: of pictures or clips that are not reduced.
+            text: of `asked`.
+            out_mm_kwargs: what their processor made of them, by modality.
+        """
+        config, modality, method = self.info.ctx.get_hf_config(), update.modality, method_of(text)
+        if method is None:
             return update
-        config, method = self.info.ctx.get_hf_config(), method_of(text)
 
         def replacement(item: int) -> Any:
             whole = update.resolve(item).content
@@ -159,6 +191,17 @@ class FoveateProcessor(BaseMultiModalProcessor):
             return shortened(whole, type(self).layout_of(config, modality, data), method)
 
         return replace(update, replacement=replacement)
+
+
+def placeholders(config: Any) -> set[int]:
+    """The tokens in whose place pictures and clips stand.
+
+    Args:
+        config: of the model.
+    """
+    names = (f"{modality}_token_{kind}" for modality in MODALITIES for kind in ("id", "index"))
+    found = (getattr(config, name, None) for name in names)
+    return {token for token in found if token is not None}
 
 
 def shortened(whole: Any, layout: Layout, method: Any) -> Any:
@@ -218,6 +261,19 @@ def check_config(multimodal: Any, switch: Switch) -> None:
         )
     if switch.is_on and multimodal.is_multimodal_pruning_enabled():
         raise UnsupportedError("--video-pruning-rate prunes by itself: leave it out, or foveate")
+
+
+def refuse_nested(given: Arguments) -> None:
+    """Refuse the key where vLLM would hand it to a part of the processor.
+
+    Args:
+        given: a request's `mm_processor_kwargs`.
+
+    Raises:
+        InputError: it is there.
+    """
+    if nested := [name for name, value in given.items() if _holds_key(value)]:
+        raise InputError(f"write {KEY!r} beside {nested[0]!r} in mm_processor_kwargs, not in it")
 
 
 def _holds_key(value: object) -> bool:
