@@ -89,7 +89,15 @@ class Trainee:
     def states(
         self, levels: list[Any], asked: list[list[Question]], tokens: int
     ) -> tuple[Float[Tensor, "B T D"], Any]:
-        """Final states of the text of each picture's questions, and that text.
+        """Final states of the text of each picture's questions, and that text."""
+        visual, asked = self.visual(levels, asked, tokens)
+        turns = self.packer.pack(asked).to(visual.device)
+        return forward(self.model, self.packer.header, visual, turns)[0], turns  # type: ignore[arg-type]
+
+    def visual(
+        self, levels: list[Any], asked: list[list[Question]], tokens: int
+    ) -> tuple[Float[Tensor, "R V D"], list[list[Question]]]:
+        """Visual tokens as the LLM reads them, row by row, and the questions of each row.
 
         Where the compressor looks at the question, each question has visual tokens and so a row of its
         own; else the questions of a picture share a row, which changes nothing but the work.
@@ -104,8 +112,7 @@ class Trainee:
             ]
             visual = visual.unflatten(1, (most, -1)).flatten(0, 1)[held]
             asked = [[question] for part in asked for question in part]
-        turns = self.packer.pack(asked).to(visual.device)
-        return forward(self.model, self.packer.header, visual, turns)[0], turns  # type: ignore[arg-type]
+        return visual, asked
 
     def ask(self, asked: list[list[Question]]) -> Float[Tensor, "B q T"]:
         """The vectors of each picture's questions, its last one again where others have more.

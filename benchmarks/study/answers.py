@@ -10,8 +10,6 @@ from benchmarks.study.sizes import SIZES
 from foveate.laws.points import Points
 from foveate.records.intervals import mean_over_runs
 
-SPLIT = "test"
-
 
 @dataclass(frozen=True)
 class Answers:
@@ -20,13 +18,15 @@ class Answers:
     Attributes:
         cell: the model.
         parameters: of its LLM, without embeddings.
-        right: task -> 1 for each right answer, 0 for each other, in the order of the questions.
+        right: on the test split, task -> 1 for each right answer, 0 for each other, as they were asked.
+        val: the same on the validation split.
         cpu_seconds: of its training.
     """
 
     cell: Cell
     parameters: int
     right: dict[str, list[int]]
+    val: dict[str, list[int]]
     cpu_seconds: int
 
     def error(self, task: str) -> float:
@@ -41,11 +41,8 @@ def read(rows: Iterable[dict[str, Any]]) -> list[Answers]:
         if row["kind"] != "cell":
             continue
         cell = Cell(**{name: row[name] for name in Cell.__dataclass_fields__})
-        hits = [int(answer) for answer in row[SPLIT]]
-        right = {"video": hits}
-        if cell.frames is None:
-            right = {task: hits[place :: len(TASKS)] for place, task in enumerate(TASKS)}
-        found.setdefault(cell, Answers(cell, row["parameters"], right, row["cpu_seconds"]))
+        right, val = (_by_task(row[split], cell) for split in ("test", "val"))
+        found.setdefault(cell, Answers(cell, row["parameters"], right, val, row["cpu_seconds"]))
     order = list(SIZES)
     return sorted(
         found.values(),
@@ -54,6 +51,13 @@ def read(rows: Iterable[dict[str, Any]]) -> list[Answers]:
             one.cell.tokens, one.cell.seed,
         ),
     )  # fmt: skip
+
+
+def _by_task(answers: str, cell: Cell) -> dict[str, list[int]]:
+    hits = [int(answer) for answer in answers]
+    if cell.frames is not None:
+        return {"video": hits}
+    return {task: hits[place :: len(TASKS)] for place, task in enumerate(TASKS)}
 
 
 def table(answers: list[Answers]) -> list[dict[str, Any]]:

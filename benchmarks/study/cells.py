@@ -7,6 +7,7 @@ from benchmarks.study.sizes import SIZES
 
 COUNTS = (1, 4, 9, 16, 36, 144)
 COMPRESSORS = {"tokenpacker": COUNTS, "quecc": (1, 4, 16)}  # QueCC where the question may help
+TRAINING_FREE = ("aim-merge", "divprune", "fovea-merge", "random")  # on the model of 144 tokens
 FRAMES = (2, 4, 8, 16)
 CLIP_SIZES = ("210k", "600k", "1.3M")
 CLIP_COUNTS = (1, 4, 16)  # a frame
@@ -20,7 +21,7 @@ class Cell:
 
     Attributes:
         size: name in `SIZES`.
-        compressor: its name; at 144 tokens there is none.
+        compressor: its name, or that of a method without training; at 144 tokens there is none.
         tokens: visual tokens of a picture or frame to the LLM.
         seed: of weights, pictures and questions.
         frames: of each clip; None for pictures.
@@ -40,15 +41,18 @@ class Cell:
         return ends and self.compressor == "tokenpacker"
 
     @property
-    def of_pictures(self) -> "Cell":
-        """The cell whose model a cell of clips goes on from."""
+    def source(self) -> "Cell":
+        """The cell whose model is trained on for clips, or read by a method without training."""
+        if self.compressor in TRAINING_FREE:
+            return Cell(self.size, "tokenpacker", COUNTS[-1], self.seed)
         return Cell(self.size, self.compressor, self.tokens, self.seed)
 
 
 def cells(seeds: Sequence[int] = SEEDS, sizes: Sequence[str] = tuple(SIZES)) -> Iterator[Cell]:
-    """All of some seeds and sizes: seed by seed, TokenPacker before QueCC, clips last."""
+    """All of some seeds and sizes: seed by seed, TokenPacker, no training, QueCC, clips."""
     for seed in seeds:
-        for compressor, counts in COMPRESSORS.items():
+        free = dict.fromkeys(TRAINING_FREE, COUNTS[:-1])
+        for compressor, counts in ({"tokenpacker": COUNTS} | free | COMPRESSORS).items():
             for size in sizes:
                 for tokens in counts:
                     cell = Cell(size, compressor, tokens, seed)

@@ -13,8 +13,9 @@ from benchmarks.compressors.cell import RIVALS, Trainee, train
 from benchmarks.compressors.draw import RivalRecipe
 from benchmarks.compressors.features import TASKS, Pictures
 from benchmarks.study import pretrain
-from benchmarks.study.cells import Cell
+from benchmarks.study.cells import TRAINING_FREE, Cell
 from benchmarks.study.clips import Clips
+from benchmarks.study.merged import Merged
 from benchmarks.study.pictures import PATCHES, Helps
 from benchmarks.study.pretrain import Pretraining, Reader
 from benchmarks.study.sizes import SIZES, fresh, parameters
@@ -136,6 +137,9 @@ class Study:
 
     def _trained(self, cell: Cell) -> tuple[Trainee, int, list[float]]:
         """A cell's model, the processor seconds and the mean losses of its training."""
+        if cell.compressor in TRAINING_FREE:
+            whole, seconds, means = self._trained(cell.source)
+            return Merged(whole, cell.compressor), seconds, means
         path = self.folder / f"{cell.size}-{cell.compressor}-{cell.tokens}-{cell.seed}.pt"
         rival = RIVALS["average-pool" if cell.tokens == PATCHES else cell.compressor]
         reader = self.reader(cell.size, cell.seed)
@@ -145,7 +149,7 @@ class Study:
                 begun.model.load_state_dict(state["weights"])
                 return begun, state["seconds"], state["losses"]
         else:
-            pictures = self._trained(cell.of_pictures)[0]
+            pictures = self._trained(cell.source)[0]
             begun.model.load_state_dict(pictures.model.state_dict())
         losses: list[float] = []
         seconds = train(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.study.answers import Answers, points
-from benchmarks.study.cells import Cell
+from benchmarks.study.cells import COUNTS, TRAINING_FREE, Cell
 from benchmarks.study.pictures import PATCHES
 from benchmarks.study.sizes import SIZES
 from foveate.errors import InputError
@@ -70,7 +70,7 @@ def verdicts(answers: list[Answers]) -> list[dict[str, Any]]:
     """Every claim of the study, judged."""
     known = {one.cell: one for one in answers}
     made = [*_exponents(answers), *_held_out(answers), *_fixed_compute(known)]
-    made += [*_one_token(answers), *_query(known), *_frames(known)]
+    made += [*_one_token(answers), *_query(known), *_frames(known), *_training(known)]
     return [asdict(one) for one in made]
 
 
@@ -208,3 +208,32 @@ def _frames(known: Known) -> Iterator[Verdict]:
             pairs.append((many, few))
     claim = "video: at equal tokens more frames err less than more tokens a frame"
     yield judge(claim, _gap(known, "video", pairs), most=0.0)
+
+
+def _training(known: Known) -> Iterator[Verdict]:
+    """Error of a model trained at a count less that of a method without training, the best on val."""
+    for task in ("reasoning", "ocr"):
+        for tokens in COUNTS[:-1]:
+            trained = [
+                cell for cell in known if cell.compressor == "tokenpacker" and cell.tokens == tokens
+            ]  # fmt: skip
+            found = None
+            if (best := _best_free(known, task, tokens)) is not None:
+                pairs = [(cell, replace(cell, compressor=best)) for cell in trained]
+                found = _gap(known, task, pairs)
+            claim = f"{task}: a model trained for {tokens} tokens errs less than {best or 'one'} without"
+            yield judge(claim, found, most=0.0)
+
+
+def _best_free(known: Known, task: str, tokens: int) -> str | None:
+    """The method without training that is right most often on the validation split."""
+    right = {
+        name: [
+            fmean(one.val[task])
+            for cell, one in known.items()
+            if (cell.compressor, cell.tokens) == (name, tokens) and task in one.val
+        ]
+        for name in TRAINING_FREE
+    }
+    tried = {name: fmean(shares) for name, shares in right.items() if shares}
+    return max(tried, key=tried.__getitem__, default=None)

@@ -1,4 +1,4 @@
-"""The study in tiny: three cells that train, are written down, and are not trained again."""
+"""The study in tiny: cells that train, are written down, and are not trained again."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from benchmarks.study.clips import LENGTH, clips, stills
 from benchmarks.study.pictures import FEWEST, MOST, PATCHES, SEED, draw
 from benchmarks.study.run import Study
 from benchmarks.study.sizes import SIZES, fresh, parameters
+from foveate.compress.divprune import DivPrune
 from foveate.scenes import make
 from recipes.foveate_mini.tower import pixels_of
 
@@ -21,14 +22,23 @@ TRAINED = (
     Cell("40k", "tokenpacker", 4, 0),
     Cell("40k", "quecc", 1, 0),
     Cell("40k", "tokenpacker", 4, 0, frames=2),
+    Cell("40k", "divprune", 9, 0),
 )
 
 
-def test_three_cells_are_trained_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_cells_are_trained_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in TRAINED:
         study.run(cell)
     rows = list(study.journal)
-    assert [row["kind"] for row in rows] == ["rate", "rate", "reader", "cell", "cell", "cell"]
+    assert [row["kind"] for row in rows] == [
+        "rate",
+        "rate",
+        "reader",
+        "cell",
+        "cell",
+        "cell",
+        "cell",
+    ]
     for cell, row in zip(TRAINED, rows[3:], strict=True):
         assert row["compressor"] == cell.compressor
         assert row["parameters"] == 40448
@@ -37,6 +47,19 @@ def test_three_cells_are_trained_once(study: Study, monkeypatch: pytest.MonkeyPa
     for cell in TRAINED:
         study.run(cell)
     assert list(study.journal) == rows
+
+
+def test_a_method_without_training_reads_what_it_leaves(study: Study) -> None:
+    """Of a model of all patches, as the method called on those patches leaves them."""
+    cell = Cell("40k", "divprune", 9, 0)
+    merged, whole = study._trained(cell)[0], study._trained(cell.source)[0]
+    pictures = study.pictures["val"]
+    levels, asked = pictures.batch([0, 3]), [pictures.questions[row] for row in (0, 3)]
+    visual, _ = whole.visual(levels, asked, PATCHES)
+    left, _ = merged.visual(levels, asked, 9)
+    assert torch.equal(left, DivPrune(keep=9 / PATCHES)(visual).features)
+    assert left.shape[1] == 9
+    assert len(merged.right(pictures, 9)) == len(pictures.questions)
 
 
 def test_a_reader_goes_on_where_it_was_killed(

@@ -21,7 +21,7 @@ def answered(cell: Cell, errors: dict[str, float]) -> Answers:
     for task, error in errors.items():
         order = np.random.default_rng(5).permutation(QUESTIONS)
         right[task] = (order >= round(error * QUESTIONS)).astype(int).tolist()
-    return Answers(cell, PARAMETERS[cell.size], right, 60)
+    return Answers(cell, PARAMETERS[cell.size], right, right, 60)
 
 
 def journal(alpha: float, beta: float, helped: float = 0.0, gamma: float = 0.0) -> list[Answers]:
@@ -37,6 +37,9 @@ def journal(alpha: float, beta: float, helped: float = 0.0, gamma: float = 0.0) 
         if tokens in (1, 4, 16):
             cell = Cell(size, "quecc", tokens, seed)
             found.append(answered(cell, {"reasoning": reasoning - helped, "ocr": ocr}))
+        for name, worse in (("random", 0.2), ("divprune", helped)):
+            cell, errors = Cell(size, name, tokens, seed), (reasoning + worse, ocr + worse)
+            found.append(answered(cell, dict(zip(("reasoning", "ocr"), errors, strict=True))))
     for size, tokens, frames in product(CLIP_SIZES, CLIP_COUNTS, FRAMES):
         error = 0.6 * tokens**-beta * frames**-gamma
         found.append(answered(Cell(size, "tokenpacker", tokens, 0, frames), {"video": error}))
@@ -61,6 +64,7 @@ def test_a_journal_as_the_paper_says_it_is() -> None:
     assert of(found, "beta Q") == {"holds"}
     assert of(found, "the question helps") == {"holds"}
     assert of(found, "more frames") == {"holds"}
+    assert of(found, "errs less than divprune without") == {"holds"}
     assert of(found, "product law predicts") == {"holds"}
 
 
@@ -71,6 +75,7 @@ def test_a_journal_that_contradicts_it() -> None:
     assert of(found, "one token is best") == {"fails"}
     assert of(found, "the question helps") == {"fails"}
     assert of(found, "more frames") == {"fails"}
+    assert of(found, "errs less than divprune without") == {"fails"}
 
 
 def test_what_was_not_run_cannot_be_told() -> None:
