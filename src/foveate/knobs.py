@@ -7,6 +7,7 @@ where `check(value, name)` raises.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache, partial
@@ -148,10 +149,11 @@ def _annotated(base: Any, *marks: Any) -> Check:
 def _number(range_: Range, whole: bool, value: Any, name: str) -> None:  # noqa: FBT001
     kind = type(value)
     fits = kind is int or (kind is float and not whole)
-    if fits and value in range_:
+    is_finite = fits and abs(value) <= sys.float_info.max  # whole numbers may be beyond
+    if fits and value in range_ and (whole or is_finite):
         return
     noun = range_.noun
-    if not noun and not (fits and math.isfinite(value)):
+    if not noun and not is_finite:
         noun = "a whole number" if whole else "a finite number"
     words = f"{noun} {range_}".strip().replace("number at", "number of at")
     raise InputError(f"{name} must be {words}, got {value!r}{range_.note}")

@@ -36,6 +36,15 @@ def test_bad_seed_is_refused(seed, untyped):
         Random(0.5, seed=seed)
 
 
+def test_any_seed_is_one_that_torch_takes():
+    number = torch.arange(2)
+    large, small = (
+        Random(0.5, seed=seed)(torch.zeros(2, 40, 1), number=number) for seed in (10**30, 1)
+    )
+    assert large.position.shape == (2, 20)
+    assert not torch.equal(large.position, small.position)
+
+
 def test_stride_takes_the_middle_of_equal_shares():
     assert spaced(9, 3).tolist() == [1, 4, 7]
     assert spaced(10, 4).tolist() == [1, 3, 6, 8]

@@ -34,9 +34,10 @@ class Random(KeepShare):
     def __call__(self, features: Float[Tensor, "B N D"], number: Int[Tensor, " B"]) -> VisionTokens:
         """Keep `ceil(keep * N)` tokens of each of B groups."""
         count = features.shape[1]
+        # torch's seeds go no further
+        seeds = [(2**20 * self.seed + n) % 2**64 for n in number.tolist()]
         kept = [
-            torch.randperm(count, generator=torch.Generator().manual_seed(2**20 * self.seed + n))
-            for n in number.tolist()
+            torch.randperm(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds
         ]
         index = torch.stack(kept)[:, : kept_count(self.keep, count)].sort(dim=1).values
         return VisionTokens.of(features).take(index.to(features.device))

@@ -46,6 +46,12 @@ def test_the_compressor_itself_is_not_for_a_request_to_choose(given):
         read_asked(given, (8, 4), 8)
 
 
+@pytest.mark.parametrize("question", [" ", 7, "half \ud83d", "\udc00"])
+def test_a_question_is_a_text(question):
+    with pytest.raises(InputError, match="question must be a text that is not empty, got"):
+        read_asked({"question": question}, (8, 4), 8)
+
+
 def test_what_is_asked_is_one_text():
     text = written(4, [5, 6])
     assert (tokens_of(text), question_of(text)) == (4, [5, 6])

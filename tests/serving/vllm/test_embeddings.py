@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 from pathlib import Path
 
@@ -75,4 +76,18 @@ def test_a_picture_is_refused_and_the_engine_lives_on(llm, vlm):
         with pytest.raises(InputError, match=r"hidden state .* make image embeddings outside"):
             engine.ask(llm, {"prompt": prompt, "image": [picture], **asked})
     (made,) = picture_embeddings(vlm, picture, question)
+    assert engine.same(engine.ask(llm, {"prompt": prompt, "image": made[None]}), [answer])
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_what_is_no_number_is_refused_before_it_is_cached(llm, vlm, number):
+    picture, question = checkpoints.picture(6), "what is it?"
+    prompt, answer = in_transformers(vlm, picture, question)
+    (made,) = picture_embeddings(vlm, picture, question)
+    spoilt = made.clone()
+    spoilt[-1, 0] = number
+    for sent in (spoilt[None], [made, spoilt]):
+        request = {"prompt": prompt.replace("<image>", "<image>" * len(sent)), "image": sent}
+        with pytest.raises(InputError, match="image embeddings must be finite numbers"):
+            engine.ask(llm, request)
     assert engine.same(engine.ask(llm, {"prompt": prompt, "image": made[None]}), [answer])

@@ -58,6 +58,15 @@ def test_clips(llm, reference):
     )
 
 
+def test_clips_of_several_lengths_that_are_not_reduced(llm, reference):
+    lengths = (2, 5, 3)
+    check(
+        llm,
+        reference,
+        *(shown(WATCH, None, video=[checkpoints.clip(n, n)]) for n in lengths),
+    )
+
+
 METHODS = [
     {"method": "fovea-merge", "keep": 0.25},
     {"method": "pool", "keep": 0.5},

@@ -41,9 +41,14 @@ def read_asked(given: object, counts: Sequence[int], most: int) -> tuple[int, st
     if isinstance(tokens, bool) or tokens not in allowed:
         shown = ", ".join(map(str, sorted(allowed)[:12]))
         raise InputError(f"visual_tokens must be one of {shown}, got {tokens!r}")
-    if question is not None and not (isinstance(question, str) and question.strip()):
+    if question is not None and not (isinstance(question, str) and is_text(question)):
         raise InputError(f"question must be a text that is not empty, got {question!r}")
     return int(tokens), question
+
+
+def is_text(given: str) -> bool:
+    """Whether something is left without white space and halves of characters, which JSON can write."""
+    return bool(given.strip()) and not any("\ud800" <= letter <= "\udfff" for letter in given)
 
 
 def written(tokens: int, question: Sequence[int]) -> str:

@@ -81,8 +81,10 @@ class FoveateModel(SupportsMultiModal):
         modality = next((name for name in MODALITIES if budgets[name] is not None), None)
         if modality is None:
             made = kwargs.get("image_embeds")
-            # some stock models end the engine for embeddings of several lengths
-            return made if isinstance(made, list) else super().embed_multimodal(**kwargs)
+            if not isinstance(made, list):
+                made = super().embed_multimodal(**kwargs)
+            # some stock models end the engine for embeddings or clips of several lengths
+            return made if isinstance(made, Tensor) else [flat(each) for each in made]
         texts = [unpacked(letters) for letters in budgets[modality]]
         items = [
             {name: kwargs[name][n] for name in self.item_fields if name in kwargs}
@@ -112,7 +114,7 @@ class FoveateModel(SupportsMultiModal):
     ) -> list[Shrunk]:
         found = []
         for features, layout, text in zip(encoded, layouts, texts, strict=True):
-            rows = features.flatten(0, -2)  # a clip of LLaVA-OneVision's comes as (1, n, D)
+            rows = flat(features)
             method, question = method_of(text), question_of(text)
             if method is None:
                 found.append(Shrunk(rows, torch.arange(len(rows), device=rows.device)))
@@ -162,6 +164,11 @@ class FoveateModel(SupportsMultiModal):
             is_shared = isinstance(value, Tensor) and value.ndim == 0
             part[name] = value if is_shared else value[first:last]
         return part
+
+
+def flat(features: Float[Tensor, "*one n D"]) -> Float[Tensor, "n D"]:
+    """Features of one picture or clip; of LLaVA-OneVision's clips some come as (1, n, D)."""
+    return features.flatten(0, -2)
 
 
 def chunks(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

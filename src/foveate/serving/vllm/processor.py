@@ -1,6 +1,6 @@
 """The front end's half: which budget a request has, and how many placeholders its pictures get."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from vllm.multimodal.inputs import (  # pyright: ignore[reportMissingImports]
     MultiModalKwargsItems,
 )
 from vllm.multimodal.parse import (  # pyright: ignore[reportMissingImports]
+    DictEmbeddingItems,
     EmbeddingItems,
     MultiModalDataItems,
 )
@@ -80,8 +81,10 @@ class FoveateProcessor(BaseMultiModalProcessor):
 
         Raises:
             InputError: a budget that cannot be read or served, or an engine whose operator allows none; a
-                prompt that ends with a picture, where the LLM prunes.
+                prompt that ends with a picture, where the LLM prunes; embeddings that are no numbers.
         """
+        if self.foveate.is_on:
+            refuse_no_numbers(inputs.mm_data_items, self.info.ctx.model_config.dtype)
         given = dict(inputs.hf_processor_mm_kwargs)
         is_profile = given.get(KEY) is PROFILE
         text = self.asked(inputs)
@@ -261,6 +264,32 @@ def check_config(multimodal: Any, switch: Switch) -> None:
         )
     if switch.is_on and multimodal.is_multimodal_pruning_enabled():
         raise UnsupportedError("--video-pruning-rate prunes by itself: leave it out, or foveate")
+
+
+def refuse_no_numbers(items: MultiModalDataItems, dtype: torch.dtype) -> None:
+    """Refuse embeddings that are not finite: they stay in the KV cache, and spoil others' answers.
+
+    Args:
+        items: of a request.
+        dtype: of the model.
+
+    Raises:
+        InputError: nan, or what is infinite in the model's dtype.
+    """
+    for part in items.values():
+        if not all(bool(each.to(dtype).isfinite().all()) for each in _given(part)):
+            raise InputError(
+                f"{part.modality} embeddings must be finite numbers in the model's {dtype}, got others"
+            )
+
+
+def _given(part: Any) -> Iterator[torch.Tensor]:
+    """Embeddings of a request's pictures or clips; none of those that come as pixels."""
+    if isinstance(part, EmbeddingItems):
+        yield from part.get_all()
+    if isinstance(part, DictEmbeddingItems):
+        for item in part.get_all():
+            yield from (value for value in item.values() if value.is_floating_point())
 
 
 def refuse_nested(given: Arguments) -> None:
