@@ -48,6 +48,10 @@ class Turns:
     target: Int[Tensor, "B T"]
     early: Int[Tensor, "B T"]
 
+    def to(self, device: torch.device | str) -> "Turns":
+        """The same on a device."""
+        return Turns(**{name: column.to(device) for name, column in vars(self).items()})
+
 
 class Packer:
     """Tokenizes turns; remembers every turn it has seen, for there are only so many questions."""
@@ -88,8 +92,8 @@ def turn_mask(prefix: int, segment: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T N
     """Which of the `prefix` shared tokens and T turn tokens each turn token may attend to."""
     length = segment.shape[1]
     same = segment[:, None, :] == segment[:, :, None]
-    own = same & torch.ones(length, length, dtype=torch.bool).tril()
-    shared = torch.ones(len(segment), length, prefix, dtype=torch.bool)
+    own = same & same.new_ones(length, length).tril()
+    shared = same.new_ones(len(segment), length, prefix)
     return torch.cat([shared, own], dim=-1)[:, None]
 
 
@@ -151,8 +155,10 @@ def forward(
     language = model.model.language_model
     embed, batch = language.embed_tokens, visual.shape[0]
     first, prefix = len(header), len(header) + visual.shape[1]
-    states = torch.cat([embed(header).expand(batch, -1, -1), visual, embed(turns.ids)], dim=1)
-    positions = torch.cat([torch.arange(prefix).expand(batch, -1), prefix + turns.offset], dim=1)
+    begun = embed(header.to(visual.device)).expand(batch, -1, -1)
+    states = torch.cat([begun, visual, embed(turns.ids)], dim=1)
+    before = torch.arange(prefix, device=visual.device).expand(batch, -1)
+    positions = torch.cat([before, prefix + turns.offset], dim=1)
     cos, sin = language.rotary_emb(states, positions)
     mask = turn_mask(prefix, turns.segment)
     halfway = len(language.layers) // 2 - 1
