@@ -39,8 +39,15 @@ ROLE_WEIGHT = 0.3
 
 def encode(model: LlavaOnevisionForConditionalGeneration, scenes: Sequence[Scene]) -> Tensor:
     """Tower features of every frame of every scene, (frames, N, D); equal frames encoded once."""
+    return encode_frames(model, [frame for scene in scenes for frame in scene.frames()])
+
+
+def encode_frames(
+    model: LlavaOnevisionForConditionalGeneration, frames: Sequence[np.ndarray]
+) -> Tensor:
+    """Tower features of RGB frames, (frames, N, D); equal frames encoded once."""
     pixels, places, row = [], {}, []
-    for frame in (frame for scene in scenes for frame in scene.frames()):
+    for frame in frames:
         place = places.setdefault(frame.tobytes(), len(pixels))
         if place == len(pixels):
             pixels.append(frame)
