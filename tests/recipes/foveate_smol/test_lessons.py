@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from foveate.scenes import make, scene
 from mini import stock_logits
+from pretend import GPU, pretend
 from recipes.foveate_mini.packing import Packer
 from recipes.foveate_mini.tokens import END
 from recipes.foveate_smol import lessons as lessons_module
@@ -54,6 +55,19 @@ def test_a_packed_part_is_its_questions_one_by_one(task, fresh, processor):
             right.append(bool((logits.argmax(-1) == target).all()))
     torch.testing.assert_close(loss, torch.cat(losses).mean(), rtol=1e-5, atol=1e-5)
     assert [hit for row in hits for hit in row] == right
+
+
+@pytest.mark.parametrize("task", ["charts", "video"])
+def test_a_part_is_made_where_the_model_is(task, fresh, processor):
+    model, packer = fresh(), Packer(processor.tokenizer)
+    shown = part(scenes_of(task), LESSONS)
+    with torch.no_grad():
+        expected, hits = run(model, packer, shown)
+        with pretend() as there:
+            loss, same = run(there(model), packer, shown)
+    assert loss.device == GPU
+    assert torch.equal(loss.here, expected)
+    assert same == hits
 
 
 def test_both_views_of_a_picture_show_the_same(fresh, processor):
