@@ -88,7 +88,7 @@ def fit(stage: Stage, task: Task, folder: Path, deadline: float) -> bool:
             progress.report(step, loss=round(sum(losses) / len(losses), 4))
             reported, losses = now, []
         if done or now - saved >= stage.save_seconds:
-            _save(path, task.trained, optimizer, step, progress.seconds)
+            _save(path, task.trained, None if done else optimizer, step, progress.seconds)
             saved = now
         if done or step % stage.check_every == 0:
             with task.computing():
@@ -141,12 +141,13 @@ def _step(
 def _save(
     path: Path,
     trained: dict[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     step: int,
     seconds: float,
 ) -> None:
+    """Write the state; a finished stage needs its optimizer no more."""
     weights = {name: parameter.detach() for name, parameter in trained.items()}
-    state = {"weights": weights, "optimizer": optimizer.state_dict()}
+    state = {"weights": weights, "optimizer": optimizer and optimizer.state_dict()}
     checkpoint.save(path, state | {"step": step, "seconds": seconds})
 
 
@@ -160,5 +161,6 @@ def _restore(
         return 0, 0.0
     for name, parameter in trained.items():
         parameter.copy_(state["weights"][name])
-    optimizer.load_state_dict(state["optimizer"])
+    if state["optimizer"] is not None:
+        optimizer.load_state_dict(state["optimizer"])
     return state["step"], state["seconds"]
