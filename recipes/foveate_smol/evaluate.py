@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from foveate.scenes import DRAWN, TASKS, one_question, scene
-from foveate.scenes.sample import Question, Scene
+from foveate.scenes.sample import SIZE, Question, Scene
 from recipes.foveate_mini.evaluate import answers
 
 BATCH = 20
@@ -52,7 +52,7 @@ def evaluate(
     """
     scores = {}
     for task in (*TASKS, *DRAWN):
-        scores[task] = _task(model, processor, [scene(task, split, i) for i in range(n)])
+        scores[task] = _task(model, processor, [scene(task, split, i, size=SIZE) for i in range(n)])
         report(task, scores[task])
     return scores
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from foveate.scenes import DRAWN, TASKS, make, scene
-from foveate.scenes.sample import GRID, Question, Scene
+from foveate.scenes.sample import GRID, SIZE, Question, Scene
 from recipes.foveate_mini.language import encode_frames
 from recipes.foveate_mini.packing import Packer, answer_loss, forward, turn_hits
 from recipes.foveate_mini.plan import ask
@@ -77,7 +77,7 @@ def parts_of(step: int, lessons: Lessons) -> list[Part]:
         length = LENGTHS[rng.integers(len(LENGTHS))]
         scenes = [make("video", "train", n, lessons.seed, length) for n in numbers]
     else:
-        scenes = [scene(ROTA[n % len(ROTA)], "train", n, lessons.seed) for n in numbers]
+        scenes = [scene(ROTA[n % len(ROTA)], "train", n, lessons.seed, SIZE) for n in numbers]
     views = slice(None) if scenes[0].is_video else _views(step, lessons, rng)
     return [
         part(scenes[first : first + lessons.at_once], lessons, views)
@@ -137,7 +137,7 @@ def accuracy(
             if task == "video":
                 scenes = [make(task, "val", n, length=LENGTHS[0]) for n in numbers]
             else:
-                scenes = [scene(task, "val", n) for n in numbers]
+                scenes = [scene(task, "val", n, size=SIZE) for n in numbers]
             rows = run(model, packer, part(scenes, lessons))[1]
             hits += [hit for row in rows for hit in row]
         shares[task] = round(float(np.mean(hits)), 3)

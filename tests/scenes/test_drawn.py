@@ -79,7 +79,7 @@ def test_answers_are_what_the_plan_says(task, split, size):
 @pytest.mark.parametrize("task", [*TASKS, *DRAWN])
 def test_a_sentence_says_the_answer(task):
     for index in range(100):
-        for question in asked(scene(task, "test", index)):
+        for question in asked(scene(task, "test", index, size=144)):
             assert re.search(rf"\b{question.answer}\b", question.sentence, re.IGNORECASE)
             assert re.fullmatch(r"[A-Z][^{}]+\.", question.sentence)
             assert re.fullmatch(r"[a-z][^{}]+[.?]", question.text)

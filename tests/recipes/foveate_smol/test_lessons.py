@@ -32,7 +32,7 @@ TASKS_OF_PICTURES = ["documents", "charts", "screens", "texture", "ocr", "reason
 def scenes_of(task):
     if task == "video":
         return [make(task, "val", index, length=5) for index in (1, 2)]
-    return [scene(task, "val", index) for index in (1, 2)]
+    return [scene(task, "val", index, size=144) for index in (1, 2)]
 
 
 @pytest.mark.parametrize("task", [*TASKS_OF_PICTURES, "video"])
@@ -142,5 +142,7 @@ def test_accuracy_is_of_validation_scenes(fresh, processor, monkeypatch):
     shares = accuracy(fresh(), Packer(processor.tokenizer), LESSONS, size=6)
     assert shares == dict.fromkeys(["reasoning", "ocr", "video", *TASKS_OF_PICTURES[:4]], 0.5)
     assert len(shown) == 7 * 6
-    expected = [frame for index in range(6) for frame in scene("charts", "val", index).frames()]
+    expected = [
+        frame for index in range(6) for frame in scene("charts", "val", index, size=144).frames()
+    ]
     assert any(np.array_equal(shown[first], expected[0][None]) for first in range(len(shown)))
