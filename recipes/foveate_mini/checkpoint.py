@@ -19,4 +19,4 @@ def save(path: Path, state: dict) -> None:
 
 def load(path: Path) -> dict | None:
     """The state at `path`, or None where there is none yet."""
-    return torch.load(path, weights_only=True) if path.exists() else None
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None

@@ -62,8 +62,17 @@ def answers(
     asked: list[tuple[list, str]],
     *,
     is_video: bool,
+    longest: int = 12,
 ) -> list[str]:
-    """The model's answer to each (images, question), greedily; all clips with as many frames."""
+    """The model's answer to each (images, question), greedily; all clips with as many frames.
+
+    Args:
+        model: the model.
+        processor: of the model.
+        asked: what is shown and asked.
+        is_video: whether frames of clips are shown.
+        longest: tokens of an answer.
+    """
     kind = "video" if is_video else "image"
     prompts = []
     for _, question in asked:
@@ -74,7 +83,7 @@ def answers(
         visual = {"videos": [np.stack([np.asarray(f) for f in images]) for images, _ in asked]}
     else:
         visual = {"images": [images[0] for images, _ in asked]}
-    inputs = processor(text=prompts, **visual, padding=True, return_tensors="pt")
-    output = model.generate(**inputs, max_new_tokens=12, do_sample=False)
+    inputs = processor(text=prompts, **visual, padding=True, return_tensors="pt").to(model.device)
+    output = model.generate(**inputs, max_new_tokens=longest, do_sample=False)
     written = output[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in processor.batch_decode(written, skip_special_tokens=True)]

@@ -13,7 +13,7 @@ for while the question is read (`early_loss`), and visual tokens for their part 
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from foveate.scenes import make
-from foveate.scenes.sample import Sample
+from foveate.scenes.sample import Scene
 from recipes.foveate_mini import checkpoint
 from recipes.foveate_mini.packing import Packer, answer_loss, early_loss, forward, turn_hits
 from recipes.foveate_mini.plan import TASK, LanguageRecipe, StepPlan, ask, plan_step, samples_of
@@ -37,18 +37,23 @@ EARLY_WEIGHT = 0.5
 ROLE_WEIGHT = 0.3
 
 
-def encode(model: LlavaOnevisionForConditionalGeneration, samples: list[Sample]) -> Tensor:
-    """Tower features of every frame of every sample, (frames, N, D); equal frames encoded once."""
+def encode(model: LlavaOnevisionForConditionalGeneration, scenes: Sequence[Scene]) -> Tensor:
+    """Tower features of every frame of every scene, (frames, N, D); equal frames encoded once."""
+    return encode_frames(model, [frame for scene in scenes for frame in scene.frames()])
+
+
+def encode_frames(
+    model: LlavaOnevisionForConditionalGeneration, frames: Sequence[np.ndarray]
+) -> Tensor:
+    """Tower features of RGB frames, (frames, N, D); equal frames encoded once."""
     pixels, places, row = [], {}, []
-    for number, sample in enumerate(samples):
-        for frame, marks in enumerate(sample.marks):
-            key = (number, *((mark.character, mark.column, mark.row) for mark in marks))
-            if key not in places:
-                places[key] = len(pixels)
-                pixels.append(sample.frame(frame))
-            row.append(places[key])
+    for frame in frames:
+        place = places.setdefault(frame.tobytes(), len(pixels))
+        if place == len(pixels):
+            pixels.append(frame)
+        row.append(place)
     tower = model.model.vision_tower
-    parts = pixels_of(np.stack(pixels)).split(ENCODE_AT_ONCE)
+    parts = pixels_of(np.stack(pixels)).to(tower.device).split(ENCODE_AT_ONCE)
     return torch.cat([features_of(tower, part) for part in parts])[row]
 
 

@@ -11,6 +11,7 @@ import torch
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
+    PreTrainedConfig,
     Qwen2Config,
     SiglipVisionConfig,
 )
@@ -76,7 +77,23 @@ def build(
         eos_token_id=tokens["end"],
         pad_token_id=tokens["end"],
     )
-    config = LlavaOnevisionConfig(
+    torch.manual_seed(seed)
+    model = LlavaOnevisionForConditionalGeneration(joined(vision, text, tokens)).float()
+    _attend_to_alike(model.model.language_model)
+    return model
+
+
+def joined(
+    vision: SiglipVisionConfig, text: PreTrainedConfig, tokens: dict[str, int]
+) -> LlavaOnevisionConfig:
+    """The configuration of a tower for pictures of one tile joined to a language model.
+
+    Args:
+        vision: of the tower.
+        text: of the language model, whose embeddings are tied.
+        tokens: ids of `image` and `video`.
+    """
+    return LlavaOnevisionConfig(
         vision_config=vision,
         text_config=text,
         image_token_index=tokens["image"],
@@ -88,10 +105,6 @@ def build(
         image_grid_pinpoints=[[SIZE, SIZE]],
         tie_word_embeddings=True,
     )
-    torch.manual_seed(seed)
-    model = LlavaOnevisionForConditionalGeneration(config).float()
-    _attend_to_alike(model.model.language_model)
-    return model
 
 
 @torch.no_grad()

@@ -1,11 +1,12 @@
 """What each step of stage B does, drawn from its number alone, so that a resumed run is the same."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from foveate.scenes import make
-from foveate.scenes.sample import Question, Sample
+from foveate.scenes.sample import Question, Sample, Scene
 
 # Tasks of twenty steps in a row; a step has one task, so that its shapes are equal.
 ROTA = tuple("vrovovrvovrvovrvovro")
@@ -87,7 +88,7 @@ def samples_of(plan: StepPlan, step: int, recipe: LanguageRecipe) -> list[Sample
     return [make(plan.task, "train", i, seed=recipe.seed, length=plan.length) for i in indices]
 
 
-def ask(samples: list[Sample], limit: int, seed: int) -> list[list[Question]]:
+def ask(samples: Sequence[Scene], limit: int, seed: int) -> list[list[Question]]:
     """At most `limit` questions of each sample, in random order."""
     asked = []
     for sample in samples:

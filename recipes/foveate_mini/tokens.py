@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from foveate.scenes.clips import DIRECTIONS
-from foveate.scenes.phrasing import TEMPLATES
+from foveate.scenes.phrasing import WORDINGS
 from foveate.scenes.sample import COLOUR_NAMES, GRID, SIZE
 
 IMAGE, VIDEO, START, END = "<image>", "<video>", "<|im_start|>", "<|im_end|>"
@@ -70,8 +70,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor() -> LlavaOnevisionProcessor:
-    """The processor that goes with the model: keeps a 144x144 picture as it is."""
+def build_processor(tokenizer: PreTrainedTokenizerFast | None = None) -> LlavaOnevisionProcessor:
+    """The processor that goes with the model: keeps a 144x144 picture as it is.
+
+    Args:
+        tokenizer: of another language model, with the same marks; by default foveate-mini's.
+    """
     pixels = {
         "size": {"height": SIZE, "width": SIZE},
         "image_mean": [0.5, 0.5, 0.5],
@@ -80,7 +84,7 @@ def build_processor() -> LlavaOnevisionProcessor:
     return LlavaOnevisionProcessor(
         image_processor=LlavaOnevisionImageProcessor(image_grid_pinpoints=[[SIZE, SIZE]], **pixels),
         video_processor=LlavaOnevisionVideoProcessor(**pixels),
-        tokenizer=build_tokenizer(),
+        tokenizer=tokenizer or build_tokenizer(),
         num_image_tokens=GRID * GRID,
         vision_feature_select_strategy="full",
         vision_aspect_ratio="anyres_max_9",
@@ -98,11 +102,11 @@ def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 def _texts() -> Iterator[str]:
     """What the tokenizer learns from: each template with each colour, and the short answers."""
-    for wordings in TEMPLATES.values():
-        for wording in wordings:
-            fields = [name for _, name, _, _ in Formatter().parse(wording) if name]
+    for wording in WORDINGS.values():
+        for question in wording.questions:
+            fields = [name for _, name, _, _ in Formatter().parse(question) if name]
             for colour in COLOUR_NAMES:
-                yield wording.format(**dict.fromkeys(fields, colour))
+                yield question.format(**dict.fromkeys(fields, colour))
     answers = (*COLOUR_NAMES, *DIRECTIONS, "yes", "no", "user", "assistant", "system", "\n")
     # Twice: a pair seen once only may be left unmerged.
     yield from (*answers, *answers)

@@ -20,6 +20,7 @@ EXTRAS = {
     "ray": "vLLM's own batches on Ray",
     "scenes": "scenes, the tasks of foveate measure",
     "serve": "foveate serve",
+    "smol": "the recipe of foveate-smol",
     "train": "foveate train",
     "video": "clips from files",
     "vllm": "the plug-in of vLLM's",

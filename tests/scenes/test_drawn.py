@@ -10,7 +10,7 @@ from PIL import ImageDraw
 
 from drawn_twin import answer_from
 from foveate.errors import InputError
-from foveate.scenes import DRAWN, draw, make, one_question, questions, scene
+from foveate.scenes import DRAWN, TASKS, draw, make, one_question, questions, scene
 from foveate.scenes.sample import SPLITS
 from foveate.scenes.words import TEST_WORDS, TRAIN_WORDS, VAL_WORDS
 
@@ -78,10 +78,10 @@ def test_answers_are_what_the_plan_says(task, split, size):
             assert answer_from(task, drawn.plan, question.text) == question.answer, question
 
 
-@pytest.mark.parametrize("task", DRAWN)
+@pytest.mark.parametrize("task", [*TASKS, *DRAWN])
 def test_a_sentence_says_the_answer(task):
     for index in range(100):
-        for question in asked(draw(task, "test", index, size=144)):
+        for question in asked(scene(task, "test", index, size=144)):
             assert re.search(rf"\b{question.answer}\b", question.sentence, re.IGNORECASE)
             assert re.fullmatch(r"[A-Z][^{}]+\.", question.sentence)
             assert re.fullmatch(r"[a-z][^{}]+[.?]", question.text)

@@ -11,7 +11,7 @@ import numpy as np
 
 from foveate.scenes.ink import FIGURE, digit_ink
 from foveate.scenes.photos import background
-from foveate.scenes.phrasing import phrase
+from foveate.scenes.phrasing import ask
 from foveate.scenes.reasoning import PLACES, exists, jitter, scatter
 from foveate.scenes.sample import COLOUR_NAMES, DIGITS, GRID, Mark, Question, Sample
 
@@ -135,17 +135,16 @@ def _questions(
     digits = [mark.character for mark in marks]
     asked = exists(marks, rng)
     for mark in marks:
-        asked.append(Question(phrase("colour", rng, digit=mark.character), mark.colour, "colour"))
+        asked.append(ask("colour", mark.colour, rng, digit=mark.character))
     if kind == "appear":
-        asked.append(Question(phrase("first", rng), digits[0], "first"))
-        asked.append(Question(phrase("last", rng), digits[-1], "last"))
+        asked.append(ask("first", digits[0], rng))
+        asked.append(ask("last", digits[-1], rng))
     elif kind == "move":
-        wording = phrase("direction", rng, digit=digits[0])
-        asked.append(Question(wording, direction, "direction"))
-        asked.append(Question(phrase("mover", rng), digits[0], "mover"))
+        asked.append(ask("direction", direction, rng, digit=digits[0]))
+        asked.append(ask("mover", digits[0], rng))
     elif kind == "needle":
-        asked.append(Question(phrase("needle", rng), digits[0], "needle"))
-        asked.append(Question(phrase("needle_colour", rng), marks[0].colour, "needle"))
+        asked.append(ask("needle", digits[0], rng))
+        asked.append(ask("needle_colour", marks[0].colour, rng, "needle"))
     else:
-        asked.append(Question(phrase("different", rng), str(len(actors)), "different"))
+        asked.append(ask("different", str(len(actors)), rng))
     return asked

@@ -25,7 +25,7 @@ import numpy as np
 from foveate.errors import InputError
 from foveate.scenes.ink import FIGURE, digit_ink
 from foveate.scenes.photos import background
-from foveate.scenes.phrasing import phrase
+from foveate.scenes.phrasing import ask
 from foveate.scenes.reasoning import jitter, questions, scatter
 from foveate.scenes.sample import COLOUR_NAMES, DIGITS, SPLITS, Mark, Question, Sample
 
@@ -175,7 +175,7 @@ def _last(
 
 def _about(screen: Sample, digit: str, family: str, rng: np.random.Generator) -> Question:
     """The question about the colour of a digit of a screen."""
-    return Question(phrase("colour", rng, digit=digit), _colour(screen, digit), family)
+    return ask("colour", _colour(screen, digit), rng, family, digit=digit)
 
 
 def _colour(screen: Sample, digit: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from foveate.scenes.ink import WRITING, digit_ink, letter_ink
 from foveate.scenes.photos import background
-from foveate.scenes.phrasing import phrase
+from foveate.scenes.phrasing import ask
 from foveate.scenes.reasoning import jitter
 from foveate.scenes.sample import (
     COLOUR_NAMES,
@@ -92,9 +92,9 @@ def _questions(lines: list, rng: np.random.Generator) -> list[Question]:
     asked = []
     for kind, text, marks in lines:
         if kind == "number":
-            asked.append(Question(phrase("number", rng), text, "number"))
+            asked.append(ask("number", text, rng))
             continue
         wording = "coloured_word" if words > 1 else "word"
         family = "word_unseen" if any(text in pool for pool in UNSEEN_WORDS.values()) else "word"
-        asked.append(Question(phrase(wording, rng, colour=marks[0].colour), text, family))
+        asked.append(ask(wording, text, rng, family, colour=marks[0].colour))
     return asked

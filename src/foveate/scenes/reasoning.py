@@ -8,7 +8,7 @@ import numpy as np
 
 from foveate.scenes.ink import FIGURE, digit_ink
 from foveate.scenes.photos import background
-from foveate.scenes.phrasing import phrase
+from foveate.scenes.phrasing import ask
 from foveate.scenes.sample import COLOUR_NAMES, DIGITS, GRID, Mark, Question, Sample
 
 MOST = 4
@@ -70,10 +70,10 @@ def jitter(rng: np.random.Generator, across: int = JITTER, down: int = JITTER) -
 
 def questions(marks: tuple[Mark, ...], rng: np.random.Generator) -> list[Question]:
     """Every question that this picture answers, each with a phrasing drawn from `rng`."""
-    asked = [Question(phrase("count", rng), str(len(marks)), "count")]
+    asked = [ask("count", str(len(marks)), rng)]
     for mark in marks:
-        asked.append(Question(phrase("colour", rng, digit=mark.character), mark.colour, "colour"))
-        asked.append(Question(phrase("digit", rng, colour=mark.colour), mark.character, "digit"))
+        asked.append(ask("colour", mark.colour, rng, digit=mark.character))
+        asked.append(ask("digit", mark.character, rng, colour=mark.colour))
     asked += exists(marks, rng)
     if len(marks) > 1:
         lowest_first = sorted(marks, key=lambda mark: mark.row)
@@ -85,7 +85,7 @@ def questions(marks: tuple[Mark, ...], rng: np.random.Generator) -> list[Questio
             ("bottom", lowest_first[-1]),
             ("largest", max(marks, key=lambda mark: mark.character)),
         ):
-            asked.append(Question(phrase(family, rng), mark.character, family))
+            asked.append(ask(family, mark.character, rng))
     return asked
 
 
@@ -94,12 +94,13 @@ def exists(marks: tuple[Mark, ...], rng: np.random.Generator) -> list[Question]:
     shown_digits = [mark.character for mark in marks]
     shown_colours = [mark.colour for mark in marks]
     asked = []
-    for family, shown, every in (
+    for wording, shown, every in (
         ("exists_digit", shown_digits, tuple(DIGITS)),
         ("exists_colour", shown_colours, COLOUR_NAMES),
     ):
         there = rng.random() < 0.5
         pool = [value for value in every if (value in shown) == there]
         value = pool[rng.integers(len(pool))]
-        asked.append(Question(phrase(family, rng, value=value), "yes" if there else "no", "exists"))
+        answer, state = ("yes", "") if there else ("no", "not ")
+        asked.append(ask(wording, answer, rng, "exists", value=value, state=state))
     return asked

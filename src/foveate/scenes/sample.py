@@ -68,7 +68,7 @@ class Question:
         text: the question.
         answer: as short as can be.
         family: what kind of question it is.
-        sentence: the answer as a whole sentence; "" where scenes are answered in a word only.
+        sentence: the answer as a whole sentence; "" where there is none.
     """
 
     text: str

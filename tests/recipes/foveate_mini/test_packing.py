@@ -6,6 +6,7 @@ import torch
 
 from foveate.scenes import TASKS, make
 from foveate.scenes.sample import Question
+from mini import stock_logits
 from recipes.foveate_mini.language import encode
 from recipes.foveate_mini.packing import (
     IGNORED,
@@ -17,28 +18,12 @@ from recipes.foveate_mini.packing import (
     turn_mask,
 )
 from recipes.foveate_mini.plan import ask
-from recipes.foveate_mini.tokens import END
 from recipes.foveate_mini.visual import choose, shown, visual_tokens
 
 
 @pytest.fixture(scope="module")
 def packer(processor):
     return Packer(processor.tokenizer)
-
-
-def stock_logits(model, processor, sample, question):
-    """Logits after the prompt and inside the answer, by `model(**processor(...))`."""
-    kind = "video" if sample.is_video else "image"
-    content = [{"type": kind}, {"type": "text", "text": question.text}]
-    chat = [{"role": "user", "content": content}]
-    text = processor.apply_chat_template(chat, add_generation_prompt=True) + question.answer + END
-    frames = sample.frames()
-    visual = {"videos": [frames]} if sample.is_video else {"images": [sample.images()[0]]}
-    inputs = processor(text=text, **visual, return_tensors="pt")
-    answer = processor.tokenizer(question.answer + END, add_special_tokens=False)["input_ids"]
-    with torch.no_grad():
-        logits = model(**inputs).logits[0]
-    return logits[-len(answer) - 1 : -1], inputs
 
 
 @pytest.mark.parametrize("task", TASKS)
