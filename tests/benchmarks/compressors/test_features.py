@@ -7,7 +7,6 @@ import torch
 
 from benchmarks.compressors.features import TASKS, pictures
 from foveate.scenes import make, questions
-from foveate.scenes.sample import Question
 from recipes.foveate_mini.tower import pixels_of
 
 
@@ -48,8 +47,9 @@ def test_they_are_made_anew_where_scenes_changed(vlm, tmp_path):
 
 def test_held_out_questions_are_those_of_the_scenes(sets):
     for task in TASKS:
-        scored = [[Question(*one)] for _, *one in questions(task, "test", 3)]
-        assert [sets["test"].questions[row] for row in sets["test"].of(task)] == scored
+        scored = [[tuple(one)] for _, *one in questions(task, "test", 3)]
+        asked = [sets["test"].questions[row] for row in sets["test"].of(task)]
+        assert [[(one.text, one.answer, one.family) for one in row] for row in asked] == scored
 
 
 def test_training_pictures_have_all_their_questions(sets):
