@@ -41,7 +41,7 @@ class Pretraining:
         ocr: share of the pictures that show text.
         background_from: share of the steps after which background is kept like anything else.
         most_background: share of the background that is kept before, at most.
-        peaks: learning rates that are tried, the middle one first.
+        peaks: learning rates that are tried; where the best is an end, others behind it, too.
         tried: steps of a short run that tells which is best.
         warmup: steps.
         weight_decay: of AdamW.
@@ -53,7 +53,7 @@ class Pretraining:
     ocr: float = 0.5
     background_from: float = 0.55
     most_background: float = 0.2
-    peaks: list[float] = field(default_factory=lambda: [2e-3, 1e-3, 4e-3])
+    peaks: list[float] = field(default_factory=lambda: [2e-3, 4e-3, 8e-3])
     tried: int = 250
     warmup: int = 60
     weight_decay: float = 0.02

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from math import inf, isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -98,19 +99,29 @@ class Study:
         self.say(f"## {cell}: val {told}, {seconds} s")
 
     def rate(self, name: str) -> float:
-        """A size's learning rate: the best on short runs, by the loss on validation pictures."""
-        losses = {}
-        for peak in self.recipes.reader.peaks:
-            steps = self.recipes.reader.tried
-            same = {"kind": "rate", "size": name, "peak": peak, "steps": steps}
-            row = self._find(same)
-            if row is None:
-                reader = self._reader(name, 0)
-                progress = Progress(f"{name} at {peak}", self.folder / "log.jsonl", 0, steps)
-                pretrain.train(reader, peak, steps, 0, progress, None)
-                row = self._write(same, loss=round(reader.loss_on(self.pictures["val"]), 4))
-            losses[peak] = row["loss"]
-        return min(losses, key=losses.__getitem__)
+        """A size's learning rate: the best on short runs, neither the lowest nor the highest tried."""
+        peaks = sorted(self.recipes.reader.peaks)
+        while True:
+            best = min(peaks, key=lambda peak: self._short_loss(name, peak))
+            if best == peaks[-1]:
+                peaks.append(2 * best)
+            elif best == peaks[0]:
+                peaks.insert(0, best / 2)
+            else:
+                return best
+
+    def _short_loss(self, name: str, peak: float) -> float:
+        """On validation pictures, behind a short run at a learning rate."""
+        steps = self.recipes.reader.tried
+        same = {"kind": "rate", "size": name, "peak": peak, "steps": steps}
+        row = self._find(same)
+        if row is None:
+            reader = self._reader(name, 0)
+            progress = Progress(f"{name} at {peak:g}", self.folder / "log.jsonl", 0, steps)
+            pretrain.train(reader, peak, steps, 0, progress, None)
+            loss = reader.loss_on(self.pictures["val"])
+            row = self._write(same, loss=round(loss, 4) if isfinite(loss) else None)
+        return inf if row["loss"] is None else row["loss"]
 
     def reader(self, name: str, seed: int) -> Any:
         """A size that reads all patches, trained as far as what is on disk is not."""

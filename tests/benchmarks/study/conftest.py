@@ -24,7 +24,9 @@ SHAPE = MiniShape(
 PICTURES = RivalRecipe(steps=3, first_stage=0.34, pictures=4, questions=2, ocr=0.25, warmup=1)
 RECIPES = Recipes(
     align=AlignRecipe(steps=2, batch=2, warmup=1),
-    reader=Pretraining(steps=4, pictures=4, questions=2, peaks=[2e-3, 1e-3], tried=2, warmup=1),
+    reader=Pretraining(
+        steps=4, pictures=4, questions=2, peaks=[1e-3, 2e-3, 4e-3], tried=2, warmup=1
+    ),
     picture=PICTURES,
     clip=replace(PICTURES, first_stage=0.0, ocr=0.0, lookups=1.0),
 )

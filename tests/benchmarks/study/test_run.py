@@ -30,16 +30,9 @@ def test_four_cells_are_trained_once(study: Study, monkeypatch: pytest.MonkeyPat
     for cell in TRAINED:
         study.run(cell)
     rows = list(study.journal)
-    assert [row["kind"] for row in rows] == [
-        "rate",
-        "rate",
-        "reader",
-        "cell",
-        "cell",
-        "cell",
-        "cell",
-    ]
-    for cell, row in zip(TRAINED, rows[3:], strict=True):
+    made = [row for row in rows if row["kind"] != "rate"]
+    assert [row["kind"] for row in made] == ["reader", *["cell"] * len(TRAINED)]
+    for cell, row in zip(TRAINED, made[1:], strict=True):
         assert row["compressor"] == cell.compressor
         assert row["parameters"] == 40448
         assert len(row["val"]) == len(row["test"]) == (6 if cell.frames else 12)
@@ -47,6 +40,22 @@ def test_four_cells_are_trained_once(study: Study, monkeypatch: pytest.MonkeyPat
     for cell in TRAINED:
         study.run(cell)
     assert list(study.journal) == rows
+
+
+@pytest.mark.parametrize("best", [2.5e-4, 4e-3, 3.2e-2])
+def test_a_rate_is_looked_for_behind_the_ends(
+    study: Study, monkeypatch: pytest.MonkeyPatch, best: float
+) -> None:
+    """The best of the rates that double, wherever it lies, with a worse one on each side."""
+    tried = []
+
+    def loss(study: Study, name: str, peak: float) -> float:
+        tried.append(peak)
+        return abs(np.log(peak / best))
+
+    monkeypatch.setattr(Study, "_short_loss", loss)
+    assert study.rate("40k") == pytest.approx(best)
+    assert min(tried) < 0.75 * best < 1.5 * best < max(tried)
 
 
 def test_a_method_without_training_reads_what_it_leaves(study: Study) -> None:
