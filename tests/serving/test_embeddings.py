@@ -49,8 +49,8 @@ def test_a_compressor_leaves_few_and_reads_the_question(vlm, encoding):
         for question in (QUESTION, "what colour is the 3?")
     )
     assert [len(each) for each in one] == [model.model.compressor.count()] * 2
-    assert torch.equal(one[0], one[1])
-    assert not torch.allclose(one[0], other[0])
+    torch.testing.assert_close(one[0], one[1])  # rows of a batch may round otherwise
+    assert (one[0] - other[0]).abs().max() > 1e-3
 
 
 def test_a_part_of_a_message_holds_them():
