@@ -1,5 +1,6 @@
 """Rates, readers and cells, each made unless it is in the journal or on disk already."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -125,8 +126,8 @@ class Study:
 
     def reader(self, name: str, seed: int) -> Any:
         """A size that reads all patches, trained as far as what is on disk is not."""
-        path, rate = self.folder / f"{name}-{seed}.pt", self.rate(name)
-        steps = self.recipes.reader.steps
+        rate, recipe = self.rate(name), self.recipes.reader
+        path, steps = self._path(f"{name}-{seed}", recipe, rate), recipe.steps
         progress = Progress(f"{name} seed {seed}", self.folder / "log.jsonl", 0, steps)
         reader, began = self._reader(name, seed), time.process_time()
         pretrain.train(reader, rate, steps, seed, progress, path)
@@ -151,7 +152,8 @@ class Study:
         if cell.compressor in TRAINING_FREE:
             whole, seconds, means = self._trained(cell.source)
             return Merged(whole, cell.compressor), seconds, means
-        path = self.folder / f"{cell.size}-{cell.compressor}-{cell.tokens}-{cell.seed}.pt"
+        name = f"{cell.size}-{cell.compressor}-{cell.tokens}-{cell.seed}"
+        path = self._path(name, self.recipes.reader, self._recipe(cell))
         rival = RIVALS["average-pool" if cell.tokens == PATCHES else cell.compressor]
         reader = self.reader(cell.size, cell.seed)
         begun = Trainee(reader, self._packer, rival, cell.tokens, cell.seed, cell.frames or 1)
@@ -172,6 +174,11 @@ class Study:
             weights = begun.model.state_dict()
             checkpoint.save(path, {"weights": weights, "seconds": round(seconds), "losses": means})
         return begun, round(seconds), means
+
+    def _path(self, name: str, *recipes: Any) -> Path:
+        """Where a model is kept: another recipe, rate or set of pictures has another place."""
+        told = repr((self.recipes.align, recipes, self._counts)).encode()
+        return self.folder / f"{name}-{hashlib.sha256(told).hexdigest()[:8]}.pt"
 
     @property
     def _packer(self) -> Packer:
@@ -199,8 +206,8 @@ class Study:
     def _reader(self, name: str, seed: int) -> Reader:
         """A size whose projector names patches."""
         model = fresh(SIZES[name], self.mini, seed)
-        tokenizer, folder = self.mini.processor.tokenizer, self.folder / f"{name}-{seed}"
-        align.train(model, tokenizer, self.recipes.align, folder)
+        aligned = self._path(f"{name}-{seed}-align").with_suffix("")
+        align.train(model, self.mini.processor.tokenizer, self.recipes.align, aligned)
         torch.manual_seed(seed)
         model = model.to(self.mini.model.device)
         pictures, recipe = self.pictures["train"], self.recipes.reader

@@ -341,7 +341,11 @@ def resident():
 
 
 def mixed(client, answers, count, seed):
-    """Send so many requests, a third of them malformed, eight at once; none gets another's answer."""
+    """Send so many requests, a third of them malformed, eight at once.
+
+    Returns:
+        Whether each was refused if it was malformed, and got its own answer if not.
+    """
     draw = random.Random(seed)
 
     def one(number):
@@ -353,14 +357,19 @@ def mixed(client, answers, count, seed):
         return client.text(body) == answers[key]
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(one, range(count)))
+        return list(pool.map(one, range(count)))
+
+
+def is_healthy(client):
+    """Whether the server answers."""
     status, _, text = client.send("GET", "/health")
-    assert (status, json.loads(text)) == (200, {"status": "ok"})
+    return (status, json.loads(text)) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize("count", [24, pytest.param(200, marks=pytest.mark.slow)])
 def test_malformed_requests_among_others(client, answers, count):
-    mixed(client, answers, count, seed=count)
+    assert all(mixed(client, answers, count, seed=count))
+    assert is_healthy(client)
 
 
 @pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body)[:40])
@@ -411,10 +420,11 @@ def test_what_the_chat_template_refuses_is_a_400(client, vlm, monkeypatch):
 
 @pytest.mark.slow
 def test_memory_stays_flat(client, answers):
-    mixed(client, answers, 100, seed=1)
+    assert all(mixed(client, answers, 100, seed=1))
     gc.collect()
     before = resident()
-    mixed(client, answers, 300, seed=2)
+    assert all(mixed(client, answers, 300, seed=2))
+    assert is_healthy(client)
     gc.collect()
     assert resident() - before < 30 * 2**20
 

@@ -1,5 +1,6 @@
 """The study in tiny: cells that train, are written down, and are not trained again."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,7 +77,8 @@ def test_a_reader_goes_on_where_it_was_killed(
 ) -> None:
     """Stopped before the third of four steps and started again, it ends with the same weights."""
     whole = study.reader("40k", 0).state_dict()
-    (study.folder / "40k-0.pt").unlink()
+    (path,) = study.folder.glob("40k-0-*.pt")
+    path.unlink()
     monkeypatch.setattr(pretrain, "SAVE_EVERY", 2)
     adjust, steps = pretrain.set_learning_rate, []
 
@@ -92,6 +94,18 @@ def test_a_reader_goes_on_where_it_was_killed(
             study.reader("40k", 0)
     resumed = study.reader("40k", 0).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_model_of_another_recipe_is_not_taken_from_disk(study: Study) -> None:
+    """Readers and cells that lie there were trained otherwise, and are trained anew."""
+    before = study._trained(TRAINED[0])[0].model.state_dict()
+    longer = replace(study.recipes, picture=replace(study.recipes.picture, steps=5))
+    after = replace(study, recipes=longer)._trained(TRAINED[0])[0].model.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    reader = replace(study.recipes, reader=replace(study.recipes.reader, steps=6))
+    study.reader("40k", 0)
+    replace(study, recipes=reader).reader("40k", 0)
+    assert len(list(study.folder.glob("40k-0-*.pt"))) == 2
 
 
 def test_two_seeds_everywhere_and_a_third_on_the_corners() -> None:

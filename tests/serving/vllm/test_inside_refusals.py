@@ -46,7 +46,10 @@ def configured(folders):
 
 def test_an_engine_may_prune_that_is_as_the_error_says(configured):
     refuse_engine(configured())
-    refuse_engine(configured(block_size=32, max_num_seqs=2, num_gpu_blocks_override=65))
+    small = {"block_size": 32, "max_num_seqs": 2}
+    refuse_engine(configured(**small, num_gpu_blocks_override=65))
+    with pytest.raises(UnsupportedError, match="in blocks, is 64, allowed is at least 65"):
+        refuse_engine(configured(**small, num_gpu_blocks_override=64))
 
 
 WRONG = {
