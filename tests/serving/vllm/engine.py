@@ -74,6 +74,14 @@ def ask(llm: Any, *requests: dict[str, Any]) -> list[Said]:
     ]
 
 
+@torch.no_grad()
+def greedy(model: Any, inputs: Any) -> Said:
+    """What a model of transformers answers to one prompt, whose tokens are all counted."""
+    length = inputs["input_ids"].shape[1]
+    out = model.generate(**inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False)
+    return Said(tuple(out[0, length:].tolist()), length)
+
+
 class Reference:
     """The same checkpoint in transformers."""
 
@@ -97,16 +105,13 @@ class Reference:
         method = foveate.Reduction()
         if request.get("foveate"):
             method = foveate.Reduction.from_dict(request["foveate"])
-        length = inputs["input_ids"].shape[1]
-        with torch.no_grad(), foveate.reduce(self.model, method) as run:
-            out = self.model.generate(
-                **inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False
-            )
+        with foveate.reduce(self.model, method) as run:
+            whole = greedy(self.model, inputs)
         gone = sum(  # a prompt without pictures has no report
             sum(report.visual_tokens_in) - sum(report.visual_tokens_to_llm)
             for report in run.reports
         )
-        return Said(tuple(out[0, length:].tolist()), length - gone)
+        return Said(whole.tokens, whole.prompt - gone)
 
 
 def same(found: Sequence[Said], expected: Sequence[Said]) -> bool:

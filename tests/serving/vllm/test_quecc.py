@@ -1,7 +1,6 @@
 """QueCC by the question's embeddings in a real engine: a checkpoint as `foveate train` writes it."""
 
 import pytest
-import torch
 
 pytest.importorskip("vllm", reason="needs vLLM: .ci/vllm")
 
@@ -28,12 +27,7 @@ def expected(reference, request):
         return_tensors="pt",
         **media,
     )
-    length = inputs["input_ids"].shape[1]
-    with torch.no_grad():
-        out = reference.model.generate(
-            **inputs, max_new_tokens=engine.TOKENS, min_new_tokens=engine.TOKENS, do_sample=False
-        )
-    return engine.Said(tuple(out[0, length:].tolist()), length)
+    return engine.greedy(reference.model, inputs)
 
 
 def test_tokens_are_those_of_transformers(llm, reference):
