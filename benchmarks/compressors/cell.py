@@ -154,8 +154,8 @@ class Trainee:
             rows = list(range(first, min(first + size, len(pictures.questions))))
             asked = [pictures.questions[row] for row in rows]
             states, turns = self.states(pictures.batch(rows), asked, tokens)
-            right = answer_loss(self.model, states, turns)[1].cpu()  # type: ignore[arg-type]
-            hits = turn_hits(turns.to("cpu"), right)
+            right = answer_loss(self.model, states, turns)[1]  # type: ignore[arg-type]
+            hits = turn_hits(turns, right)
             found += [hit for row in hits for hit in row]
         return found
 

@@ -26,7 +26,7 @@ from benchmarks.study.pictures import PICTURES, draw, helps
 from benchmarks.study.run import Recipes, Study
 from benchmarks.study.sizes import SIZES
 from benchmarks.study.summary import summarise
-from foveate.records.conditions import conditions
+from foveate.records.conditions import commit, conditions
 from foveate.records.journal import Journal
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rates", action="store_true", help="find the sizes' learning rates only")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--commit", default=commit(), help="where this is no checkout")
     parser.add_argument("--minutes", type=float, help="start no cell after so long")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "study")
     parser.add_argument("--journal", type=Path, default=ROOT / "results" / "study.jsonl")
@@ -78,7 +79,7 @@ def _study(arguments: argparse.Namespace) -> Study:
         recipes=Recipes(),
         journal=Journal(arguments.journal),
         folder=folder,
-        conditions=conditions(gpu=gpu, threads=arguments.threads),
+        conditions=conditions(gpu=gpu, threads=arguments.threads, commit=arguments.commit),
         say=say,
     )
 

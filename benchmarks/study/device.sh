@@ -4,7 +4,8 @@
 #     OUT=results/study bash benchmarks/study/device.sh
 #
 # Under $OUT: a journal and a log of each process. `cat $OUT/*.jsonl >> results/study.jsonl` joins them: of
-# what two processes made, the first counts. LIMIT: seconds of all; PY: the interpreter.
+# what two processes made, the first counts. LIMIT: seconds of all; PY: the interpreter; COMMIT names the commit
+# where there is no checkout.
 set -u
 cd "$(dirname "$0")/../.."
 OUT=${OUT:-results/study} PY=${PY:-python3} LIMIT=${LIMIT:-480}
@@ -16,7 +17,7 @@ sizes=(2.3M 1.3M 600k 210k 90k 40k)
 part() {
     [ -f "$OUT/$1.jsonl" ] || cat results/study.jsonl "$OUT"/rates-*.jsonl >"$OUT/$1.jsonl" 2>/dev/null
     timeout --kill-after=5 $((LIMIT - SECONDS)) "$PY" -m benchmarks.study \
-        --journal "$OUT/$1.jsonl" "${@:2}" 2>>"$OUT/$1.log"
+        ${COMMIT:+--commit "$COMMIT"} --journal "$OUT/$1.jsonl" "${@:2}" 2>>"$OUT/$1.log"
 }
 
 part rates-40k --rates --sizes 40k # and the features, which all others read

@@ -205,10 +205,9 @@ class Study:
 
     def _reader(self, name: str, seed: int) -> Reader:
         """A size whose projector names patches."""
-        model = fresh(SIZES[name], self.mini, seed)
+        model = fresh(SIZES[name], self.mini, seed).to(self.mini.model.device)
         aligned = self._path(f"{name}-{seed}-align").with_suffix("")
         align.train(model, self.mini.processor.tokenizer, self.recipes.align, aligned)
         torch.manual_seed(seed)
-        model = model.to(self.mini.model.device)
         pictures, recipe = self.pictures["train"], self.recipes.reader
         return Reader(model, self._packer, pictures, self.helps, recipe)

@@ -67,8 +67,9 @@ def loss_of(
     tasks = ("reasoning", "ocr")
     samples = [make(tasks[index % 2], "train", index, seed=recipe.seed) for index in indices]
     pixels, labels = frames_and_labels(samples, [0] * len(samples))
+    labels = {name: column.to(model.device) for name, column in labels.items()}
     with torch.no_grad():
-        features = features_of(model.model.vision_tower, pixels)
+        features = features_of(model.model.vision_tower, pixels.to(model.device))
     shown = labels["character"] > 0
     projected = model.model.multi_modal_projector(features[shown])
     read = model.lm_head(model.model.language_model.norm(projected)).log_softmax(-1)
@@ -100,7 +101,8 @@ def train(
         return state["seconds"]
     parameters = [p for module in trained.values() for p in module.parameters()]
     optimizer = adamw(parameters, recipe.weight_decay)
-    tables = names(tokenizer)
+    characters, colours = names(tokenizer)
+    tables = characters.to(model.device), colours.to(model.device)
     progress = Progress("align", folder / "log.jsonl", 0, recipe.steps)
     losses = []
     for step in range(recipe.steps):

@@ -8,7 +8,9 @@ import torch
 import foveate
 from foveate import testing
 from foveate.combine.aim import AIM
+from foveate.models.compressed import CompressedProcessor, with_compressor
 from foveate.models.family import families
+from foveate.scenes import make
 from foveate.testing.contract import check_contract
 
 REDUCTION = AIM(0.5, (1, 4))
@@ -79,3 +81,21 @@ def test_beams(device):
         out = model.generate(**inputs, **beams)
     assert out.shape[1] == inputs["input_ids"].shape[1] + 3
     assert run.report.fired
+
+
+@pytest.mark.parametrize("name", ["quecc", "tokenpacker"])
+def test_a_model_with_a_compressor_is_where_the_stock_model_was(name, device):
+    stock = foveate.load("foveate-mini", device=device)
+    knobs = {"query_encoding": "embedding" if name == "quecc" else "none"}
+    model = with_compressor(
+        stock.model, compressor={"name": name, "kernel": 6}, multi_level_layers=[1, 2], **knobs
+    ).eval()
+    assert {parameter.device for parameter in model.parameters()} == {stock.model.device}
+    processor = CompressedProcessor.of(stock.processor, model.config)
+    picture = make("reasoning", "val", 0).frame(0)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "how many?"}]}],
+        add_generation_prompt=True,
+    )
+    inputs = processor(images=picture, text=text, return_tensors="pt").to(device)
+    assert model.generate(**inputs, **testing.GREEDY).shape[1] > inputs["input_ids"].shape[1]

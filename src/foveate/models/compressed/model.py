@@ -298,7 +298,7 @@ def with_compressor(
     """A stock model with a compressor put in; the compressor's weights are new, the rest is kept.
 
     Args:
-        stock: a LLaVA-OneVision, which stays as it is.
+        stock: a LLaVA-OneVision, which stays as it is; the copy is on its device.
         **settings: of `CompressedConfig`: `compressor`, `multi_level_layers`, `query_encoding`, `views`,
             `visual_tokens`.
 
@@ -314,4 +314,4 @@ def with_compressor(
     if unexpected or foreign:
         raise InputError(f"not a LLaVA-OneVision: {foreign + unexpected} do not fit")
     model.generation_config = stock.generation_config
-    return model.to(stock.dtype)
+    return model.to(stock.device, stock.dtype)
