@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,7 +17,7 @@ class Merged(Trainee):
 
     Args:
         whole: that model.
-        name: of the method, which must need nothing but the tokens.
+        name: of the method, which must need nothing but the tokens and their group's number.
     """
 
     def __init__(self, whole: Trainee, name: str) -> None:
@@ -28,4 +29,8 @@ class Merged(Trainee):
     ) -> tuple[Float[Tensor, "R V D"], list[list[Question]]]:
         """As many tokens as are asked for, of each picture."""
         visual, asked = super().visual(levels, asked, PATCHES)
-        return method(self.name).build(keep=tokens / PATCHES)(visual).features, asked
+        merge = method(self.name).build(keep=tokens / PATCHES)
+        told = {}
+        if "number" in merge.needs:  # of the group in its picture, which has one
+            told["number"] = torch.zeros(len(visual), dtype=torch.long)
+        return merge(visual, **told).features, asked

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.study import pretrain
-from benchmarks.study.cells import COUNTS, SEEDS, Cell, cells
+from benchmarks.study.cells import COUNTS, SEEDS, TRAINING_FREE, Cell, cells
 from benchmarks.study.clips import LENGTH, clips, stills
 from benchmarks.study.pictures import FEWEST, MOST, PATCHES, SEED, draw
 from benchmarks.study.run import Study
@@ -70,6 +70,15 @@ def test_a_method_without_training_reads_what_it_leaves(study: Study) -> None:
     assert torch.equal(left, DivPrune(keep=9 / PATCHES)(visual).features)
     assert left.shape[1] == 9
     assert len(merged.right(pictures, 9)) == len(pictures.questions)
+
+
+@pytest.mark.parametrize("name", TRAINING_FREE)
+def test_every_method_without_training_leaves_what_is_asked_for(study: Study, name: str) -> None:
+    cell = Cell("40k", name, 4, 0)
+    pictures = study.pictures["val"]
+    asked = [pictures.questions[row] for row in (0, 3)]
+    left, _ = study._trained(cell)[0].visual(pictures.batch([0, 3]), asked, 4)
+    assert left.shape[:2] == (2, 4)
 
 
 def test_a_reader_goes_on_where_it_was_killed(
