@@ -6,13 +6,13 @@ A table stands between `<!-- NAME -->` and `<!-- end NAME -->`; a test fails whe
 """
 
 import json
-import re
 from typing import Any
 
 from encoder_tables import adapted, encoder, order, reuse, rivals, still_clip, zoo_2026
 from episode_tables import episodes, episodes_order, episodes_pairs
+from front_tables import end_to_end, in_short
 from serving_tables import held, load
-from tables import ROOT, markdown
+from tables import ROOT, condition, markdown, put, where
 
 from foveate.models.scope import OUT_OF_SCOPE
 from foveate.models.support import support, watching
@@ -22,6 +22,7 @@ from foveate.runtime.seams import TESTED
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "methods", "families")),
     *(ROOT / "docs" / "guides" / f"{name}.md" for name in ("training", "conversations", "serving")),
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
@@ -46,10 +47,10 @@ def speed() -> str:
         ]
         for row in record["rows"]
     ]
-    where = record["conditions"]
+    ran = record["conditions"]
     line = (
-        f"{where['gpu'] or where['cpu']}, {where['threads']} threads, torch {where['torch']}, "
-        f"transformers {where['transformers']}, commit {where['commit']}; medians after a warm-up."
+        f"{ran['gpu'] or ran['cpu']}, {ran['threads']} threads, torch {ran['torch']}, "
+        f"transformers {ran['transformers']}, commit {ran['commit']}; medians after a warm-up."
     )
     header = [
         "frames",
@@ -76,7 +77,7 @@ def first_token(record: str = "first_token_cuda") -> str:
         [
             row["shape"],
             str(row["frames"]),
-            _condition(row),
+            condition(row),
             str(row["rounds"]),
             f"{row['first_token_ms']:.0f}",
             "-" if row["shares"] is None else f"{row['shares']['encode']:.0%}",
@@ -91,7 +92,7 @@ def first_token(record: str = "first_token_cuda") -> str:
         [cell for name, cell in zip(header, line, strict=True) if on_gpu or name != "ms"]
         for line in (header, *rows)
     ]
-    return f"{markdown(table[0], table[1:])}\n\n{_where(found)}"
+    return f"{markdown(table[0], table[1:])}\n\n{where(found)}"
 
 
 def first_token_cpu() -> str:
@@ -103,25 +104,10 @@ def decode() -> str:
     """Tokens a second on a GPU."""
     record = json.loads((ROOT / "results" / "decode_cuda.json").read_text())
     rows = [
-        [_condition(row), f"{row['tokens_per_second']:.1f}", f"{row['kv_share']:.0%}"]
+        [condition(row), f"{row['tokens_per_second']:.1f}", f"{row['kv_share']:.0%}"]
         for row in record["rows"]
     ]
-    return f"{markdown(['condition', 'tokens a second', 'KV cache'], rows)}\n\n{_where(record)}"
-
-
-def _condition(row: dict[str, Any]) -> str:
-    return row["condition"].replace("without foveate", "no foveate")
-
-
-def _where(record: dict[str, Any]) -> str:
-    """The condition line of a record."""
-    (where,) = record["conditions"]
-    threads = "" if where["gpu"] else f"{where['threads']} threads, "
-    return (
-        f"{where['gpu'] or where['cpu']}, bf16, SDPA, {threads}torch {where['torch']}, transformers "
-        f"{where['transformers']}, commit {where['commit']}; medians of ratios within a round, after a "
-        "warm-up."
-    )
+    return f"{markdown(['condition', 'tokens a second', 'KV cache'], rows)}\n\n{where(record)}"
 
 
 def published() -> str:
@@ -140,7 +126,7 @@ def published() -> str:
                 _ratio(row["speedup_over_published"]),
                 " / ".join(f"{part / 2**30:.2f}" for part in memory) + " GiB",
                 "the same" if row["same_first_kept"] else "others",
-                ", ".join(str(where["commit"]) for where in row["conditions"]),
+                ", ".join(str(ran["commit"]) for ran in row["conditions"]),
             ]
         )
     header = [
@@ -153,11 +139,11 @@ def published() -> str:
         "first tokens kept",
         "commit",
     ]
-    where = record["rows"][0]["conditions"][0]
+    ran = record["rows"][0]["conditions"][0]
     return (
         markdown(header, rows)
         + "\n\nLLM prefill of the 0.5B shape, pruned from layer 14 to 22, nothing merged: speed-ups. "
-        f"{where['cpu']}, {where['threads']} threads; medians after a warm-up, "
+        f"{ran['cpu']}, {ran['threads']} threads; medians after a warm-up, "
         "a dash where there are fewer than five runs."
     )
 
@@ -356,6 +342,8 @@ def _percent(found: dict[str, float] | None) -> str:
 
 
 TABLES = {
+    "end to end": end_to_end,
+    "in short": in_short,
     "speed": speed,
     "adapted": adapted,
     "first token": first_token,
@@ -387,10 +375,8 @@ TABLES = {
 def filled(text: str) -> str:
     """A page with every table of it written anew."""
     for name, table in TABLES.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
-        text = re.sub(
-            pattern, lambda m, table=table: m[1] + table() + "\n" + m[2], text, flags=re.S
-        )
+        if f"<!-- {name} -->" in text:
+            text = put(text, name, table())
     return text
 
 

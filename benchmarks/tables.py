@@ -1,6 +1,8 @@
 """What the tables of README and docs have in common."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
@@ -11,7 +13,29 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def put(text: str, name: str, content: str) -> str:
+    """A page with this between `<!-- NAME -->` and `<!-- end NAME -->`, if it has such a place."""
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}{content}\n{found[2]}", text, flags=re.S)
+
+
 def points(found: dict[str, float]) -> str:
     """A difference of accuracies in points, with its interval."""
     mean, low, high = (100 * found[name] for name in ("mean", "low", "high"))
     return f"{mean:+.1f}, {low:+.1f} to {high:+.1f}"
+
+
+def condition(row: dict[str, Any]) -> str:
+    """What a timed row ran under."""
+    return row["condition"].replace("without foveate", "no foveate")
+
+
+def where(record: dict[str, Any]) -> str:
+    """The condition line of a record of times."""
+    (ran,) = record["conditions"]
+    threads = "" if ran["gpu"] else f"{ran['threads']} threads, "
+    return (
+        f"{ran['gpu'] or ran['cpu']}, bf16, SDPA, {threads}torch {ran['torch']}, transformers "
+        f"{ran['transformers']}, commit {ran['commit']}; medians of ratios within a round, after a "
+        "warm-up."
+    )
