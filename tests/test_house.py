@@ -119,9 +119,14 @@ def test_nothing_is_built_to_list(code):
 
 
 def blocks() -> list:
-    """Code of each page, block by block; of a guide all of it, for later blocks build on earlier ones."""
+    """Code of each page, block by block; of a guide all of it, for later blocks build on earlier ones.
+
+    Tutorials are followed by `tests/test_tutorials.py`.
+    """
     found = []
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        if page.parent.name == "tutorial":
+            continue
         codes = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
         codes = ["\n".join(codes)] if page.parent.name == "guides" else codes
         found += [pytest.param(c, id=f"{page.name}-{number}") for number, c in enumerate(codes)]
