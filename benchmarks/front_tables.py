@@ -13,15 +13,15 @@ SHOWN = {GPU: (("onevision-7b", 32), ("onevision-0.5b", 32)), CPU: (("onevision-
 
 
 def end_to_end() -> str:
-    """Pixels to the first token and tokens a second; of a CPU ratios alone, for its times differ too much."""
+    """Pixels to the first token, and tokens a second; of a CPU ratios alone, for its times differ."""
     records = {name: _read(name) for name in (GPU, DECODING, CPU)}
     said = {_key(row): row["tokens_per_second"] for row in records[DECODING]["rows"]}
-    rows = []
-    for name, shown in SHOWN.items():
-        on_gpu = records[name]["conditions"][0]["gpu"] is not None
-        for row in records[name]["rows"]:
-            if (row["shape"], row["frames"]) in shown:
-                rows.append(_line(row, said.get(_key(row)) if on_gpu else None, on_gpu=on_gpu))
+    rows = [
+        _line(row, said.get(_key(row)) if name == GPU else None, on_gpu=name == GPU)
+        for name, shown in SHOWN.items()
+        for row in records[name]["rows"]
+        if (row["shape"], row["frames"]) in shown
+    ]
     header = ["model", "frames", "on", "condition", "first token", "times as fast"]
     header += ["tokens a second", "KV cache"]
     return f"{markdown(header, rows)}\n\n{where(records[GPU])} {where(records[CPU])}"

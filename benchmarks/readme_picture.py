@@ -1,6 +1,6 @@
 """The picture of README.md: one question of `foveate demo`, drawn and told as the demo does it.
 
-    python benchmarks/readme_picture.py          # docs/images/demo.png, and its caption
+python benchmarks/readme_picture.py          # docs/images/demo.png, and its caption
 """
 
 import json
@@ -26,11 +26,12 @@ def asked() -> Row:
 def caption(row: Row) -> str:
     """What README says under it."""
     report = row.report
+    came, stayed = report.visual_tokens_in[0], report.visual_tokens_to_llm[0]
     by_layer = ", ".join(map(str, report.visual_tokens_by_layer[0]))
     return (
-        f"Asked \"{row.question}\", the model says {row.answer}.\n"
-        f"{report.visual_tokens_to_llm[0]} of {report.visual_tokens_in[0]} visual tokens reach the LLM, and "
-        f"its layers compute {by_layer}\nof them, for {report.totals.flops_share:.0%} of the prefill's FLOPs."
+        f'Asked "{row.question}", the model says {row.answer}.\n'
+        f"{stayed} of {came} visual tokens reach the LLM, and its layers compute {by_layer}\n"
+        f"of them, for {report.totals.flops_share:.0%} of the prefill's FLOPs."
     )
 
 

@@ -1,7 +1,7 @@
 """The tutorials, followed from top to bottom as a reader does; what they show is what is printed.
 
-A line of a console block that begins with `$` is a command, what stands below it what it prints. A text block
-is what the python block before it prints. `...` stands for anything, as in doctest.
+A line of a console block that begins with `$` is a command, and what stands below it is what it prints.
+A text block is what the python block before it prints. `...` stands for anything, as in doctest.
 """
 
 import io
@@ -31,7 +31,9 @@ def steps(text: str) -> Iterator[tuple[str, str, str]]:
                 command, _, printed = part.replace("\\\n", "").partition("\n")
                 yield kind, command, printed
         else:
-            assert kind in {"text", "json"}, f"a tutorial shows what is typed or printed, not {kind}"
+            assert kind in {"text", "json"}, (
+                f"a tutorial shows what is typed or printed, not {kind}"
+            )
 
 
 def typed(command: str) -> str:
@@ -69,7 +71,8 @@ def test_there_is_no_other_tutorial():
 
 
 def test_what_is_not_printed_is_noticed():
-    page = "```python\nprint(1)\n```\n\n```text\n2\n```\n\n```console\n$ foveate x \\\n  y\n3\n4\n$ pip z\n```\n"
+    page = "```python\nprint(1)\n```\n\n```text\n2\n```\n"
+    page += "```console\n$ foveate x \\\n  y\n3\n4\n$ pip z\n```\n"
     assert list(steps(page)) == [
         ("python", "print(1)\n", "2\n"),
         ("console", "foveate x   y", "3\n4\n"),

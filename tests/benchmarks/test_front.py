@@ -39,11 +39,15 @@ def test_its_picture_is_drawn_by_the_script(script):
     committed = np.asarray(Image.open(script.OUT).convert("RGB"), dtype=int)
     drawn = np.asarray(script.picture([row]), dtype=int)
     assert committed.shape == drawn.shape
-    assert (abs(committed - drawn) > 8).any(-1).mean() < 0.02  # of fonts and ties that fell otherwise
+    assert (abs(committed - drawn) > 8).any(
+        -1
+    ).mean() < 0.02  # of fonts and ties that fell otherwise
 
 
 def test_a_large_model_answers_sooner_and_a_small_one_does_not():
-    assert "A large model with many frames answers sooner. A small one on a fast GPU does not" in WORDS
+    assert (
+        "A large model with many frames answers sooner. A small one on a fast GPU does not" in WORDS
+    )
     stock = {"without foveate", "unreduced"}
     for row in rows("first_token_cuda", shape="onevision-7b", frames=32):
         assert row["condition"] in stock or row["lowest"] > 1
