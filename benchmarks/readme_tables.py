@@ -12,6 +12,7 @@ from typing import Any
 from encoder_tables import adapted, encoder, order, reuse, rivals, still_clip, zoo_2026
 from episode_tables import episodes, episodes_order, episodes_pairs
 from serving_tables import held, load
+from study_tables import TABLES as STUDY
 from tables import ROOT, markdown
 
 from foveate.models.scope import OUT_OF_SCOPE
@@ -22,6 +23,7 @@ from foveate.runtime.seams import TESTED
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
+    ROOT / "docs" / "study.md",
     *(ROOT / "docs" / "guides" / f"{name}.md" for name in ("training", "conversations", "serving")),
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
@@ -381,6 +383,7 @@ TABLES = {
     "compressor differences": compressor_differences,
     "held": held,
     "load": load,
+    **STUDY,
 }
 
 
