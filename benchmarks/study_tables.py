@@ -76,8 +76,11 @@ def study_verdicts() -> str:
     for row in record()["verdicts"]:
         ends = [row["least"], row["most"]]
         asked = " to ".join("" if end is None else f"{end:g}" for end in ends).strip()
-        asked = asked if None not in ends else ("at least " if ends[1] is None else "at most ") + (
-            f"{row['least']:g}" if ends[1] is None else f"{row['most']:g}"
+        asked = (
+            asked
+            if None not in ends
+            else ("at least " if ends[1] is None else "at most ")
+            + (f"{row['least']:g}" if ends[1] is None else f"{row['most']:g}")
         )
         found = "-"
         if row["value"] is not None:

@@ -30,7 +30,9 @@ def request_flops(cell: Cell) -> int:
     merge = method(cell.compressor).build(keep=cell.tokens / PATCHES) if free else None
     cost = request_cost(config, media, QUERY_TOKENS, merge, answer_tokens=1)
     query = config.query_encoding
-    return cost.flops + (question_flops(config.text_config, query, QUERY_TOKENS) if query != "none" else 0)
+    return cost.flops + (
+        question_flops(config.text_config, query, QUERY_TOKENS) if query != "none" else 0
+    )
 
 
 def _config(cell: Cell) -> CompressedConfig:

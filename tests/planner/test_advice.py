@@ -18,7 +18,9 @@ STOCK = SimpleNamespace(model_type="llava_onevision")
 @pytest.mark.parametrize("task", TRAINED_BETTER)
 def test_the_advice_is_what_the_study_found(task: str) -> None:
     rows = json.loads(RESULTS.read_text())["verdicts"]
-    claims = [row for row in rows if re.match(rf"{task}: a model trained for \d+ tokens", row["claim"])]
+    claims = [
+        row for row in rows if re.match(rf"{task}: a model trained for \d+ tokens", row["claim"])
+    ]
     held = [row for row in claims if row["verdict"] == "holds"]
     counts = [int(re.findall(r"\d+", row["claim"])[0]) for row in held]
     # "better" of a rate close to nothing is no advice
