@@ -29,10 +29,9 @@ def request_flops(cell: Cell) -> int:
     media = Media(images=1) if cell.frames is None else Media(frames=cell.frames)
     merge = method(cell.compressor).build(keep=cell.tokens / PATCHES) if free else None
     cost = request_cost(config, media, QUERY_TOKENS, merge, answer_tokens=1)
-    query = config.query_encoding
-    return cost.flops + (
-        question_flops(config.text_config, query, QUERY_TOKENS) if query != "none" else 0
-    )
+    if config.query_encoding == "none":
+        return cost.flops
+    return cost.flops + question_flops(config.text_config, config.query_encoding, QUERY_TOKENS)
 
 
 def _config(cell: Cell) -> CompressedConfig:

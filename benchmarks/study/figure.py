@@ -13,8 +13,8 @@ LABELS = {"trained": "trained for its tokens", "without": "merged or pruned with
 def plot(summary: dict[str, Any]) -> bytes:
     """The figure of results/study.json as a PNG file.
 
-    Faint marks are models; a line is what the best of them, chosen on the validation split, gets wrong of the
-    test split at a budget.
+    Faint marks are models; a line is what the best of them, chosen on the validation split, gets wrong of
+    the test split at a budget.
     """
     with style():
         figure, (panels,) = blank(1, len(TITLES))

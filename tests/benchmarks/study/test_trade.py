@@ -17,13 +17,14 @@ PARAMETERS = {"40k": 40448, "90k": 90624}
 QUESTIONS = 200
 
 
+def _hits(error: float) -> dict[str, list[int]]:
+    return {task: [int(n >= error * QUESTIONS) for n in range(QUESTIONS)] for task in TASKS}
+
+
 def answered(cell: Cell, error: float, val_error: float | None = None) -> Answers:
     """The same shares of wrong answers on both tasks."""
     shares = (error, error if val_error is None else val_error)
-    right, val = (
-        dict.fromkeys(TASKS, [int(n >= share * QUESTIONS) for n in range(QUESTIONS)])
-        for share in shares
-    )
+    right, val = (_hits(share) for share in shares)
     return Answers(cell, PARAMETERS[cell.size], right, val, 60)
 
 
