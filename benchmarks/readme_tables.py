@@ -12,6 +12,7 @@ from encoder_tables import adapted, encoder, order, reuse, rivals, still_clip, z
 from episode_tables import episodes, episodes_order, episodes_pairs
 from front_tables import end_to_end, in_short
 from serving_tables import held, load
+from study_tables import TABLES as STUDY
 from tables import ROOT, condition, markdown, put, where
 
 from foveate.models.scope import OUT_OF_SCOPE
@@ -22,7 +23,7 @@ from foveate.runtime.seams import TESTED
 CONCEPTS = ROOT / "docs" / "concepts"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("results", "methods", "families")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "methods", "families", "study")),
     *(ROOT / "docs" / "guides" / f"{name}.md" for name in ("training", "conversations", "serving")),
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
@@ -369,6 +370,7 @@ TABLES = {
     "compressor differences": compressor_differences,
     "held": held,
     "load": load,
+    **STUDY,
 }
 
 

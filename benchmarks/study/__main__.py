@@ -2,7 +2,7 @@
 
     python -m benchmarks.study                # train and ask what the journal lacks
     python -m benchmarks.study --minutes 60   # and stop after an hour; the same command goes on
-    python -m benchmarks.study --summarise    # results/study.json from the journal
+    python -m benchmarks.study --summarise    # results/study.json and .png from the journal
 
 foveate-mini's tower stays frozen. Each LLM size learns to read all 144 patches, then goes on with every
 count of visual tokens, by TokenPacker (as in the paper) and QueCC, and from there to clips. What is
@@ -22,6 +22,7 @@ import foveate
 from benchmarks.compressors.features import pictures
 from benchmarks.study.cells import SEEDS, cells
 from benchmarks.study.clips import CLIPS, clips
+from benchmarks.study.figure import plot
 from benchmarks.study.pictures import PICTURES, draw, helps
 from benchmarks.study.run import Recipes, Study
 from benchmarks.study.sizes import SIZES
@@ -51,6 +52,7 @@ def main() -> None:
     if arguments.summarise:
         found = summarise(Journal(arguments.journal))
         arguments.journal.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+        arguments.journal.with_suffix(".png").write_bytes(plot(found))
         return
     torch.set_num_threads(arguments.threads)
     study, began = _study(arguments), time.monotonic()

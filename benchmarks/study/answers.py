@@ -60,7 +60,7 @@ def _by_task(answers: str, cell: Cell) -> dict[str, list[int]]:
     return {task: hits[place :: len(TASKS)] for place, task in enumerate(TASKS)}
 
 
-def table(answers: list[Answers]) -> list[dict[str, Any]]:
+def table(answers: list[Answers]) -> list[tuple[Cell, dict[str, Any]]]:
     """A row for each model, its seeds together: the error of each task with its 95 % interval."""
     groups: dict[Cell, list[Answers]] = {}
     for one in answers:
@@ -73,7 +73,7 @@ def table(answers: list[Answers]) -> list[dict[str, Any]]:
         for task in runs[0].right:
             wrong = [[1 - hit for hit in one.right[task]] for one in runs]
             row[task] = {k: round(v, 4) for k, v in asdict(mean_over_runs(wrong)).items()}
-        rows.append(row)
+        rows.append((cell, row))
     return rows
 
 

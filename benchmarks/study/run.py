@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.compressors.cell import RIVALS, Trainee, train
+from benchmarks.compressors.cell import Trainee, train
 from benchmarks.compressors.draw import RivalRecipe
 from benchmarks.compressors.features import TASKS, Pictures
 from benchmarks.study import pretrain
 from benchmarks.study.cells import TRAINING_FREE, Cell
 from benchmarks.study.clips import Clips
+from benchmarks.study.cost import rival_of
 from benchmarks.study.merged import Merged
-from benchmarks.study.pictures import PATCHES, Helps
+from benchmarks.study.pictures import Helps
 from benchmarks.study.pretrain import Pretraining, Reader
 from benchmarks.study.sizes import SIZES, fresh, parameters
 from foveate.records.journal import Journal
@@ -154,7 +155,7 @@ class Study:
             return Merged(whole, cell.compressor), seconds, means
         name = f"{cell.size}-{cell.compressor}-{cell.tokens}-{cell.seed}"
         path = self._path(name, self.recipes.reader, self._recipe(cell))
-        rival = RIVALS["average-pool" if cell.tokens == PATCHES else cell.compressor]
+        rival = rival_of(cell)
         reader = self.reader(cell.size, cell.seed)
         begun = Trainee(reader, self._packer, rival, cell.tokens, cell.seed, cell.frames or 1)
         if cell.frames is None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.study.answers import read, table
+from benchmarks.study.cost import request_flops
+from benchmarks.study.trade import trade
 from benchmarks.study.verdicts import law_of, verdicts
 from foveate.cli.fit import law_document
 from foveate.laws.fitting import FORMS
@@ -22,7 +24,8 @@ def summarise(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "samples": rows[0]["samples"] if rows else None,
         "rates": [_told(row) for row in rows if row["kind"] == "rate"],
         "readers": [_told(row) for row in rows if row["kind"] == "reader"],
-        "cells": table(answers),
+        "cells": [row | {"flops": request_flops(cell)} for cell, row in table(answers)],
+        "trade": trade(answers),
         "laws": {
             task: {form: law and law_document(law) for form, law in forms.items()}
             for task, forms in laws.items()

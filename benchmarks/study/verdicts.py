@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.study.answers import Answers, points
 from benchmarks.study.cells import COUNTS, TRAINING_FREE, Cell
+from benchmarks.study.cost import QUERY_TOKENS
 from benchmarks.study.pictures import PATCHES
 from benchmarks.study.sizes import SIZES
 from foveate.errors import InputError
@@ -19,7 +20,6 @@ from foveate.laws.frontier import optimum
 from foveate.laws.law import Law, fit_points
 from foveate.records.intervals import Difference, mean_over_runs
 
-QUERY_TOKENS = 15  # a question of the study with its chat marks
 ALIKE = 0.25  # two models cost the same where their FLOPs differ by no more
 WITHIN = 0.02  # of the held-out size's error, as claimed
 TAILS = (2.5, 97.5)

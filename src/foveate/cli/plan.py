@@ -125,6 +125,8 @@ def _print_reduction(
         print_json({"task": chosen, **found.to_dict()})
         return
     sys.stdout.write(f"{typed(found.reduction)}\n{found.why}; {found.summary}\n")
+    if found.advice is not None:
+        sys.stdout.write(f"{found.advice}\n")
 
 
 def _print_frames(model: str, frames: int, text: int, size: str | None, *, as_json: bool) -> None:

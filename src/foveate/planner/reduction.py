@@ -3,7 +3,7 @@
 import html
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from foveate.cost.vision.encoder import Media
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK, TEXT_TOKENS
 from foveate.errors import InputError
 from foveate.models.limits import Limits
+from foveate.planner.advice import advice
 from foveate.planner.asked import Asked
 from foveate.planner.budget import Budget
 from foveate.planner.costs import Costs, first_that_fits
@@ -62,6 +63,7 @@ class Plan:
         questions: how many it was measured on, 0 where it was not.
         beats_resizing: whether it was measured to answer better than the picture made smaller at the same
             budget; None where that was not measured.
+        advice: whether training for so few tokens would answer better; None where that is not known.
     """
 
     reduction: Reduction
@@ -73,6 +75,7 @@ class Plan:
     difference: Difference | None = None
     questions: int = 0
     beats_resizing: bool | None = None
+    advice: str | None = None
 
     @property
     def keep(self) -> float:
@@ -127,6 +130,7 @@ class Plan:
             "difference": None if self.difference is None else vars(self.difference),
             "questions": self.questions,
             "beats_resizing": self.beats_resizing,
+            "advice": self.advice,
             "flops_share": self.flops_share,
             "request_share": self.request_share,
             "visual_tokens_to_llm": self.cost.visual_tokens_to_llm,
@@ -187,10 +191,13 @@ def plan_reduction(
     request = Request.of(config, Media() if media is None else media, text_tokens, answer_tokens)
     rows = read_measured(measured, model)
     start = None if analysis is None else read_analysis(analysis)
-    return plan_requests(
-        [request], budget, decide(task, pixels), machine, rows, start, itemsize=itemsize,
+    chosen = decide(task, pixels)
+    plan = plan_requests(
+        [request], budget, chosen, machine, rows, start, itemsize=itemsize,
         limits=Limits.of_config(config),
     )  # fmt: skip
+    is_clip = request.media is not None and request.media.frames > 0
+    return plan if is_clip else replace(plan, advice=advice(chosen, plan.keep, config))
 
 
 def plan_requests(

@@ -5,7 +5,7 @@ from foveate.ask.media import Clip
 from foveate.errors import InputError
 from foveate.measure.tasks import task, tasks
 from foveate.measure.tasks.scenes import NAMES, Scenes
-from foveate.scenes import questions
+from foveate.scenes import one_question, questions, scene
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -16,9 +16,17 @@ def test_questions_are_those_of_the_scenes(name):
         (shown,) = item.media
         frames = shown.frames if isinstance(shown, Clip) else [shown]
         assert np.array_equal(np.stack(frames), np.stack(images))
-        assert (item.question, item.answers, item.kind) == (question, (answer,), family)
+        assert (item.question, item.answers[0], item.kind) == (question, answer, family)
         assert asked.score(item, answer) == 1
         assert asked.score(item, answer + " ") == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_expected_sentence_is_right_too(name):
+    asked, sentence = task(name), one_question(scene(name, "test", 0)).sentence
+    assert sentence.endswith(".")
+    assert asked.score(asked.item(0), sentence) == 1
+    assert asked.score(asked.item(0), sentence + " It is.") == 0
 
 
 def test_names_and_splits():

@@ -12,7 +12,7 @@ SPLITS = ("test", "val")
 
 
 class Scenes(Task):
-    """One question about each scene of a split, endlessly many.
+    """One question about each scene of a split, endlessly many; the answer may be a word or its sentence.
 
     Args:
         name: one of `NAMES`.
@@ -23,7 +23,6 @@ class Scenes(Task):
         InputError: another name or split.
     """
 
-    answer_tokens: ClassVar[int] = 12
     reads_files: ClassVar[bool] = False
 
     def __init__(self, name: str, split: str = "test", side: int | None = None) -> None:
@@ -44,7 +43,8 @@ class Scenes(Task):
         shown = scene(self.name, self.split, index, size=self.side)
         question, images = one_question(shown), shown.images()
         media = (Clip(images),) if shown.is_video else tuple(images)
-        return Item(media, question.text, (question.answer,), question.family)
+        right = dict.fromkeys((question.answer, question.sentence or question.answer))
+        return Item(media, question.text, tuple(right), question.family)
 
     def identity(self) -> dict[str, Any]:
         """Name and split, and the side where it was asked for."""

@@ -1,0 +1,76 @@
+"""What docs/study.md says in words is what the study does and found."""
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from benchmarks.study.cells import COMPRESSORS, COUNTS, TRAINING_FREE, Cell
+from benchmarks.study.clips import CLIPS, LENGTH
+from benchmarks.study.cost import request_flops
+from benchmarks.study.pictures import FEWEST, MOST, PATCHES, PICTURES
+from benchmarks.study.sizes import SIZES, fresh, parameters
+from foveate.planner.advice import OF, TRAINED_BETTER
+
+PAGE = Path(__file__).parents[3] / "docs" / "study.md"
+WORDS = {2: "two", 3: "three", 5: "five", 6: "six", 16: "sixteen"}
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """Its words, on one line."""
+    return re.sub(r"\s+", " ", PAGE.read_text())
+
+
+def listed(numbers: tuple[int, ...]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}"
+
+
+def test_what_was_trained(page: str, mini) -> None:
+    sizes = [parameters(fresh(size, mini, 0).model.language_model) for size in SIZES.values()]
+    assert f"{WORDS[len(SIZES)].title()} language models from" in page
+    assert f"from {round(sizes[0], -4):,} to {sizes[-1] / 1e6:.1f} million parameters" in page
+    assert f"for {listed(COUNTS)} visual tokens by TokenPacker" in page
+    assert f"for {listed(COMPRESSORS['quecc'])} by QueCC" in page
+    assert f"{', '.join(TRAINING_FREE[:-1])} and {TRAINING_FREE[-1]} reduce the {PATCHES}" in page
+
+
+def test_what_was_shown(page: str) -> None:
+    train, val, test = (f"{PICTURES[split]:,}" for split in ("train", "val", "test"))
+    assert f"{train} pictures to train on, {val} to validate, {test} to test" in page
+    train, val, test = (f"{CLIPS[split]:,}" for split in ("train", "val", "test"))
+    assert f"of clips {train}, {val} and {test} of {WORDS[LENGTH]} frames" in page
+    assert f"{WORDS[FEWEST]} to {WORDS[MOST]} coloured digits" in page
+
+
+def test_what_a_request_costs(page: str) -> None:
+    def flops(size: str, name: str, tokens: int) -> int:
+        return request_flops(Cell(size, name, tokens, 0))
+
+    assert "the two smallest LLMs pay more for compressing than they save" in page
+    dear = [
+        size
+        for size in SIZES
+        if all(flops(size, "tokenpacker", n) > flops(size, "tokenpacker", 144) for n in COUNTS[:-1])
+    ]
+    assert dear == list(SIZES)[:2]
+
+    assert "TokenPacker takes a fifth of what the encoder takes" in page
+    drawn, packed = flops("40k", "random", 1), flops("40k", "tokenpacker", 1)
+    assert (packed - drawn) / drawn == pytest.approx(0.2, abs=0.02)
+
+    assert "most of a request here, but for the two largest LLMs with all patches" in page
+    mostly_llm = [
+        (size, n)
+        for size, n in product(SIZES, COUNTS)
+        if flops(size, "tokenpacker", n) > 2 * (drawn if n == PATCHES else packed)
+    ]
+    assert mostly_llm == [(size, 144) for size in list(SIZES)[-2:]]
+
+
+def test_the_advice_is_that_of_plan(page: str) -> None:
+    assert "keep more than a quarter of the tokens then. To read, keep the tokens." in page
+    assert max(TRAINED_BETTER["reasoning"]) == OF // 4
+    assert TRAINED_BETTER["ocr"] == (OF // 4,)
