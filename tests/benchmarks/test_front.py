@@ -44,19 +44,21 @@ def test_its_picture_is_drawn_by_the_script(script):
     ).mean() < 0.02  # of fonts and ties that fell otherwise
 
 
-def test_a_large_model_answers_sooner_and_a_small_one_does_not():
-    assert (
-        "A large model with many frames answers sooner. A small one on a fast GPU does not" in WORDS
-    )
-    stock = {"without foveate", "unreduced"}
-    for row in rows("first_token_cuda", shape="onevision-7b", frames=32):
-        assert row["condition"] in stock or row["lowest"] > 1
-    for row in rows("first_token_cuda", shape="onevision-0.5b", frames=32):
-        assert row["condition"] in stock or row["lowest"] < 1
+def test_one_large_model_answers_sooner_and_others_do_not():
+    assert "A LLaVA-OneVision of 7B answers sooner. On a fast GPU one of 0.5B does not" in WORDS
+    assert "nor does Qwen2.5-VL" in WORDS
+    reduced = [
+        row
+        for row in rows("first_token_cuda", frames=32)
+        if row["condition"] not in {"without foveate", "unreduced"}
+    ]
+    assert len(reduced) >= 9
+    for row in reduced:
+        assert (row["lowest"] > 1) == (row["shape"] == "onevision-7b"), row["condition"]
 
 
 def test_on_a_cpu_it_takes_a_shorter_encoder():
-    assert "on two CPU cores it does where the encoder, too, has fewer patches" in WORDS
+    assert "on two CPU cores the 0.5B does where the encoder, too, has fewer patches" in WORDS
     for row in rows("first_token", shape="onevision-0.5b", frames=8):
         assert (row["lowest"] > 1) == ("encoder" in row["condition"])
 
