@@ -1,6 +1,5 @@
 """From a budget to a reduction, for one model and one input, by the cost model and what was measured."""
 
-import html
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from foveate.cost.request import Request, RequestCost, Visual
 from foveate.cost.vision.encoder import Media
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK, TEXT_TOKENS
 from foveate.errors import InputError
+from foveate.figures import blank, draw_pairs, draw_tokens, style
 from foveate.models.limits import Limits
 from foveate.planner.asked import Asked
 from foveate.planner.budget import Budget
@@ -37,6 +37,7 @@ from foveate.planner.text_guard import task_of
 from foveate.records.intervals import Difference
 from foveate.records.read import RESIZE, WORDS
 from foveate.reduction import Reduction, typed
+from foveate.report import STAGES, html_table
 
 LOG = logging.getLogger(__name__)
 ORDERS = {  # by whether the encoder is a place to save in
@@ -136,11 +137,31 @@ class Plan:
         return f"Plan({typed(self.reduction)}: {self.summary}; {self.why})"
 
     def _repr_html_(self) -> str:
-        rows = {"reduction": typed(self.reduction), "leaves": self.summary, "why": self.why}
-        cells = (
-            f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items()
-        )
-        return f"<table>{''.join(cells)}</table>"
+        """A table for notebooks."""
+        rows = [("reduction", typed(self.reduction)), ("leaves", self.summary), ("why", self.why)]
+        return html_table(("plan", self.method), rows)
+
+    def plot(self) -> Any:
+        """A figure of matplotlib: visual tokens by layer, and the FLOPs of each stage.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        stages = {
+            name: tuple(
+                cost.parts[name].flops / 1e9 if name in cost.parts else 0.0
+                for cost in (self.unreduced, self.cost)
+            )
+            for name in STAGES
+            if name in self.unreduced.parts or name in self.cost.parts
+        }
+        with style():
+            figure, ((tokens, flops),) = blank(columns=2)
+            layers, whole = self.cost.visual_tokens_by_layer, self.unreduced.visual_tokens_in
+            draw_tokens(tokens, [layers], [whole], [self.method])
+            draw_pairs(flops, stages, "GFLOP by stage")
+            figure.suptitle(typed(self.reduction), wrap=True)
+        return figure
 
 
 def plan_reduction(
