@@ -96,16 +96,12 @@ def draw_pairs(axes: Any, rows: Mapping[str, tuple[float, float]], title: str) -
         rows: unreduced and reduced, by name.
         title: what they count, and its unit.
     """
-    places = range(len(rows))
-    for shift, side in enumerate(("unreduced", "reduced")):
-        bars = axes.barh(
-            [place + 0.4 * shift for place in places],
-            [pair[shift] for pair in rows.values()],
-            height=0.38,
-            color=(PLAIN, COLOURS[0])[shift],
-            label=side,
-        )
-    shares = [f"{after / before:.0%}" if before else "-" for before, after in rows.values()]
+    before, after = ([pair[side] for pair in rows.values()] for side in (0, 1))
+    places, look = [float(place) for place in range(len(rows))], {"height": 0.38}
+    axes.barh(places, before, color=PLAIN, label="unreduced", **look)
+    lower = [place + 0.4 for place in places]
+    bars = axes.barh(lower, after, color=COLOURS[0], label="reduced", **look)
+    shares = [f"{now / whole:.0%}" if whole else "-" for whole, now in rows.values()]
     axes.bar_label(bars, shares, padding=3)
     axes.set_yticks([place + 0.2 for place in places], list(rows))
     axes.invert_yaxis()

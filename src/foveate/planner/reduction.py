@@ -147,13 +147,15 @@ class Plan:
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
+
+        def gflop(cost: RequestCost, stage: str) -> float:
+            return cost.parts[stage].flops / 1e9 if stage in cost.parts else 0.0
+
+        counted = self.unreduced.parts.keys() | self.cost.parts.keys()
         stages = {
-            name: tuple(
-                cost.parts[name].flops / 1e9 if name in cost.parts else 0.0
-                for cost in (self.unreduced, self.cost)
-            )
-            for name in STAGES
-            if name in self.unreduced.parts or name in self.cost.parts
+            stage: (gflop(self.unreduced, stage), gflop(self.cost, stage))
+            for stage in STAGES
+            if stage in counted
         }
         with style():
             figure, ((tokens, flops),) = blank(columns=2)
