@@ -1,5 +1,6 @@
 """The built site: a stranger finds things in two clicks, no link is dead, all of it is ours."""
 
+import json
 import subprocess
 import sys
 from collections import deque
@@ -148,6 +149,17 @@ def test_nothing_is_loaded_from_elsewhere(site):
     for place, page in site[1].items():
         assert page.loaded
         assert [source for source in page.loaded if is_outside(source)] == [], place
+
+
+def test_the_search_knows_every_page_also_where_it_is_opened_as_a_file(site):
+    folder, pages = site
+    found = (folder / "search" / "search_index.js").read_text()
+    _, _, rows = found.partition("var __index = ")
+    places = {row["location"].partition("#")[0] for row in json.loads(rows)["docs"]}
+    assert places == set(pages)
+    assert (folder / "assets" / "iframe-worker.js").is_file()
+    for page in pages.values():
+        assert sum(source.endswith("iframe-worker.js") for source in page.loaded) == 1
 
 
 def test_no_page_is_left_out_of_the_navigation(site):
