@@ -36,7 +36,7 @@ def versions(monkeypatch):
 
 
 def test_every_extra_of_users_is_told():
-    assert set(EXTRAS) | {"test"} == set(DECLARED["optional-dependencies"])
+    assert set(EXTRAS) | {"docs", "test"} == set(DECLARED["optional-dependencies"])
 
 
 def test_every_package_that_is_needed_is_fine_here(versions):

@@ -191,10 +191,11 @@ def test_a_notebook_shows_a_table_of_escaped_text():
     assert "<script>" not in shown
     assert "&lt;script&gt;1 &amp; 2" in shown
     assert shown.endswith(report_of()._repr_html_())
-    cells = re.findall(r"<t[dh]>(.*?)</t[dh]>", report_of()._repr_html_())
+    cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", report_of()._repr_html_())
     assert cells[:4] == ["", "unreduced", "this run", "share"]
     assert {"196", "49", "31%", "40%", "1,750"} < set(cells)
     assert shown.count("<tr>") == shown.count("</tr>") == 6
+    assert (shown.count('<th scope="col">'), shown.count('<th scope="row">')) == (4, 5)
 
 
 def test_totals_are_of_many_prefills():
@@ -211,7 +212,7 @@ def test_totals_are_of_many_prefills():
 def test_where_nothing_was_seen_there_is_no_share():
     nothing = Report([], {}, False)
     assert (nothing.totals.flops_share, nothing.totals.kv_share) == (None, None)
-    cells = re.findall(r"<td>(.*?)</td>", nothing._repr_html_())
+    cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", nothing._repr_html_())[4:]
     assert cells == ["samples", "", "0", "", "visual tokens to the LLM", "0", "0", "",
                      "prefill, GFLOP", "0", "0", "-", "KV cache, MB", "0", "0", "-",
                      "to the first token, ms", "", "0", ""]  # fmt: skip

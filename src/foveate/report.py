@@ -11,6 +11,8 @@ from html import escape
 from itertools import accumulate, pairwise
 from typing import Any
 
+from foveate.figures import blank, draw_shares, draw_tokens, style
+
 STAGES = ("encode", "compress", "score", "prefill", "decode")
 TO_FIRST_TOKEN = ("encode", "compress", "prefill")  # prefill includes score
 
@@ -222,6 +224,33 @@ class Report:
         """One JSON document."""
         return json.dumps(self.to_dict())
 
+    def plot(self, picture: Any = None, title: str = "") -> Any:
+        """A figure of matplotlib: visual tokens by layer, and what prefill and KV cache take.
+
+        Of a batch the first 8 samples are drawn, and what all of them take.
+
+        Args:
+            picture: shown beside it, a PIL image or an array (H, W, 3).
+            title: above it.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        names = [f"sample {place}" for place in range(len(self.samples))]
+        taken = {
+            "prefill": (self.prefill_flops_unreduced / 1e9, self.prefill_flops / 1e9, "GFLOP"),
+            "KV cache": (self.kv_bytes_unreduced / 1e6, self.kv_bytes / 1e6, "MB"),
+        }
+        with style():
+            figure, (panels,) = blank(columns=2 if picture is None else 3)
+            draw_tokens(panels[0], self.visual_tokens_by_layer, self.visual_tokens_in, names)
+            draw_shares(panels[1], taken)
+            if picture is not None:
+                panels[2].imshow(picture)
+                panels[2].set_axis_off()
+            figure.suptitle(title, wrap=True)
+        return figure
+
     def __repr__(self) -> str:
         return f"Report({self.summary})"
 
@@ -251,12 +280,14 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A small table for notebooks, its text escaped."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table>{line('th', header)}{''.join(line('td', row) for row in rows)}</table>"
+    """A small table for notebooks, its text escaped; the first cell of each line is its header."""
+    first = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    lines = [
+        f'<th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        for name, *cells in rows
+    ]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in (first, *lines))}</table>"
 
 
 def divide(whole: int, weights: Sequence[int]) -> list[int]:

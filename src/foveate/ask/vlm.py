@@ -69,6 +69,19 @@ class Answer:
         """A table for notebooks."""
         return f"<p>{escape(self.text)}</p>{self.report._repr_html_()}"
 
+    def plot(self, media: Source | None = None) -> Any:
+        """A figure of matplotlib: the answer above what its report draws.
+
+        Args:
+            media: the picture that was asked about, to show it beside; of a clip its first frame.
+
+        Raises:
+            InputError: media that cannot be read.
+            MissingExtraError: matplotlib is not installed.
+        """
+        picture = None if media is None else looked_at([read(media)])[0]
+        return self.report.plot(picture, title=self.text)
+
 
 @dataclass(frozen=True)
 class VLM:

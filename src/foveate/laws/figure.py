@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from foveate.defaults import QUERY_TOKENS
-from foveate.errors import InputError, MissingExtraError
+from foveate.errors import InputError
+from foveate.figures import blank
 from foveate.laws.axis import Axis
 from foveate.laws.frontier import frontier
 from foveate.laws.law import Law
@@ -32,13 +33,8 @@ def draw(
     """
     if path.suffix not in FORMATS or not path.resolve().parent.is_dir():
         raise InputError(f"a figure is a {', '.join(FORMATS)} in an existing folder, got {path}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("Drawing", "plot") from None
     axis = Axis(query_tokens, encoder_flops)
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    axes = figure.subplots()
+    figure, ((axes,),) = blank(size=(6.4, 4.8))
     for place, size in enumerate(sorted(set(law.points.params_b))):
         _draw_size(axes, law, size, axis, f"C{place % 10}")
     _draw_frontier(axes, law, axis)

@@ -1,6 +1,5 @@
 """From a budget to a reduction, for one model and one input, by the cost model and what was measured."""
 
-import html
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from foveate.cost.request import Request, RequestCost, Visual
 from foveate.cost.vision.encoder import Media
 from foveate.defaults import ANSWER_TOKENS, MACHINE, TASK, TEXT_TOKENS
 from foveate.errors import InputError
+from foveate.figures import blank, draw_pairs, draw_tokens, style
 from foveate.models.limits import Limits
 from foveate.planner.advice import advice
 from foveate.planner.asked import Asked
@@ -38,6 +38,7 @@ from foveate.planner.text_guard import task_of
 from foveate.records.intervals import Difference
 from foveate.records.read import RESIZE, WORDS
 from foveate.reduction import Reduction, typed
+from foveate.report import STAGES, html_table
 
 LOG = logging.getLogger(__name__)
 ORDERS = {  # by whether the encoder is a place to save in
@@ -140,11 +141,33 @@ class Plan:
         return f"Plan({typed(self.reduction)}: {self.summary}; {self.why})"
 
     def _repr_html_(self) -> str:
-        rows = {"reduction": typed(self.reduction), "leaves": self.summary, "why": self.why}
-        cells = (
-            f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items()
-        )
-        return f"<table>{''.join(cells)}</table>"
+        """A table for notebooks."""
+        rows = [("reduction", typed(self.reduction)), ("leaves", self.summary), ("why", self.why)]
+        return html_table(("plan", self.method), rows)
+
+    def plot(self) -> Any:
+        """A figure of matplotlib: visual tokens by layer, and the FLOPs of each stage.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+
+        def gflop(cost: RequestCost, stage: str) -> float:
+            return cost.parts[stage].flops / 1e9 if stage in cost.parts else 0.0
+
+        counted = self.unreduced.parts.keys() | self.cost.parts.keys()
+        stages = {
+            stage: (gflop(self.unreduced, stage), gflop(self.cost, stage))
+            for stage in STAGES
+            if stage in counted
+        }
+        with style():
+            figure, ((tokens, flops),) = blank(columns=2)
+            layers, whole = self.cost.visual_tokens_by_layer, self.unreduced.visual_tokens_in
+            draw_tokens(tokens, [layers], [whole], [self.method])
+            draw_pairs(flops, stages, "GFLOP by stage")
+            figure.suptitle(typed(self.reduction), wrap=True)
+        return figure
 
 
 def plan_reduction(

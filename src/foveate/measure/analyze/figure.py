@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from foveate.errors import InputError, MissingExtraError
+from foveate.errors import InputError
+from foveate.figures import blank
 from foveate.measure.analyze.analysis import Analysis
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -17,12 +18,7 @@ def draw(analysis: Analysis, path: Path) -> None:
     """
     if path.suffix not in FORMATS or not path.resolve().parent.is_dir():
         raise InputError(f"a figure is a {', '.join(FORMATS)} in an existing folder, got {path}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("Drawing", "plot") from None
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    (reads, worth), (hidden, alike) = figure.subplots(2, 2)
+    figure, ((reads, worth), (hidden, alike)) = blank(2, 2, (11, 7))
     for name, shares in (("text", analysis.without_text), ("visual", analysis.without_visual)):
         hidden.plot([100 * share for share in shares], marker="o", label=f"{name} hidden")
     hidden.set(title="First token unchanged", xlabel="hidden after layer", ylabel="% of questions")

@@ -5,28 +5,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from foveate.errors import MissingExtraError
+from foveate.figures import COLOURS, PLAIN, blank, style
 from foveate.records.journal import UNREDUCED
 from foveate.records.split import Split
 from foveate.records.summary import MEAN, Row, Summary
 
-# distinguishable also without colour vision; after Okabe and Ito, darkened for white paper
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#332288", "#56a0d3", "#882255")
 MARKERS = "osD^vP*X"
-PLAIN, INK, FAINT = "#8a8f98", "#1c2024", "#d9dce1"
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#6b7280",
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "foveate",
-    "text.parse_math": False,  # a name may contain dollar signs
-}
+INK, FAINT = "#1c2024", "#d9dce1"
 
 
 def over_flops(summary: Summary) -> Any:
@@ -200,24 +185,3 @@ def _log_axis(axes: Any, values: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
-
-
-def blank(rows: int, columns: int) -> tuple[Any, Any]:
-    """An empty figure and its panels, row by row."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * columns + 1.8, 3.4 * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def style() -> Any:
-    """While open, figures look like ours.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtraError("Drawing a report", "plot") from None
-    return matplotlib.rc_context(STYLE)
