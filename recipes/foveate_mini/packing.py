@@ -203,7 +203,10 @@ def early_loss(
 
 def turn_hits(turns: Turns, right: Bool[Tensor, "answers"]) -> list[list[bool]]:
     """Whether every token of an answer was right, for each turn of each picture."""
-    turns, right = turns.to("cpu"), right.cpu()  # at once: asked for one by one, a GPU waits each time
+    turns, right = (
+        turns.to("cpu"),
+        right.cpu(),
+    )  # at once: asked for one by one, a GPU waits each time
     asked = turns.target != IGNORED
     hit = torch.ones_like(asked)
     hit[asked] = right
