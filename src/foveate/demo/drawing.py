@@ -102,7 +102,8 @@ def _number(
         is_told = layer is not None and (up_to is None or layer <= up_to)
         if is_told and number not in seen and patch >= LEGIBLE:
             at = column * patch + 4, row * patch + 4
-            draw.text(at, str(layer), fill="white", stroke_width=1, stroke_fill="black")
+            ink, halo = ("white", "black") if up_to is None else ("black", "white")
+            draw.text(at, str(layer), fill=ink, stroke_width=1, stroke_fill=halo)
         seen.add(number)
 
 

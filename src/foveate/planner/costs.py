@@ -1,7 +1,7 @@
 """What prompts cost under a setting, in the unit of a budget, and which setting fits and pays."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from foveate.cost.hardware import Machine
 from foveate.cost.hardware import hardware as machine_named
@@ -11,6 +11,7 @@ from foveate.planner.budget import Budget
 from foveate.reduction import Reduction, typed
 
 
+@runtime_checkable
 class Candidate(Protocol):
     """A setting that may be chosen: a step of an order, one that was measured, one of a method."""
 
@@ -69,7 +70,7 @@ class Costs:
         return self.costliest(self.each(row))[0]
 
     def pays(self, row: Candidate) -> bool:
-        """Whether no prompt waits longer for its first token than unreduced, where time is what counts."""
+        """Whether no prompt waits longer for its first token than unreduced, where time counts."""
         return self.budget.kind in ("kv_bytes", "tokens") or not self.slower(self.each(row))
 
     def slower(self, costs: Sequence[RequestCost]) -> bool:

@@ -15,6 +15,7 @@ from foveate.report import percent
 from foveate.view.panes import Pane
 from foveate.view.state import State
 
+SMALL = 144  # pixels of the longer side of a thumbnail
 Shown = tuple[
     Pane | None, FoveateError | None
 ]  # the last pane that there was, and what is wrong now
@@ -40,6 +41,7 @@ def render(shown: Sequence[Shown], state: State) -> str:
     page = _templates().get_template("panes.html")
     return page.render(
         rows=rows,
+        sources=[(name, _small(one)) for name, one in panes[0].shown] if panes else [],
         json=_data("application/json", document(panes, state).encode()) if panes else "",
         png=_png(under_each_other([pane.sheet(state.layer) for pane in panes])) if panes else "",
     )
@@ -82,9 +84,16 @@ def _templates() -> Environment:
     return templates
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:
     """Whole numbers in full, others with 4 digits."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    """A copy that fits a thumbnail."""
+    copy = picture.copy()
+    copy.thumbnail((SMALL, SMALL))
+    return copy
 
 
 def _png(picture: Image.Image) -> str:

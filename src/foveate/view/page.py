@@ -100,11 +100,11 @@ class Layout:
         with gr.Row():
             with gr.Column(min_width=280):
                 example = gr.Dropdown(examples(), value=state.example, label="Example")
-                dropped = gr.File(label="Or a picture or clip of your own: drop it", height=110)
+                dropped = gr.File(label="Or a picture or clip of your own: drop it", height=160)
             with gr.Column(min_width=280):
                 question = gr.Textbox(state.question, label="Question", submit_btn="Ask")
                 names = [(label, unit) for unit, (label, _) in UNITS.items()]
-                unit = gr.Radio(names, value=state.unit, label="Unit of the budget")
+                unit = gr.Dropdown(names, value=state.unit, label="Unit of the budget")
                 budget = gr.Slider(1, 100, state.budget, step=1, label=self._budget_label(state))
         with gr.Row():
             methods = tuple(self._method(gr, state, number) for number in range(PANES))

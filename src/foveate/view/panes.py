@@ -28,8 +28,8 @@ class Line(NamedTuple):
     """
 
     name: str
-    unreduced: float
-    here: float
+    unreduced: int | float
+    here: int | float
 
     @property
     def share(self) -> float | None:
@@ -148,6 +148,23 @@ class Pane:
             Layer(number, count, self.itemsize * elements)
             for number, (count, elements) in enumerate(zip(tokens, held, strict=True))
         ]
+
+    @property
+    def shown(self) -> list[tuple[str, Image.Image]]:
+        """The picture or frames as the model's processor gets them, each with its name."""
+        shown = self.pictures[0]
+        if isinstance(shown, Clip):
+            return [(f"frame {number}", frame) for number, frame in enumerate(shown.frames, 1)]
+        return [("picture", shown)]
+
+    @property
+    def undrawn(self) -> str:
+        """What is not drawn on the picture; "" if nothing."""
+        drawn = sum(rows * columns for _, _, _, (rows, columns) in self.regions)
+        rest = self.answer.report.visual_tokens_in[0] - drawn
+        return (
+            f"{rest} more visual tokens (tiles, separators of rows) are not drawn." if rest else ""
+        )
 
     @cached_property
     def regions(self) -> list[Region]:

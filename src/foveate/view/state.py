@@ -40,7 +40,7 @@ class State:
     question: str = "what colour is the 0?"
     methods: tuple[str, ...] = (PLANNER, "fastv")
     unit: str = "flops"
-    budget: float = 60.0
+    budget: int | float = 60
     layer: int = 0
 
     def __post_init__(self) -> None:
