@@ -21,7 +21,8 @@ if CHROMIUM is None:
         "the viewer in a browser needs chromium, which is not here", allow_module_level=True
     )
 WIDTHS = (1280, 400)
-SECONDS = 60  # a busy machine
+SECONDS = 180  # a busy machine
+playwright.expect.set_options(timeout=1000 * SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_a_dropped_picture_under_a_dragged_budget_shows_its_report(opened, viewe
     budget = opened.get_by_role("spinbutton", name="Budget").input_value()
     assert 70 < float(budget) < 90
     said = f"within {float(budget):g}% with encoder, 2 methods."
-    playwright.expect(opened.get_by_role("status")).to_contain_text(said)
+    playwright.expect(opened.get_by_role("status").filter(has_text="Asked")).to_contain_text(said)
 
     question = opened.get_by_role("textbox", name="Question").input_value()
     plan = viewer.vlm.ask(file, question, budget=f"{budget}% with encoder")

@@ -1,7 +1,9 @@
 """From a budget to one method's own setting: the largest share of visual tokens at which it fits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import fmean
 from typing import Any
 
 from foveate.cost.configs import config_of
@@ -13,22 +15,20 @@ from foveate.models.limits import Limits
 from foveate.planner.budget import Budget
 from foveate.planner.costs import Costs, first_that_fits
 from foveate.planner.reduction import ITEMSIZE, Plan
-from foveate.reduction import Reduction, at_share
+from foveate.reduction import Reduction, as_reduction, at_share
 from foveate.registry import Method, method, methods
 
-STEPS = 100  # of the share of visual tokens
+STEPS = 100  # settings that are tried of a method
 
 
 @dataclass(frozen=True)
-class Share:
-    """A method at a share of the visual tokens.
+class Setting:
+    """A method with its knobs.
 
     Attributes:
-        share: mean over the LLM's layers.
-        reduction: the method with the knobs that bring it there.
+        reduction: the method.
     """
 
-    share: float
     reduction: Reduction
 
     def cost(self, request: Request) -> RequestCost:
@@ -47,7 +47,7 @@ def plan_method(
     machine: Machine | str = MACHINE,
     itemsize: int = ITEMSIZE,
 ) -> Plan:
-    """One method at the largest share of the visual tokens that fits the budget.
+    """One method at the largest share of the visual tokens that fits the budget, of 100 settings or so.
 
     Args:
         model: as in `plan_reduction`.
@@ -67,13 +67,14 @@ def plan_method(
     config, found = config_of(model), method(name)
     request = Request.of(config, media, text_tokens, answer_tokens)
     costs = Costs([request], Budget.of(budget), machine, itemsize)
-    shares = _shares(found, request.llm.layers)
-    if reason := Limits.of_config(config).refusal(shares[-1].reduction):
+    settings = _settings(found, request.llm.layers)
+    if reason := Limits.of_config(config).refusal(settings[-1].reduction):
         raise UnsupportedError(reason)
-    chosen = first_that_fits(shares, costs)
-    why = f"the largest share of visual tokens at which {name} fits, mean over layers: "
-    why += f"{chosen.share:.0%}"
-    return Plan(chosen.reduction, why, chosen.cost(request), costs.unreduced[0], method=name)
+    chosen = first_that_fits(settings, costs)
+    cost = chosen.cost(request)
+    share = fmean(cost.visual_tokens_by_layer) / max(1, cost.visual_tokens_in)
+    why = f"the most visual tokens with which {name} fits: {share:.1%} of them, mean over layers"
+    return Plan(chosen.reduction, why, cost, costs.unreduced[0], method=name)
 
 
 def plannable(model: Any) -> list[str]:
@@ -84,12 +85,24 @@ def plannable(model: Any) -> list[str]:
 
 
 def _is_plannable(row: Method, limits: Limits) -> bool:
-    reached = next(_reached(row, limits.layout.depth), None)
-    return reached is not None and not limits.refusal(reached.reduction)
+    try:
+        return not limits.refusal(at_share(row, 1 / 2, limits.layout.depth))
+    except InputError:
+        return False
 
 
-def _shares(found: Method, layers: int) -> list[Share]:
-    """A method at all shares that it reaches, the costliest first."""
+@lru_cache
+def _settings(found: Method, layers: int) -> Sequence[Setting]:
+    """Settings of a method, the costliest first: those that it lists, or at all shares that it reaches.
+
+    Raises:
+        InputError: no share sets it.
+    """
+    listed = getattr(found.build, "candidates", None)
+    if listed is not None:
+        every = listed(layers)[::-1]
+        places = {round(step * (len(every) - 1) / STEPS) for step in range(STEPS + 1)}
+        return [Setting(as_reduction(every[place])) for place in sorted(places)]
     reached = list(_reached(found, layers))
     if not reached:
         at_share(found, 1 / 2, layers)  # says why
@@ -97,9 +110,9 @@ def _shares(found: Method, layers: int) -> list[Share]:
     return reached
 
 
-def _reached(found: Method, layers: int) -> Iterator[Share]:
+def _reached(found: Method, layers: int) -> Iterator[Setting]:
     for step in range(STEPS, 0, -1):
         try:
-            yield Share(step / STEPS, at_share(found, step / STEPS, layers))
-        except InputError:  # most methods inside the LLM reach some shares only
+            yield Setting(at_share(found, step / STEPS, layers))
+        except InputError:  # some methods reach some shares only
             continue
