@@ -118,7 +118,7 @@ def test_what_is_wrong_is_told_in_one_line_and_loses_nothing(opened, tmp_path):
     alert = opened.get_by_role("alert").filter(has_text="notes.txt")
     playwright.expect(alert).to_contain_text("cannot")
     assert opened.locator(".fv-answer").first.inner_text() == before
-    opened.get_by_role("button", name="Remove").first.click()
+    opened.get_by_role("button", name="Clear").first.click()
     opened.get_by_role("spinbutton", name="Budget").fill("20")
     opened.get_by_role("spinbutton", name="Budget").press("Enter")
     refused = opened.locator(".fv-pane").nth(1).get_by_role("alert")

@@ -175,12 +175,13 @@ class Layout:
             parts.example: state.example or None,
             parts.question: state.question,
             parts.unit: state.unit,
+            parts.budget: state.budget,
             parts.layer: state.layer,
             **dict(zip(parts.methods, methods, strict=True)),
         }
         if not state.example:
             return inputs | {parts.status: message(amiss)}
-        found = inputs | self._answered(None, state, None)
+        found = inputs | self._answered(None, state, None, opened=True)
         return found | ({parts.status: message(amiss, wrong=True)} if amiss else {})
 
     def _ask(self, old: Set | None, dropped: str | None, *values: Any) -> dict[Any, Any]:
@@ -213,16 +214,25 @@ class Layout:
         )
 
     def _answered(
-        self, old: Set | None, state: State, dropped: str | None, *, new: bool = False
+        self,
+        old: Set | None,
+        state: State,
+        dropped: str | None,
+        *,
+        new: bool = False,
+        opened: bool = False,
     ) -> dict[Any, Any]:
         parts = self._parts
         try:
             found = self._page.ask(old, state, dropped, new=new)
         except FoveateError as error:
             return {parts.status: message(one_line(error), wrong=True)}
+        kept = found.state.budget == state.budget and not opened
+        # a value that is still right is not set: the slider may have been dragged on since
+        moved = {} if kept else {"value": found.state.budget}
         budget = self._gradio.Slider(
-            minimum=found.step, maximum=found.most, step=found.step, value=found.state.budget,
-            label=self._budget_label(state),
+            minimum=found.step, maximum=found.most, step=found.step,
+            label=self._budget_label(state), **moved,
         )  # fmt: skip
         return {parts.budget: budget, **self._drawn(found)}
 
