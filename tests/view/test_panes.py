@@ -7,6 +7,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import foveate
 from foveate.ask.examples import FOLDER
@@ -81,7 +82,7 @@ def test_every_frame_is_drawn_and_told(asked):
 
 
 def test_what_is_pruned_fades_by_layer():
-    picture = np.full((4, 4, 3), 20, np.uint8)
+    picture = Image.fromarray(np.full((4, 4, 3), 20, np.uint8))
     draw = [
         np.asarray(
             draw_token_provenance(picture, [0, 1, None, 3], [2, 4, None, None], (2, 2), n)[2]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from threading import Event
 from typing import Any
 
@@ -28,10 +29,9 @@ def gradio() -> Any:
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        import gradio as found
+        return import_module("gradio")
     except ImportError:
         raise MissingExtraError("foveate view", "view") from None
-    return found
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,9 @@ def regions(shown: Image.Image | Clip, request: Request) -> Iterator[Region]:
         shown: the picture or clip.
         request: its groups of tokens.
     """
-    grids = request.encoded.grids if request.encoded else ()
+    if request.encoded is None:
+        return
+    grids = request.encoded.grids
     starts = [sum(request.groups[:place]) for place in range(len(request.groups))]
     flat = [
         (start, grid)
