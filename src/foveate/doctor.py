@@ -23,6 +23,7 @@ EXTRAS = {
     "smol": "the recipe of foveate-smol",
     "train": "foveate train",
     "video": "clips from files",
+    "view": "foveate view",
     "vllm": "the plug-in of vLLM's",
 }
 

@@ -40,6 +40,7 @@ A100 = TABLE["a100"]
         ("15 TFLOP", "flops", 15e12), ("1.5e13 FLOPs", "flops", 1.5e13), ("80gflops", "flops", 80e9),
         ("120 MB", "kv_bytes", 120e6), ("100 MiB", "kv_bytes", 100 * 2**20),
         ("60 ms", "ms", 60.0), ("1.5s", "ms", 1500.0), (Budget("ms", 7.0), "ms", 7.0),
+        ("36 tokens", "tokens", 36.0), ("1 token", "tokens", 1.0),
     ],
 )  # fmt: skip
 def test_budgets(written, kind, value):
@@ -52,7 +53,7 @@ def test_budgets(written, kind, value):
 def test_budgets_with_encoder():
     assert Budget.of("40% with encoder") == Budget("share", 0.4, encoder=True)
     assert Budget.of("15 TFLOPs  with encoder ") == Budget("flops", 15e12, encoder=True)
-    for no in ("120 MB with encoder", "60 ms with encoder"):
+    for no in ("120 MB with encoder", "60 ms with encoder", "36 tokens with encoder"):
         with pytest.raises(InputError, match="a share or FLOPs can be 'with encoder'"):
             Budget.of(no)
     with pytest.raises(InputError, match="a budget is a share"):

@@ -117,8 +117,8 @@ class VLM:
             question: in words.
             reduction: what to do with the visual tokens, a `Reduction` or a method alone; None for none.
             budget: instead of a reduction, what the answer may cost: 0.25 or "25%" of the prefill FLOPs,
-                "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill, "40% with encoder" of all FLOPs, for
-                one clip or pictures of one size; `foveate.plan` chooses.
+                "15 TFLOP", "120 MB" of KV cache, "60 ms" of prefill, "36 tokens" a layer, "40% with
+                encoder" of all FLOPs, for one clip or pictures of one size; `foveate.plan` chooses.
             max_new_tokens: longest answer, in tokens.
             frames: most frames to take from a clip; 8 where no `fps` is given.
             fps: frames to take per second of a clip.
@@ -254,11 +254,15 @@ class VLM:
         knobs: dict[str, Any],
     ) -> Reduction:
         """The reduction within a budget that counts the encoder, before anything is encoded."""
+        shown, on = media_of_all(pictures), MACHINE if machine is None else machine
+        text = self.text_tokens(inputs)
+        return plan_reduction(self.model, budget, shown, text, machine=on, **knobs).reduction
+
+    def text_tokens(self, inputs: dict[str, Any]) -> int:
+        """Tokens of a prompt, as `inputs` makes it, that stand for no picture."""
         ids = inputs["input_ids"]
         visual = list(self.family.placeholders(self.model.config).values())
-        text = int((~torch.isin(ids, ids.new_tensor(visual))).sum())
-        shown, on = media_of_all(pictures), MACHINE if machine is None else machine
-        return plan_reduction(self.model, budget, shown, text, machine=on, **knobs).reduction
+        return int((~torch.isin(ids, ids.new_tensor(visual))).sum())
 
     def inputs(
         self,

@@ -107,6 +107,15 @@ def kv_elements_per_row(config: Any) -> int:
     return 2 * llm.kv_width
 
 
+def kv_elements_by_layer(llm: LLM, rows_by_layer: Sequence[int]) -> list[int]:
+    """Numbers that each layer's KV cache holds of so many rows, without what it remembers in float32."""
+    layers = map(llm.layer, range(llm.layers))
+    return [
+        2 * layer.kv_width * held_rows(rows, window) + layer.state
+        for layer, rows, window in zip(layers, rows_by_layer, llm.windows, strict=True)
+    ]
+
+
 def _step(llm: LLM, number: int, rows: int) -> tuple[Operation, ...]:
     """One layer's part of one decoding step, after so many rows."""
     layer = llm.layer(number)
@@ -124,12 +133,8 @@ def _step(llm: LLM, number: int, rows: int) -> tuple[Operation, ...]:
 
 def _total(llm: LLM, rows_by_layer: Sequence[int], counted: dict[Operation, int]) -> Cost:
     layers = [llm.layer(number) for number in range(llm.layers)]
-    held = sum(
-        2 * layer.kv_width * held_rows(rows, window) + layer.state
-        for layer, rows, window in zip(layers, rows_by_layer, llm.windows, strict=True)
-    )
     state = sum(layer.delta.state for layer in layers if layer.delta)
-    return Cost.of(counted.items(), held, state)
+    return Cost.of(counted.items(), sum(kv_elements_by_layer(llm, rows_by_layer)), state)
 
 
 @lru_cache(maxsize=8192)

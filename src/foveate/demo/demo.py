@@ -12,7 +12,7 @@ from foveate.ask.examples import FOLDER
 from foveate.ask.media import Clip, read
 from foveate.ask.vlm import VLM, load
 from foveate.combine.aim import AIM
-from foveate.demo.drawing import draw_token_provenance, stack
+from foveate.demo.drawing import draw_token_provenance, stack, strip
 from foveate.reduction import Reduction
 from foveate.report import Report
 
@@ -102,7 +102,7 @@ def picture(rows: list[Row]) -> Image.Image:
         into, after = row.report.merged_into[0], row.report.pruned_after[0]
         side = int((len(into) // len(views)) ** 0.5) if is_clip else 12
         strips += [
-            draw_token_provenance(view, into[index * side**2 : (index + 1) * side**2], after, side)
-            for index, view in enumerate(views)
+            strip(draw_token_provenance(view, into[n : n + side**2], after, (side, side)))
+            for n, view in zip(range(0, len(into), side**2), views, strict=False)
         ]
     return stack(strips)

@@ -1,14 +1,15 @@
-"""Budgets: what an answer may cost, as a share of FLOPs, FLOPs, bytes of KV cache, or milliseconds."""
+"""Budgets: what an answer may cost, in FLOPs or a share of them, bytes, milliseconds or visual tokens."""
 
 import re
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 from foveate.cost.hardware import Machine
 from foveate.cost.request import RequestCost
 from foveate.errors import InputError
 
-Kind = Literal["share", "flops", "kv_bytes", "ms"]
+Kind = Literal["share", "flops", "kv_bytes", "ms", "tokens"]
 UNITS: dict[str, tuple[Kind, float]] = {
     "%": ("share", 0.01),
     **{f"{prefix}flop": ("flops", size) for prefix, size in
@@ -17,10 +18,11 @@ UNITS: dict[str, tuple[Kind, float]] = {
        (("", 1.0), ("k", 1e3), ("m", 1e6), ("g", 1e9), ("ki", 2**10), ("mi", 2**20), ("gi", 2**30))},
     "ms": ("ms", 1.0),
     "s": ("ms", 1000.0),
+    "token": ("tokens", 1.0),
 }  # fmt: skip
 ALLOWED = (
     "a share (0.25, 25%), FLOPs (15 TFLOP), either of the whole request (40% with encoder), a KV cache "
-    "(120 MB, 100 MiB) or a time (60 ms, 1.5 s)"
+    "(120 MB, 100 MiB), a time (60 ms, 1.5 s) or visual tokens a layer (36 tokens)"
 )
 WITH_ENCODER = "with encoder"
 WRITTEN = re.compile(rf"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([a-z%]*?)\s*({WITH_ENCODER})?\s*")
@@ -32,7 +34,8 @@ class Budget:
 
     Attributes:
         kind: "share" of the LLM's unreduced prefill FLOPs, "flops" of its prefill, "kv_bytes" of the
-            cache after the answer, or "ms" to the first token, encoding included.
+            cache after the answer, "ms" to the first token, encoding included, or visual "tokens" that
+            an LLM's layer computes, on average.
         value: in that unit.
         encoder: whether a share or FLOPs are of the whole request: from pixels to the last token, with
             vision tower and projector.
@@ -46,7 +49,7 @@ class Budget:
         if self.encoder and self.kind not in ("share", "flops"):
             raise InputError(
                 f"a share or FLOPs can be {WITH_ENCODER!r}; a time counts the encoder as it is, a KV "
-                f"cache nothing of it; got {self.kind}"
+                f"cache or tokens nothing of it; got {self.kind}"
             )
         if not 0 < self.value < float("inf"):
             raise InputError(f"a budget must be above 0, got {self.value}; allowed: {ALLOWED}")
@@ -72,7 +75,7 @@ class Budget:
             raise InputError(f"a budget is {ALLOWED}, got {budget!r}") from None
         if not unit:
             return cls("share", value, encoder is not None)
-        unit = unit.removesuffix("s") if unit.endswith("flops") else unit
+        unit = unit.removesuffix("s") if unit.endswith(("flops", "tokens")) else unit
         if unit not in UNITS:
             raise InputError(f"unknown unit in {budget!r}; a budget is {ALLOWED}")
         kind, size = UNITS[unit]
@@ -112,6 +115,8 @@ class Budget:
             return float(flops)
         if self.kind == "kv_bytes":
             return float(cost.kv_bytes(itemsize))
+        if self.kind == "tokens":
+            return fmean(cost.visual_tokens_by_layer)
         return cost.first_token_ms(machine)
 
     def text(self, value: float) -> str:
@@ -121,4 +126,6 @@ class Budget:
             return f"{value:.1%} of the {'' if self.encoder else 'prefill '}FLOPs{more}"
         if self.kind == "flops":
             return f"{value / 1e12:.4g} TFLOP{more}"
+        if self.kind == "tokens":
+            return f"{value:.4g} visual tokens a layer"
         return f"{value / 1e6:.4g} MB of KV cache" if self.kind == "kv_bytes" else f"{value:.4g} ms"

@@ -1,15 +1,26 @@
 """What prompts cost under a setting, in the unit of a budget, and which setting fits and pays."""
 
 from collections.abc import Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 from foveate.cost.hardware import Machine
 from foveate.cost.hardware import hardware as machine_named
 from foveate.cost.request import Request, RequestCost
 from foveate.errors import BudgetError, InputError
 from foveate.planner.budget import Budget
-from foveate.planner.degradation import Step
-from foveate.planner.measured import Measured
 from foveate.reduction import Reduction, typed
+
+
+@runtime_checkable
+class Candidate(Protocol):
+    """A setting that may be chosen: a step of an order, one that was measured, one of a method."""
+
+    @property
+    def reduction(self) -> Reduction: ...
+    def cost(self, request: Request) -> RequestCost: ...
+
+
+C = TypeVar("C", bound=Candidate)
 
 
 class Costs:
@@ -50,19 +61,17 @@ class Costs:
         ]
         return max(zip(spent, range(len(spent)), strict=True))
 
-    def each(self, row: Measured | Step) -> list[RequestCost]:
+    def each(self, row: Candidate) -> list[RequestCost]:
         """What each prompt takes under a setting."""
-        if isinstance(row, Step):
-            return [request.cost(row.reduction) for request in self.requests]
         return [row.cost(request) for request in self.requests]
 
-    def of(self, row: Measured | Step) -> float:
+    def of(self, row: Candidate) -> float:
         """What the costliest prompt takes under a setting."""
         return self.costliest(self.each(row))[0]
 
-    def pays(self, row: Measured | Step) -> bool:
-        """Whether no prompt waits longer for its first token than unreduced, or memory is what counts."""
-        return self.budget.kind == "kv_bytes" or not self.slower(self.each(row))
+    def pays(self, row: Candidate) -> bool:
+        """Whether no prompt waits longer for its first token than unreduced, where time counts."""
+        return self.budget.kind in ("kv_bytes", "tokens") or not self.slower(self.each(row))
 
     def slower(self, costs: Sequence[RequestCost]) -> bool:
         """Whether any prompt waits longer for its first token than unreduced."""
@@ -93,7 +102,7 @@ class Costs:
         )
 
 
-def first_that_fits(steps: Sequence[Step], costs: Costs) -> Step:
+def first_that_fits(steps: Sequence[C], costs: Costs) -> C:
     """The first step from where the budget is met on that is not slower than no reduction.
 
     Args:
@@ -110,7 +119,7 @@ def first_that_fits(steps: Sequence[Step], costs: Costs) -> Step:
     raise costs.refuse_slower(met[0].reduction)
 
 
-def _first_met(steps: Sequence[Step], costs: Costs) -> int:
+def _first_met(steps: Sequence[Candidate], costs: Costs) -> int:
     """By bisection: each step is cheaper than the one before, unless scoring outweighs few tokens."""
     low, high = 0, len(steps) - 1
     if costs.of(steps[low]) <= costs.budget.value:
@@ -125,7 +134,7 @@ def _first_met(steps: Sequence[Step], costs: Costs) -> int:
     return high
 
 
-def _any_met(steps: Sequence[Step], costs: Costs) -> int:
+def _any_met(steps: Sequence[Candidate], costs: Costs) -> int:
     """The first step that fits, where few tokens make scoring dearer than what it saves."""
     each = [costs.of(step) for step in steps]
     for place, cost in enumerate(each):

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from foveate.combine.aim import AIM
 from foveate.combine.fovea import Fovea
+from foveate.cost.request import Request, RequestCost
 from foveate.defaults import PRUNE, TASK
 from foveate.encode.tome import ToMeEncoder
 from foveate.errors import InputError
@@ -64,6 +65,10 @@ class Step:
         """The method with these knobs, and with one in the encoder where that is shortened."""
         made = MADE[self.method](self.keep, self.prune)
         return made if self.encode == 1 else made.encoded_by(ToMeEncoder(self.encode))
+
+    def cost(self, request: Request) -> RequestCost:
+        """Cost of a request under this setting."""
+        return request.cost(self.reduction)
 
 
 UNREDUCED = Step(1.0, None, "nothing")
