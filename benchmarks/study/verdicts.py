@@ -133,8 +133,15 @@ def _miss(law: Law, tried: list[Answers], task: str) -> Difference:
 def _fixed_compute(known: Known) -> Iterator[Verdict]:
     """Error of the larger LLM with fewer tokens, less that of the smaller with more, at equal FLOPs."""
     pairs = _same_cost(known)
-    claim = "reasoning: at equal FLOPs the larger LLM with fewer tokens errs less"
-    yield judge(claim, _gap(known, "reasoning", pairs), most=0.0)
+    few = {
+        "fewer tokens": COUNTS,
+        "one token": COUNTS[:1],
+        "4 tokens or more, but fewer,": COUNTS[1:],
+    }
+    for told, counts in few.items():
+        some = [(large, small) for large, small in pairs if large.tokens in counts]
+        claim = f"reasoning: at equal FLOPs the larger LLM with {told} errs less"
+        yield judge(claim, _gap(known, "reasoning", some), most=0.0)
     claim = "ocr: at equal FLOPs the smaller LLM with more tokens errs less"
     yield judge(claim, _gap(known, "ocr", pairs), least=0.0)
 

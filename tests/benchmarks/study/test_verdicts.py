@@ -59,7 +59,10 @@ def of(found: dict[str, str], *words: str) -> set[str]:
 def test_a_journal_as_the_paper_says_it_is() -> None:
     found = told(journal(0.15, 0.05, helped=0.03, gamma=0.3))
     assert of(found, "alpha / beta)") == {"holds"}
-    assert of(found, "equal FLOPs") == {"holds"}
+    assert of(found, "equal FLOPs", "fewer") == {"holds"}
+    # with a question that is not cached the law itself wants about 7 tokens
+    assert of(found, "equal FLOPs", "one token") != {"holds"}
+    assert of(found, "ocr: at equal FLOPs") == {"holds"}
     assert of(found, "one token is best") == {"holds"}
     assert of(found, "beta Q") == {"holds"}
     assert of(found, "the question helps") == {"holds"}
