@@ -1,5 +1,6 @@
 """What docs/study.md says in words is what the study does and found."""
 
+import json
 import re
 from itertools import product
 from pathlib import Path
@@ -13,7 +14,8 @@ from benchmarks.study.pictures import FEWEST, MOST, PATCHES, PICTURES
 from benchmarks.study.sizes import SIZES, fresh, parameters
 from foveate.planner.advice import OF, TRAINED_BETTER
 
-PAGE = Path(__file__).parents[3] / "docs" / "study.md"
+ROOT = Path(__file__).parents[3]
+PAGE, RESULTS = ROOT / "docs" / "study.md", ROOT / "results" / "study.json"
 WORDS = {2: "two", 3: "three", 5: "five", 6: "six", 16: "sixteen"}
 
 
@@ -68,6 +70,55 @@ def test_what_a_request_costs(page: str) -> None:
         if flops(size, "tokenpacker", n) > 2 * (drawn if n == PATCHES else packed)
     ]
     assert mostly_llm == [(size, 144) for size in list(SIZES)[-2:]]
+
+
+def errors(task: str, compressor: str, tokens: int) -> list[float]:
+    """Of every size that was run."""
+    cells = json.loads(RESULTS.read_text())["cells"]
+    asked = (compressor, tokens, None)
+    return [
+        cell[task]["mean"]
+        for cell in cells
+        if (cell["compressor"], cell["tokens"], cell["frames"]) == asked
+    ]
+
+
+def test_what_it_says_of_errors(page: str) -> None:
+    assert "With 4 tokens every size errs in less than three questions of ten" in page
+    assert max(errors("reasoning", "tokenpacker", 4)) < 0.3
+    assert "and with one in more than half of them" in page
+    one = errors("reasoning", "tokenpacker", 1)
+    assert min(one) > 0.5
+
+    assert "QueCC, which sees the question, errs less than half as often as TokenPacker" in page
+    assert max(errors("reasoning", "quecc", 1)) < min(one) / 2
+
+    assert "With 16 tokens or fewer every size errs in more than eight questions of ten" in page
+    assert "the sizes differ by less than five points" in page
+    for tokens in (1, 4, 9, 16):
+        read = errors("ocr", "tokenpacker", tokens)
+        assert min(read) > 0.8
+        assert max(read) - min(read) < 0.05
+    assert f"the largest errs in {100 * errors('ocr', 'tokenpacker', 144)[-1]:.0f} %" in page
+
+
+@pytest.mark.parametrize(
+    ("sentence", "claim", "verdict"),
+    [
+        ("the smaller LLM with more tokens reads better", "ocr: at equal FLOPs", "holds"),
+        ("with a single token reasons worse", "at equal FLOPs the larger LLM with one", "fails"),
+        (
+            "with 4 or more it cannot be told yet",
+            "at equal FLOPs the larger LLM with 4",
+            "cannot tell",
+        ),
+        ("No law predicts the held-out size", "predicts the held-out size", "fails"),
+    ],
+)
+def test_what_it_says_of_claims(page: str, sentence: str, claim: str, verdict: str) -> None:
+    assert sentence in page
+    rows = json.loads(RESULTS.read_text())["verdicts"]
+    assert {row["verdict"] for row in rows if claim in row["claim"]} == {verdict}
 
 
 def test_the_advice_is_that_of_plan(page: str) -> None:
