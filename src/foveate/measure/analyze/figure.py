@@ -18,7 +18,7 @@ def draw(analysis: Analysis, path: Path) -> None:
     """
     if path.suffix not in FORMATS or not path.resolve().parent.is_dir():
         raise InputError(f"a figure is a {', '.join(FORMATS)} in an existing folder, got {path}")
-    figure, ((reads, worth), (hidden, alike)) = blank(2, 2, (11, 7))
+    figure, ((reads, worth), (hidden, alike)) = blank(2, 2, (11.0, 7.0))
     for name, shares in (("text", analysis.without_text), ("visual", analysis.without_visual)):
         hidden.plot([100 * share for share in shares], marker="o", label=f"{name} hidden")
     hidden.set(title="First token unchanged", xlabel="hidden after layer", ylabel="% of questions")
