@@ -3,7 +3,8 @@
 from typing import Any
 
 from benchmarks.compressors.summary import KINDS
-from foveate.measure.report.figures import COLOURS, MARKERS, PLAIN, blank, png, style
+from foveate.figures import COLOURS, PLAIN, blank, style
+from foveate.measure.report.figures import MARKERS, png
 
 TITLES = {
     "reasoning": "Reasoning",

@@ -4,7 +4,8 @@ from typing import Any
 
 from benchmarks.study.pictures import PATCHES
 from benchmarks.study.trade import SIDES
-from foveate.measure.report.figures import COLOURS, MARKERS, PLAIN, blank, png, style
+from foveate.figures import COLOURS, PLAIN, blank, style
+from foveate.measure.report.figures import MARKERS, png
 
 TITLES = {"reasoning": "Reasoning", "ocr": "Reading"}
 LABELS = {"trained": "trained for its tokens", "without": "merged or pruned without training"}
