@@ -106,17 +106,17 @@ def study_trade() -> str:
 
 def study_cost() -> str:
     """What all of it took, and where."""
-    rows = record()["cells"]
-    hours = sum(cell["cpu_seconds"] * len(cell["seeds"]) for cell in rows) / 3600
+    trained = [cell for cell in record()["cells"] if cell["compressor"] not in FREE]
+    hours = sum(cell["cpu_seconds"] * len(cell["seeds"]) for cell in trained) / 3600
     readers = sum(row["cpu_seconds"] for row in record()["readers"]) / 3600
     machines = dict.fromkeys(
         f"{where['gpu'] or where['cpu']} (torch {where['torch']})"
         for where in record()["conditions"]
     )
-    runs = sum(len(cell["seeds"]) for cell in rows)
+    runs = sum(len(cell["seeds"]) for cell in trained)
     return (
-        f"{runs} models in {hours:.1f} hours of processor time and {len(record()['readers'])} readers in "
-        f"{readers:.1f}, on {_listed(machines)}; a model without training costs its source's again."
+        f"So far {len(record()['readers'])} models that read all patches were trained in {readers:.1f} hours "
+        f"of processor time, and {runs} that go on from them in {hours:.1f}, on {', '.join(machines)}."
     )
 
 
@@ -151,10 +151,6 @@ def _seeds() -> str:
             by_size.setdefault(cell["size"], set()).update(cell["seeds"])
     told = (f"{size}: {', '.join(map(str, sorted(by_size[size])))}" for size in by_size)
     return f"Seeds, of which these are means: {'; '.join(told)}. A cell that was not run is a dash."
-
-
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(words)
 
 
 TABLES = {
