@@ -115,8 +115,9 @@ def study_cost() -> str:
     )
     runs = sum(len(cell["seeds"]) for cell in trained)
     return (
-        f"So far {len(record()['readers'])} models that read all patches were trained in {readers:.1f} hours "
-        f"of processor time, and {runs} that go on from them in {hours:.1f}, on {', '.join(machines)}."
+        f"So far {len(record()['readers'])} models that read all patches were trained in {readers:.1f} "
+        f"hours of processor time, and {runs} that go on from them in {hours:.1f}, on "
+        f"{', '.join(machines)}."
     )
 
 
