@@ -8,9 +8,7 @@ from typing import Any
 from tables import ROOT, markdown
 
 TASKS = {"reasoning": "reasoning", "ocr": "reading"}
-COUNTS = (1, 4, 9, 16, 36, 144)
-FRAMES = (2, 4, 8, 16)
-FREE = ("aim-merge", "divprune", "fovea-merge", "random")
+LEARNED = {"tokenpacker": "TokenPacker", "quecc": "QueCC"}
 
 
 @cache
@@ -24,33 +22,36 @@ def study_errors() -> str:
     rows = []
     for task, name in TASKS.items():
         for size in _sizes(record()["cells"]):
-            found = [_cell(size, "tokenpacker", count) for count in COUNTS]
+            found = [_cell(size, "tokenpacker", count) for count in _counts()]
             rows.append([name, size, *(_error(cell, task) for cell in found)])
-    return markdown(["error, %", "LLM", *map(str, COUNTS)], rows) + "\n\n" + _seeds()
+    return markdown(["error, %", "LLM", *map(str, _counts())], rows) + "\n\n" + _seeds()
 
 
 def study_compressors() -> str:
     """With the question and without, and without training, at the same counts."""
-    names = {"tokenpacker": "TokenPacker", "quecc": "QueCC", **{name: name for name in FREE}}
+    free = sorted({cell["compressor"] for cell in record()["cells"]} - LEARNED.keys())
+    names = LEARNED | {name: name for name in free}
     rows = []
     for task, told in TASKS.items():
         for name, shown in names.items():
             for size in _sizes(record()["cells"]):
-                found = [_cell(size, name, count) for count in COUNTS[:-1]]
+                found = [_cell(size, name, count) for count in _counts()[:-1]]
                 if any(found):
                     rows.append([told, shown, size, *(_error(cell, task) for cell in found)])
-    return markdown(["error, %", "method", "LLM", *map(str, COUNTS[:-1])], rows)
+    return markdown(["error, %", "method", "LLM", *map(str, _counts()[:-1])], rows)
 
 
 def study_clips() -> str:
     """Of clips, tokens a frame and frames."""
     cells = [cell for cell in record()["cells"] if cell["frames"] is not None]
-    rows = []
+    if not cells:
+        return "None was run so far."
+    numbers, rows = sorted({cell["frames"] for cell in cells}), []
     for size in _sizes(cells):
         for tokens in sorted({cell["tokens"] for cell in cells}):
-            found = [_cell(size, "tokenpacker", tokens, frames) for frames in FRAMES]
+            found = [_cell(size, "tokenpacker", tokens, frames) for frames in numbers]
             rows.append([size, str(tokens), *(_error(cell, "video") for cell in found)])
-    return markdown(["LLM", "tokens a frame", *(f"{n} frames" for n in FRAMES)], rows)
+    return markdown(["LLM", "tokens a frame", *(f"{n} frames" for n in numbers)], rows)
 
 
 def study_laws() -> str:
@@ -106,7 +107,7 @@ def study_trade() -> str:
 
 def study_cost() -> str:
     """What all of it took, and where."""
-    trained = [cell for cell in record()["cells"] if cell["compressor"] not in FREE]
+    trained = [cell for cell in record()["cells"] if cell["compressor"] in LEARNED]
     hours = sum(cell["cpu_seconds"] * len(cell["seeds"]) for cell in trained) / 3600
     readers = sum(row["cpu_seconds"] for row in record()["readers"]) / 3600
     machines = dict.fromkeys(
@@ -137,6 +138,11 @@ def _cell(size: str, compressor: str, tokens: int, frames: int | None = None) ->
 
 def _error(cell: dict[str, Any] | None, task: str) -> str:
     return "-" if cell is None else f"{100 * cell[task]['mean']:.1f}"
+
+
+def _counts() -> list[int]:
+    """Visual tokens of a picture."""
+    return sorted({cell["tokens"] for cell in record()["cells"] if cell["frames"] is None})
 
 
 def _sizes(cells: Iterable[dict[str, Any]]) -> list[str]:
