@@ -14,6 +14,7 @@ from front_tables import end_to_end, in_short
 from serving_tables import held, load
 from study_tables import TABLES as STUDY
 from tables import ROOT, condition, markdown, put, where
+from zoo_tables import TABLES as ZOO
 
 from foveate.models.scope import OUT_OF_SCOPE
 from foveate.models.support import support, watching
@@ -27,7 +28,6 @@ PAGES = (
     *(ROOT / "docs" / "guides" / f"{name}.md" for name in ("training", "conversations", "serving")),
     *(CONCEPTS / f"{name}.md" for name in ("compressors", "fovea", "first-token")),
 )
-OURS = ("fovea", "fovea-merge")
 
 
 def speed() -> str:
@@ -172,67 +172,6 @@ def accuracy() -> str:
     )
 
 
-def zoo() -> str:
-    """Every method on foveate-mini, the best on average first; "-" where a share is out of its reach."""
-    record = json.loads((ROOT / "results" / "zoo.json").read_text())
-    cells = {(row["method"], row["budget"], row["task"]): row for row in record["rows"]}
-    names = dict.fromkeys(row["method"] for row in record["rows"] if row["method"] != "unreduced")
-    budgets = sorted({row["budget"] for row in record["rows"]} - {1.0}, reverse=True)
-    tasks = [task["name"] for task in record["run"]["tasks"]]
-
-    def right(name: str, budget: float, task: str) -> float:
-        return cells.get((name, budget, task), {"accuracy": 0.0})["accuracy"]
-
-    def line(name: str, budget: float) -> str:
-        if (name, budget, "mean") not in cells:
-            return "-"
-        return " / ".join(f"{100 * right(name, budget, task):.0f}" for task in tasks)
-
-    ranked = sorted(names, key=lambda name: -sum(right(name, b, "mean") for b in budgets))
-    rows = [["unreduced", *[line("unreduced", 1.0)] * len(budgets)]]
-    rows += [[f"`{name}`", *(line(name, budget) for budget in budgets)] for name in ranked]
-    count = min(row["n"] for row in record["rows"] if row["task"] in tasks)
-    return (
-        markdown(["method", *(f"{budget:.4g} of the tokens" for budget in budgets)], rows)
-        + f"\n\nRight answers in percent, {' / '.join(tasks)}, {count} held-out questions a task."
-    )
-
-
-def front() -> str:
-    """Our methods beside the best of the others that costs the LLM no more."""
-    record = json.loads((ROOT / "results" / "zoo.json").read_text())
-    means = [row for row in record["rows"] if row["task"] == "mean" and row["budget"] < 1]
-
-    def told(row: dict[str, Any], name: str = "") -> str:
-        front = ", on the front" if row["on_front"] else ""
-        return f"{name}{row['accuracy']:.1%} for {row['llm_share']:.1%}{front}"
-
-    rows = []
-    for budget in sorted({row["budget"] for row in means}, reverse=True):
-        ours = [
-            row
-            for name in OURS
-            for row in means
-            if (row["method"], row["budget"]) == (name, budget)
-        ]
-        room = max(row["llm_share"] for row in ours)
-        others = [row for row in means if row["method"] not in OURS and row["llm_share"] <= room]
-        best = max(others, key=lambda row: (row["accuracy"], -row["llm_share"]))
-        rival = f"`{best['method']}` at {best['budget']:.4g}: "
-        rows.append([f"{budget:.4g}", *map(told, ours), told(best, rival)])
-    header = [
-        "share of the tokens",
-        *(f"`{name}`" for name in OURS),
-        "best of the others for no more",
-    ]
-    count = min(row["n"] for row in means)
-    return (
-        markdown(header, rows)
-        + f"\n\nRight answers of {count} (reasoning, ocr and video alike) for that share of the "
-        "unreduced LLM's FLOPs, the method's own included. The front is that of all methods and shares."
-    )
-
-
 def long_video() -> str:
     """Few whole frames, or many reduced ones."""
     record = json.loads((ROOT / "results" / "long_video.json").read_text())
@@ -361,8 +300,6 @@ TABLES = {
     "zoo 2026": zoo_2026,
     "published": published,
     "accuracy": accuracy,
-    "zoo": zoo,
-    "front": front,
     "long_video": long_video,
     "families": families,
     "methods": methods,
@@ -371,6 +308,7 @@ TABLES = {
     "held": held,
     "load": load,
     **STUDY,
+    **ZOO,
 }
 
 

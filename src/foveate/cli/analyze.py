@@ -60,6 +60,12 @@ def analyze(
         change = f"{100 * row.difference.low:+.1f} to {100 * row.difference.high:+.1f}"
         table.add_row(row.what, str(row.value), f"{row.accuracy:.1%}", change)
     print_table(table)
+    places = {"The first token, a sink,": result.first_mass, "Visual tokens": result.visual_mass}
+    for name, masses in places.items():
+        most = max(range(result.layers), key=masses.__getitem__)
+        sys.stdout.write(
+            f"{name} got up to {masses[most]:.0%} of text's attention, in layer {most}.\n"
+        )
     sys.stdout.write(f"foveate.AIM(keep={result.keep:g}, prune={result.prune})\n")
     questions = sum(result.questions.values())
     sys.stderr.write(

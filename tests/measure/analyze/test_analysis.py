@@ -12,48 +12,54 @@ from foveate.measure.analyze.analysis import (
     Trials,
     Tried,
     analyze,
+    attention_masses,
     milder,
     suggest,
-    visual_mass,
 )
 from foveate.measure.analyze.figure import draw
 from foveate.measure.analyze.hiding import _covered, agreement
-from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
+from foveate.measure.analyze.probes import DropAfter, Similarity, attention_received
 from foveate.measure.tasks import task
 from foveate.records.intervals import Difference
 from foveate.reduction import Reduction
 
 
 @pytest.mark.parametrize("block", [3, 512])
-def test_attention_mass_is_that_of_the_whole_matrix(block):
+def test_attention_received_is_that_of_the_whole_matrix(block):
     torch.manual_seed(0)
     query, key = torch.randn(2, 4, 11, 8), torch.randn(2, 2, 11, 8)
     visual = torch.zeros(2, 11, dtype=torch.bool)
     visual[0, 2:6] = visual[1, 4:5] = True
-    found = attention_mass(query, key, visual, block=block)
+    found = attention_received(query, key, visual, block=block)
     for sample in range(2):
-        shares = []
+        rows = []
         for row in range(int(visual[sample].nonzero().min()), 11):
             if visual[sample, row]:
                 continue
             for head in range(4):
                 logits = key[sample, head // 2, : row + 1] @ query[sample, head, row] * 8**-0.5
-                shares.append(logits.softmax(0)[visual[sample, : row + 1]].sum())
-        torch.testing.assert_close(found[sample], torch.stack(shares).mean())
+                rows.append(torch.cat([logits.softmax(0), torch.zeros(10 - row)]))
+        torch.testing.assert_close(found[sample], torch.stack(rows).mean(0))
 
 
-def test_visual_mass_is_that_of_eager_attention():
+def test_attention_masses_are_those_of_eager_attention():
     vlm = foveate.load("foveate-mini")
     item = task("reasoning").item(0)
     inputs = vlm.batch([(item.media, item.question)])
-    found = visual_mass(vlm, [inputs])
+    found = attention_masses(vlm, [inputs])
     vlm.model.set_attn_implementation("eager")
     with torch.no_grad():
         maps = vlm.model(**inputs, output_attentions=True).attentions
     visual = inputs["input_ids"][0] == vlm.model.config.image_token_id
     behind = ~visual & (visual.cumsum(0) > 0)
-    expected = [float(layer[0][:, behind][..., visual].sum(-1).mean()) for layer in maps]
-    assert found == pytest.approx(expected, abs=1e-4)
+    received = [layer[0][:, behind].mean((0, 1)) for layer in maps]
+    seen = [float(layer[visual].sum()) for layer in received]
+    assert found["visual"] == pytest.approx(seen, abs=1e-4)
+    assert found["first"] == pytest.approx([float(layer[0]) for layer in received], abs=1e-4)
+    peaks = [float(layer[visual].max()) for layer in received]
+    assert found["peak"] == pytest.approx(
+        [peak / total for peak, total in zip(peaks, seen, strict=True)], abs=1e-3
+    )
 
 
 def test_similarity_by_hand():
@@ -168,7 +174,9 @@ def test_an_analysis_of_the_small_model(tmp_path):
     found = analyze(vlm, [task("reasoning")], 3, progress=lambda *step: seen.append(step))
     assert found.questions == {"reasoning": 3}
     assert len(found.visual_mass) == found.layers == 8
-    assert all(0 < share < 1 for share in found.visual_mass)
+    both = zip(found.visual_mass, found.first_mass, strict=True)
+    assert all(visual > 0 and first > 0 and visual + first < 1 for visual, first in both)
+    assert all(0 < share < 1 for share in found.peak_mass)
     values = [row.value for row in found.tried]
     assert values[: 7 + len(KEEPS)] == [*range(7), *KEEPS]
     assert found.tried[0].accuracy < found.accuracy  # nothing was read yet

@@ -18,7 +18,7 @@ from foveate.ask.vlm import VLM
 from foveate.combine.aim import AIM
 from foveate.compress.aim import AIMMerge
 from foveate.measure.analyze.hiding import agreement
-from foveate.measure.analyze.probes import DropAfter, Similarity, attention_mass
+from foveate.measure.analyze.probes import DropAfter, Similarity, attention_received
 from foveate.measure.run.answering import answer, shown
 from foveate.measure.tasks import Item, Task
 from foveate.prune.aim import AIMPrune
@@ -62,6 +62,10 @@ class Analysis:
         neighbours: by task, mean cosine similarity of neighbouring visual tokens of each group.
         merged: by task, mean similarity of the tokens that AIM's first round would merge, of each group.
         visual_mass: for each layer, the share of text's attention that falls on visual tokens.
+        first_mass: the share that falls on the first token of the prompt, where language models have
+            their attention sink (arXiv 2309.17453).
+        peak_mass: of what falls on visual tokens, the share of the one that gets most; a visual sink
+            where it is far above one token's part (arXiv 2503.03321).
         without_text: for each layer, the share of questions whose first answer token stays when all other
             text is hidden after it.
         without_visual: the same for visual tokens.
@@ -78,6 +82,8 @@ class Analysis:
     neighbours: dict[str, list[float]]
     merged: dict[str, list[float]]
     visual_mass: list[float]
+    first_mass: list[float]
+    peak_mass: list[float]
     without_text: list[float]
     without_visual: list[float]
     tried: list[Tried]
@@ -117,7 +123,7 @@ def analyze(
     ]
     trials = Trials(vlm, questions, prompts, progress, total=4 + (layers - 1) + len(KEEPS) + 1 + 2)
     names = [task.name for task, _ in questions]
-    mass = visual_mass(vlm, prompts)
+    masses = attention_masses(vlm, prompts)
     neighbours, merged = redundancy(vlm, names, prompts)
     without_text, without_visual = (agreement(vlm, prompts, hide=w) for w in ("text", "visual"))
     trials.passed(3)
@@ -138,7 +144,9 @@ def analyze(
         accuracy=fmean(trials.base),
         neighbours=neighbours,
         merged=merged,
-        visual_mass=mass,
+        visual_mass=masses["visual"],
+        first_mass=masses["first"],
+        peak_mass=masses["peak"],
         without_text=without_text,
         without_visual=without_visual,
         tried=rows,
@@ -255,11 +263,16 @@ def step_back(
 
 
 @torch.no_grad()
-def visual_mass(vlm: VLM, prompts: Sequence[dict[str, Any]]) -> list[float]:
-    """For each layer the mean share of text's attention on visual tokens; the model runs unreduced."""
+def attention_masses(vlm: VLM, prompts: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """For each layer of the unreduced model the mean share of text's attention that falls where.
+
+    Returns:
+        "visual": on visual tokens; "first": on the prompt's first token; "peak": of what falls on visual
+        tokens, on the one that gets most.
+    """
     llm = vlm.family.language_model(vlm.model.model)
     tokens = list(vlm.family.placeholders(vlm.model.config).values())
-    sums = [0.0] * len(llm.layers)
+    sums = {name: [0.0] * len(llm.layers) for name in ("visual", "first", "peak")}
     for inputs in prompts:
         visual = torch.isin(
             inputs["input_ids"], torch.tensor(tokens, device=inputs["input_ids"].device)
@@ -267,14 +280,20 @@ def visual_mass(vlm: VLM, prompts: Sequence[dict[str, Any]]) -> list[float]:
 
         def note(layer: int, visual: Tensor = visual) -> Any:
             def see(query: Tensor, key: Tensor, scaling: float | None) -> None:
-                sums[layer] += float(attention_mass(query, key, visual, scaling).mean())
+                received = attention_received(query, key, visual, scaling)
+                on_visual = received * visual
+                seen = on_visual.sum(1)
+                peak = on_visual.amax(1) / seen.clamp(min=torch.finfo(seen.dtype).tiny)
+                masses = {"visual": seen, "first": received[:, 0], "peak": peak}
+                for name, mass in masses.items():
+                    sums[name][layer] += float(mass.mean())
 
             return see
 
         watchers = {layer.self_attn: note(place) for place, layer in enumerate(llm.layers)}
         with watch(llm.config, watchers):
             vlm.model(**inputs, logits_to_keep=1)
-    return [total / len(prompts) for total in sums]
+    return {name: [total / len(prompts) for total in layers] for name, layers in sums.items()}
 
 
 def redundancy(

@@ -23,10 +23,12 @@ def draw(analysis: Analysis, path: Path) -> None:
         hidden.plot([100 * share for share in shares], marker="o", label=f"{name} hidden")
     hidden.set(title="First token unchanged", xlabel="hidden after layer", ylabel="% of questions")
     hidden.legend(frameon=False)
-    reads.bar(
-        range(analysis.layers), [100 * share for share in analysis.visual_mass], color="#0072b2"
-    )
-    reads.set(title="Text's attention on visual tokens", xlabel="layer", ylabel="% of its mass")
+    seen = [100 * share for share in analysis.visual_mass]
+    reads.bar(range(analysis.layers), seen, color="#0072b2", label="visual tokens")
+    sink = [100 * share for share in analysis.first_mass]
+    reads.plot(sink, color="#d55e00", marker="o", label="the first token, a sink")
+    reads.set(title="Where text's attention falls", xlabel="layer", ylabel="% of its mass")
+    reads.legend(frameon=False)
     dropped = [row for row in analysis.tried if row.what == "drop after"]
     worth.errorbar(
         [row.value for row in dropped],

@@ -70,14 +70,14 @@ class DropAfter:
         return 0
 
 
-def attention_mass(
+def attention_received(
     query: Float[Tensor, "B H N d"],
     key: Float[Tensor, "B Hkv N d"],
     visual: Bool[Tensor, "B N"],
     scaling: float | None = None,
     block: int = BLOCK,
-) -> Float[Tensor, " B"]:
-    """Share of the attention of text tokens after the pictures that falls on visual tokens.
+) -> Float[Tensor, "B N"]:
+    """Share of the attention of text tokens after the pictures that falls on each token; sums to 1.
 
     The matrix is computed in blocks of query rows, which are discarded; heads and rows count equally. It
     is causal over all rows: for a layer with a sliding window (Gemma 3) it also counts what the window
@@ -95,7 +95,7 @@ def attention_mass(
     query = query.unflatten(1, (groups, -1)).float() * factor
     key = key.float()[:, :, None]
     behind = ~visual & (visual.long().cumsum(1) > 0)
-    total = query.new_zeros(len(visual))
+    total = query.new_zeros(visual.shape)
     for low in range(0, count, block):
         high = min(low + block, count)
         if not behind[:, low:high].any():
@@ -103,7 +103,6 @@ def attention_mass(
         logits = query[..., low:high, :] @ key.mT[..., :high]
         rows = torch.arange(low, high, device=query.device)[:, None]
         future = torch.arange(high, device=query.device) > rows
-        mass = logits.masked_fill(future, -torch.inf).softmax(-1)
-        on_visual = (mass * visual[:, None, None, None, :high]).sum(-1).mean((1, 2))
-        total += (on_visual * behind[:, low:high]).sum(1)
-    return total / behind.sum(1).clamp(min=1)
+        mass = logits.masked_fill(future, -torch.inf).softmax(-1).mean((1, 2))
+        total[:, :high] += (mass * behind[:, low:high, None]).sum(1)
+    return total / behind.sum(1, keepdim=True).clamp(min=1)
