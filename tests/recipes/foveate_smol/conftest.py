@@ -5,7 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig
 
 from recipes.foveate_mini.tokens import build_processor, token_ids
-from recipes.foveate_smol.base import Base
+from recipes.foveate_smol.base import Base, NoWheelError, from_wheel
 from recipes.foveate_smol.model import join
 
 VISION = SiglipVisionConfig(
@@ -35,3 +35,12 @@ def base(processor):
 @pytest.fixture
 def fresh(base):
     return lambda: join(base, VISION)
+
+
+@pytest.fixture(scope="session")
+def wheel() -> Base:
+    """SmolLM2-135M as its wheel has it; skips where that is not installed."""
+    try:
+        return from_wheel()
+    except NoWheelError as missing:
+        pytest.skip(str(missing))

