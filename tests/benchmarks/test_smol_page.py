@@ -10,6 +10,7 @@ from foveate.registry import methods
 
 ROOT = Path(__file__).parents[2]
 WORDS = " ".join((ROOT / "docs" / "results.md").read_text().split())
+FOVEA = " ".join((ROOT / "docs" / "concepts" / "fovea.md").read_text().split())
 ROWS = json.loads((ROOT / "results" / "smol.json").read_text())["rows"]
 CELLS = {(row["method"], row["budget"], row["task"]): row for row in ROWS}
 TRAINING = json.loads((ROOT / "results" / "smol_training.json").read_text())
@@ -95,3 +96,18 @@ def test_reasoning_and_clips_bear_it():
     names = {name for name, share, task in CELLS if share == 0.125 and task == "mean"}
     best = max(right(name, 0.125, *asked) for name in names)
     assert best / right("unreduced", 1.0, *asked) == pytest.approx(0.91, abs=0.02)
+
+
+def test_where_fovea_fails(tables):
+    assert "At every share `fovea` gives fewer right answers than `fovea-merge`" in FOVEA
+    for share in SHARES:
+        assert right("fovea", share, *READ) < right("fovea-merge", share, *READ)
+    assert "at half of the tokens it is worse than resampling and than random tokens" in FOVEA
+    against = CELLS["fovea", 0.5, "mean"]["against"]
+    assert {"worse than resampled features", "worse than random tokens"} <= {
+        found["verdict"] for found in against
+    }
+    assert "as the best method on average over reasoning, clips and texture" in FOVEA
+    (best, *_) = [line for line in tables.smol().splitlines() if line.startswith("| `")]
+    assert best.startswith("| `fovea-merge` ")
+    assert "on texture alone it is not distinguishable from average pooling" in FOVEA
