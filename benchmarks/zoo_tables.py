@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tables import ROOT, markdown
+from tables import ROOT, markdown, points
 
 OURS = ("fovea", "fovea-merge")
 UNREDUCED = "unreduced"
@@ -48,6 +48,26 @@ def smol_places() -> str:
         markdown(["method", "foveate-smol", "foveate-mini", "places up or down"], rows)
         + f"\n\nRight answers in {' and '.join(SHARED)}, mean over the four shares; methods that reach "
         "all four on both models."
+    )
+
+
+def smol_layers() -> str:
+    """Where attention falls in foveate-smol, and what its visual tokens are worth, every third layer."""
+    found = _record("smol_analysis")
+    dropped = {row["value"]: row for row in found["tried"] if row["what"] == "drop after"}
+    rows = []
+    for layer in sorted(dropped)[::3]:
+        masses = [found[f"{name}_mass"][layer] for name in ("first", "visual", "peak")]
+        left = dropped[layer]
+        told = f"{left['accuracy']:.0%} ({points(left['difference'])})"
+        rows.append([str(layer), *(f"{100 * mass:.0f}" for mass in masses), told])
+    header = ["layer", "on the first token, %", "on visual tokens, %", "of these on one, %"]
+    asked = sum(found["questions"].values())
+    return (
+        markdown([*header, "right when all are dropped after it"], rows)
+        + f"\n\nAttention of text behind the picture, mean over heads and {asked} questions "
+        f"({', '.join(found['questions'])}); unreduced {found['accuracy']:.0%} are right; in brackets the "
+        "difference in points with its 95 % interval."
     )
 
 
@@ -153,5 +173,6 @@ TABLES = {
     "smol": smol,
     "smol tasks": smol_tasks,
     "smol places": smol_places,
+    "smol layers": smol_layers,
     "front": front,
 }
