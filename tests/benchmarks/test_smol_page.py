@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import spearmanr
 
+from foveate.defaults import PRUNE
 from foveate.registry import methods
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +15,7 @@ FOVEA = " ".join((ROOT / "docs" / "concepts" / "fovea.md").read_text().split())
 ROWS = json.loads((ROOT / "results" / "smol.json").read_text())["rows"]
 CELLS = {(row["method"], row["budget"], row["task"]): row for row in ROWS}
 TRAINING = json.loads((ROOT / "results" / "smol_training.json").read_text())
+ANALYSIS = json.loads((ROOT / "results" / "smol_analysis.json").read_text())
 SHARES = (0.5, 0.25, 0.125, 0.0625)
 READ = ("reasoning", "video", "texture")
 POOL = "average pooling"
@@ -111,3 +113,33 @@ def test_where_fovea_fails(tables):
     (best, *_) = [line for line in tables.smol().splitlines() if line.startswith("| `")]
     assert best.startswith("| `fovea-merge` ")
     assert "on texture alone it is not distinguishable from average pooling" in FOVEA
+
+
+def test_till_where_it_reads_its_pictures():
+    assert "It reads its pictures till layer 24 of 30" in WORDS
+    assert ANALYSIS["layers"] == 30
+    lost = {
+        row["value"]: row["difference"] for row in ANALYSIS["tried"] if row["what"] == "drop after"
+    }
+    assert "any layer before that costs more than ten points" in WORDS
+    assert all(lost[layer]["mean"] < -0.1 for layer in range(24))
+    assert all(lost[layer]["high"] > 0 > lost[layer]["low"] for layer in range(24, 29))
+
+
+def test_the_window_does_not_hold():
+    assert "it gives 23 points fewer (8 to 40)" in WORDS
+    (aim,) = [row for row in ANALYSIS["tried"] if row["value"] == "aim"]
+    found = [round(-100 * aim["difference"][name]) for name in ("mean", "high", "low")]
+    assert found == [23, 8, 40]
+    assert "AIM's window starts at layer 15" in WORDS
+    assert PRUNE[0] * ANALYSIS["layers"] == 15
+    assert "`analyze` suggests none" in WORDS
+    assert ANALYSIS["prune"] is None
+
+
+def test_where_attention_falls():
+    late = {name: ANALYSIS[f"{name}_mass"][12:] for name in ("first", "visual")}
+    ends = [round(100 * end(late["first"])) for end in (min, max)]
+    assert f"it gets {ends[0]} to {ends[1]} % of text's attention" in WORDS
+    assert f"visual tokens {round(100 * max(late['visual']))} % at most" in WORDS
+    assert f"gets {round(100 * max(ANALYSIS['peak_mass']))} % of what falls on all" in WORDS
