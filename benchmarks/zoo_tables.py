@@ -66,8 +66,8 @@ def smol_layers() -> str:
     return (
         markdown([*header, "right when all are dropped after it"], rows)
         + f"\n\nAttention of text behind the picture, mean over heads and {asked} questions "
-        f"({', '.join(found['questions'])}); unreduced {found['accuracy']:.0%} are right; in brackets the "
-        "difference in points with its 95 % interval."
+        f"({', '.join(found['questions'])}); unreduced {found['accuracy']:.0%} are right; in brackets "
+        "the difference in points with its 95 % interval."
     )
 
 
