@@ -116,8 +116,8 @@ def study_cost() -> str:
     )
     runs = sum(len(cell["seeds"]) for cell in trained)
     return (
-        f"So far {len(record()['readers'])} models that read all patches were trained in {readers:.1f} "
-        f"hours of processor time, and {runs} that go on from them in {hours:.1f}, on "
+        f"{len(record()['readers'])} models that read all patches were trained in {readers:.1f} "
+        f"hours of processor time, one thread each, and {runs} that go on from them in {hours:.1f}, on "
         f"{', '.join(machines)}."
     )
 
@@ -151,13 +151,24 @@ def _sizes(cells: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _seeds() -> str:
-    """Which sizes have which seeds."""
-    by_size: dict[str, set[int]] = {}
-    for cell in record()["cells"]:
-        if cell["compressor"] == "tokenpacker" and cell["frames"] is None:
-            by_size.setdefault(cell["size"], set()).update(cell["seeds"])
-    told = (f"{size}: {', '.join(map(str, sorted(by_size[size])))}" for size in by_size)
-    return f"Seeds, of which these are means: {'; '.join(told)}. A cell that was not run is a dash."
+    """Over which seeds the errors are means: those of most cells, then the others."""
+    cells = [
+        cell
+        for cell in record()["cells"]
+        if cell["compressor"] == "tokenpacker" and cell["frames"] is None
+    ]
+    by_seeds: dict[str, dict[str, list[str]]] = {}
+    for cell in cells:
+        counts = by_seeds.setdefault(", ".join(map(str, cell["seeds"])), {})
+        counts.setdefault(cell["size"], []).append(str(cell["tokens"]))
+    usual = max(by_seeds, key=lambda seeds: sum(map(len, by_seeds[seeds].values())))
+    told = [f"Means over seeds {usual}"] + [
+        f"over {seeds} at {size} with {', '.join(counts)} tokens"
+        for seeds, sizes in by_seeds.items()
+        if seeds != usual
+        for size, counts in sizes.items()
+    ]
+    return "; ".join(told) + ". A cell that was not run is a dash."
 
 
 TABLES = {

@@ -96,19 +96,19 @@ def test_what_it_says_of_errors(page: str) -> None:
     assert all(error < one[size] / 2 for size, error in asked.items())
 
     assert "With 16 tokens or fewer every size errs in more than eight questions of ten" in page
-    assert "the sizes differ by less than five points" in page
+    assert "the sizes differ by less than seven points" in page
     for tokens in (1, 4, 9, 16):
         read = errors("ocr", "tokenpacker", tokens).values()
         assert min(read) > 0.8
-        assert max(read) - min(read) < 0.05
+        assert max(read) - min(read) < 0.07
     assert f"the largest errs in {100 * errors('ocr', 'tokenpacker', 144)['2.3M']:.0f} %" in page
 
-    assert "The two largest LLMs err in 15 % with the 36 patches that `fovea-merge` keeps" in page
-    assert "in more than 40 % with 36 tokens of a TokenPacker" in page
+    assert "two largest LLMs err in about 15 % with the 36 patches that `fovea-merge` keeps" in page
+    assert "in about 40 % with 36 tokens of a TokenPacker" in page
     chosen, learned = (errors("ocr", name, 36) for name in ("fovea-merge", "tokenpacker"))
     for size in list(SIZES)[-2:]:
-        assert f"{100 * chosen[size]:.0f}" == "15"
-        assert learned[size] > 0.4
+        assert chosen[size] == pytest.approx(0.15, abs=0.01)
+        assert learned[size] == pytest.approx(0.4, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_it_says_of_errors(page: str) -> None:
         ("with a single token it errs more", "at equal FLOPs the larger LLM with one", "fails"),
         ("errs less if it keeps 4 or more", "at equal FLOPs the larger LLM with 4", "holds"),
         ("No law predicts the held-out size", "predicts the held-out size", "fails"),
-        ("Whether more frames beat more tokens a frame", "more frames err less", "cannot tell"),
+        ("More frames beat more tokens a frame", "more frames err less", "holds"),
     ],
 )
 def test_what_it_says_of_claims(page: str, sentence: str, claim: str, verdict: str) -> None:
@@ -128,6 +128,10 @@ def test_what_it_says_of_claims(page: str, sentence: str, claim: str, verdict: s
 
 
 def test_what_it_says_of_frames(page: str) -> None:
+    verdicts = json.loads(RESULTS.read_text())["verdicts"]
+    gap = next(row["value"] for row in verdicts if "more frames err less" in row["claim"])
+    assert "by two points where both have equally many tokens in all" in page
+    assert f"{-100 * gap:.0f}" == "2"
     assert "At the same tokens a frame the most frames err less than two, in every row" in page
     rows: dict[tuple[str, int], dict[int, float]] = {}
     for cell in json.loads(RESULTS.read_text())["cells"]:
