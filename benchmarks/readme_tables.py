@@ -13,7 +13,7 @@ from episode_tables import episodes, episodes_order, episodes_pairs
 from front_tables import end_to_end, in_short
 from serving_tables import held, load
 from study_tables import TABLES as STUDY
-from tables import ROOT, condition, markdown, put, where
+from tables import ROOT, condition, markdown, put, seeds, where
 from zoo_tables import TABLES as ZOO
 
 from foveate.models.scope import OUT_OF_SCOPE
@@ -238,16 +238,8 @@ def compressors() -> str:
     return (
         markdown(header, rows)
         + f"\n\nRight answers in percent, {' / '.join(kinds)}: {asked} held-out questions, mean over "
-        f"{_seeds(record['rows'])}; a dash stands for a cell that was not run."
+        f"{seeds(record['rows'], 'rival')}; a dash stands for a cell that was not run."
     )
-
-
-def _seeds(rows: list[dict[str, Any]]) -> str:
-    """How many seeds a mean is over, and where it is over fewer."""
-    run = [(row["rival"], row["tokens"], len(row["seeds"])) for row in rows if row["seeds"]]
-    most = max(count for *_, count in run)
-    fewer = [f"{rival} at {tokens}: {n}" for rival, tokens, n in run if n < most]
-    return f"{most} seeds" + (f" ({'; '.join(fewer)})" if fewer else "")
 
 
 def compressor_differences() -> str:

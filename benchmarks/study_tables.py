@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from tables import ROOT, markdown
+from tables import ROOT, markdown, seeds
 
 TASKS = {"reasoning": "reasoning", "ocr": "reading"}
 LEARNED = {"tokenpacker": "TokenPacker", "quecc": "QueCC"}
@@ -24,7 +24,13 @@ def study_errors() -> str:
         for size in _sizes(record()["cells"]):
             found = [_cell(size, "tokenpacker", count) for count in _counts()]
             rows.append([name, size, *(_error(cell, task) for cell in found)])
-    return markdown(["error, %", "LLM", *map(str, _counts())], rows) + "\n\n" + _seeds()
+    packed = [
+        cell
+        for cell in record()["cells"]
+        if cell["compressor"] == "tokenpacker" and cell["frames"] is None
+    ]
+    told = f"Means over {seeds(packed, 'size')}. A cell that was not run is a dash."
+    return markdown(["error, %", "LLM", *map(str, _counts())], rows) + "\n\n" + told
 
 
 def study_compressors() -> str:
@@ -148,27 +154,6 @@ def _counts() -> list[int]:
 def _sizes(cells: Iterable[dict[str, Any]]) -> list[str]:
     found = {cell["size"]: cell["parameters"] for cell in cells}
     return sorted(found, key=found.__getitem__)
-
-
-def _seeds() -> str:
-    """Over which seeds the errors are means: those of most cells, then the others."""
-    cells = [
-        cell
-        for cell in record()["cells"]
-        if cell["compressor"] == "tokenpacker" and cell["frames"] is None
-    ]
-    by_seeds: dict[str, dict[str, list[str]]] = {}
-    for cell in cells:
-        counts = by_seeds.setdefault(", ".join(map(str, cell["seeds"])), {})
-        counts.setdefault(cell["size"], []).append(str(cell["tokens"]))
-    usual = max(by_seeds, key=lambda seeds: sum(map(len, by_seeds[seeds].values())))
-    told = [f"Means over seeds {usual}"] + [
-        f"over {seeds} at {size} with {', '.join(counts)} tokens"
-        for seeds, sizes in by_seeds.items()
-        if seeds != usual
-        for size, counts in sizes.items()
-    ]
-    return "; ".join(told) + ". A cell that was not run is a dash."
 
 
 TABLES = {

@@ -1,7 +1,9 @@
 """What the tables of README and docs have in common."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +25,19 @@ def points(found: dict[str, float]) -> str:
     """A difference of accuracies in points, with its interval."""
     mean, low, high = (100 * found[name] for name in ("mean", "low", "high"))
     return f"{mean:+.1f}, {low:+.1f} to {high:+.1f}"
+
+
+def seeds(rows: Sequence[dict[str, Any]], name: str) -> str:
+    """How many seeds the means of rows are over, and which rows are over more or fewer.
+
+    Args:
+        rows: each with its "seeds" and visual "tokens"; one without seeds was not run.
+        name: the column that tells whose row it is.
+    """
+    run = [(row[name], row["tokens"], len(row["seeds"])) for row in rows if row["seeds"]]
+    usual = mode(count for *_, count in run)
+    others = [f"{whose} at {tokens}: {count}" for whose, tokens, count in run if count != usual]
+    return f"{usual} seeds" + (f" ({'; '.join(others)})" if others else "")
 
 
 def condition(row: dict[str, Any]) -> str:

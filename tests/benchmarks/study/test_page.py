@@ -128,13 +128,13 @@ def test_what_it_says_of_claims(page: str, sentence: str, claim: str, verdict: s
 
 
 def test_what_it_says_of_frames(page: str) -> None:
-    verdicts = json.loads(RESULTS.read_text())["verdicts"]
-    gap = next(row["value"] for row in verdicts if "more frames err less" in row["claim"])
+    found = json.loads(RESULTS.read_text())
+    gap = next(row["value"] for row in found["verdicts"] if "more frames err less" in row["claim"])
     assert "by two points where both have equally many tokens in all" in page
     assert f"{-100 * gap:.0f}" == "2"
     assert "At the same tokens a frame the most frames err less than two, in every row" in page
     rows: dict[tuple[str, int], dict[int, float]] = {}
-    for cell in json.loads(RESULTS.read_text())["cells"]:
+    for cell in found["cells"]:
         if cell["frames"] is not None:
             row = rows.setdefault((cell["size"], cell["tokens"]), {})
             row[cell["frames"]] = cell["video"]["mean"]
